@@ -1,0 +1,161 @@
+//! The port to the kernel as plain data: what `ike` asks of the SADB and SPD, and what comes back.
+//! `sadb` drives a [`Backend`]; `xfrm`, `pfkey` and `esp` are backends and know only this file.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::crypto::keymat::ChildKeys;
+use crate::policy::IpNet;
+use crate::wire::registry::ProtocolId;
+use crate::wire::spi::EspSpi;
+use crate::wire::Transform;
+
+/// Names one request of one shard; the answer carries it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestId(pub u64);
+
+/// One request to the kernel thread.
+#[derive(Debug)]
+pub enum KernelRequest {
+    /// Install a whole Child SA: both SAs and all policies; answered by exactly one event.
+    AddChild {
+        /// Echoed in the answer.
+        id: RequestId,
+        /// What to install.
+        child: Box<ChildInstall>,
+    },
+    /// Remove a whole Child SA (both SAs and its policies); not answered, missing pieces are no error.
+    DeleteChild {
+        /// What `AddChild` installed, without keys.
+        child: Box<ChildRemove>,
+    },
+}
+
+/// Everything the kernel must know of one Child SA.
+#[derive(Debug)]
+pub struct ChildInstall {
+    /// Identification shared with the removal.
+    pub names: ChildRemove,
+    /// Chosen transforms: ENCR (with key length), INTEG, ESN.
+    pub transforms: Vec<Transform>,
+    /// Keys of both directions.
+    pub keys: ChildKeys,
+    /// UDP encapsulation (RFC 3948): our and the peer's NAT-T ports.
+    pub encap: Option<Encap>,
+    /// Soft and hard lifetime; zero is none.
+    pub lifetime_soft: Duration,
+    /// Hard lifetime; zero is none.
+    pub lifetime_hard: Duration,
+    /// Soft byte limit; zero is none.
+    pub bytes_soft: u64,
+    /// Hard byte limit; zero is none.
+    pub bytes_hard: u64,
+    /// Anti-replay window in packets.
+    pub replay_window: u32,
+}
+
+/// What names a Child SA in the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChildRemove {
+    /// ESP or AH.
+    pub protocol: ProtocolId,
+    /// Transport mode (else tunnel).
+    pub transport: bool,
+    /// Our outer address.
+    pub local: IpAddr,
+    /// The peer's outer address.
+    pub remote: IpAddr,
+    /// SPI of the inbound SA, chosen by us.
+    pub inbound_spi: EspSpi,
+    /// SPI of the outbound SA, chosen by the peer.
+    pub outbound_spi: EspSpi,
+    /// Marks SAs and policies as ours and ties them together.
+    pub reqid: u32,
+    /// Selector pairs: one OUT, one IN and (tunnel mode) one FWD policy for each.
+    pub selectors: Vec<SelectorPair>,
+}
+
+/// One pair of traffic selectors as an SPD selector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SelectorPair {
+    /// IP protocol, 0 for any.
+    pub protocol: u8,
+    /// Our side.
+    pub local: IpNet,
+    /// Our port, `None` for all.
+    pub local_port: Option<u16>,
+    /// The peer's side.
+    pub remote: IpNet,
+    /// The peer's port, `None` for all.
+    pub remote_port: Option<u16>,
+}
+
+/// Ports of UDP encapsulation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Encap {
+    /// Our port (4500 or `-p`).
+    pub local_port: u16,
+    /// The peer's port as seen here.
+    pub remote_port: u16,
+}
+
+/// What the kernel (thread) tells a shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KernelEvent {
+    /// The request is in the kernel.
+    Done {
+        /// Of the request.
+        id: RequestId,
+    },
+    /// The request failed; nothing of it remains in the kernel.
+    Failed {
+        /// Of the request.
+        id: RequestId,
+        /// Why.
+        error: KernelError,
+    },
+    /// An SA reached a lifetime.
+    Expire {
+        /// SPI of the SA at its receiver.
+        spi: EspSpi,
+        /// Whether the SA is gone (hard) or should be replaced (soft).
+        hard: bool,
+    },
+    /// ESP in UDP arrived from a new address.
+    Mapping {
+        /// SPI of the inbound SA.
+        spi: EspSpi,
+        /// Where it comes from now.
+        remote: SocketAddr,
+    },
+}
+
+/// Why the kernel refused: its errno and what was being done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelError {
+    /// errno, positive.
+    pub errno: i32,
+    /// "add SA", "add policy", ..
+    pub action: &'static str,
+}
+
+impl fmt::Display for KernelError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.action, io::Error::from_raw_os_error(self.errno))
+    }
+}
+
+/// A way into one kernel (or a stand-in for one). Driven only by the `sadb` thread.
+pub trait Backend: Send {
+    /// Short name for logs: `xfrm`, `pfkey`.
+    fn name(&self) -> &'static str;
+    /// Does all of `batch` in as few system calls as the kernel allows, and returns one result for
+    /// each item in order. An `AddChild` that fails half-way must leave nothing behind.
+    fn apply(&mut self, batch: &[KernelRequest]) -> Vec<Result<(), KernelError>>;
+    /// The descriptor that becomes readable when the kernel has something to say, if any.
+    fn event_fd(&self) -> Option<std::os::fd::RawFd>;
+    /// Takes waiting events.
+    fn poll_events(&mut self, events: &mut Vec<KernelEvent>);
+}

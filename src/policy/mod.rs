@@ -1,0 +1,350 @@
+//! What the administrator wants, as immutable values: the meaning of an iked.conf(5), with nothing
+//! of its text. Made by `config`, read by `ike`, shared by all shards as `Arc<Config>`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use crate::wire::registry::{CfgAttrType, IdType, ProtocolId};
+use crate::wire::{Transform, TransformId};
+
+pub mod net;
+pub mod pool;
+pub mod select;
+
+pub use net::IpNet;
+
+/// Counts configurations; every reload makes the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Generation(pub u64);
+
+/// One whole configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// Which load of the file this is.
+    pub generation: Generation,
+    /// All policies in file order (the last match wins; `policy::select`).
+    pub policies: Vec<Arc<Policy>>,
+    /// EAP users: name to password.
+    pub users: BTreeMap<String, Secret>,
+    /// The `set` options.
+    pub settings: Settings,
+}
+
+/// Bytes that are never printed: pre-shared keys and passwords.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Zeroizing<Vec<u8>>);
+
+impl Secret {
+    /// Takes the bytes; they are wiped when the last owner drops them.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// The bytes, for the one place that computes with them.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// The `set` options of iked.conf(5), with OpenIKED's defaults unless said otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// `set active|passive`: may this daemon initiate at all.
+    pub active: bool,
+    /// `set couple|decouple`: load SAs and flows into the kernel.
+    pub couple: bool,
+    /// `set fragmentation|nofragmentation`, RFC 7383. On by default here (OpenIKED: off).
+    pub fragmentation: bool,
+    /// `set mobike|nomobike`.
+    pub mobike: bool,
+    /// `set vendorid|novendorid`.
+    pub vendor_id: bool,
+    /// `set enforcesingleikesa|noenforcesingleikesa`.
+    pub enforce_single_ike_sa: bool,
+    /// `set stickyaddress|nostickyaddress`.
+    pub sticky_address: bool,
+    /// `set cert_partial_chain`.
+    pub cert_partial_chain: bool,
+    /// `set ocsp URL [tolerate T [maxage T]]`.
+    pub ocsp: Option<Ocsp>,
+    /// `set dpd_check_interval N`; zero turns DPD off.
+    pub dpd_check_interval: Duration,
+    /// `set cookie_threshold N` (ours): half-open IKE SAs of one shard above which a COOKIE is
+    /// demanded; 0 demands it always.
+    pub cookie_threshold: u32,
+    /// `set halfopen_max N` (ours): half-open IKE SAs one shard keeps; further requests get silence.
+    pub half_open_max: u32,
+    /// `set halfopen_timeout N` (ours): seconds from IKE_SA_INIT until a half-open SA is dropped.
+    pub half_open_timeout: Duration,
+    /// `set fragment_size N` (ours): bytes of a whole IP packet that an IKE fragment may fill;
+    /// zero means 1280 for IPv6 and 1200 for IPv4.
+    pub fragment_size: u16,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            active: true,
+            couple: true,
+            fragmentation: true,
+            mobike: true,
+            vendor_id: true,
+            enforce_single_ike_sa: false,
+            sticky_address: false,
+            cert_partial_chain: false,
+            ocsp: None,
+            dpd_check_interval: Duration::from_secs(60),
+            cookie_threshold: 1000,
+            half_open_max: 20_000,
+            half_open_timeout: Duration::from_secs(30),
+            fragment_size: 0,
+        }
+    }
+}
+
+/// `set ocsp`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ocsp {
+    /// The responder asked when a certificate names none.
+    pub url: String,
+    /// Clock tolerance; zero skips the time check.
+    pub tolerate: Duration,
+    /// Greatest age of a response; `None` is unlimited.
+    pub max_age: Option<Duration>,
+}
+
+/// How a policy ends the walk through the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Selection {
+    /// Plain: the last match wins.
+    #[default]
+    Last,
+    /// `quick`: a match ends the walk.
+    Quick,
+    /// `skip`: never chosen.
+    Skip,
+    /// `default`: chosen when nothing else matches.
+    Default,
+}
+
+/// Address family of a policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4 (`inet`).
+    Inet,
+    /// IPv6 (`inet6`).
+    Inet6,
+}
+
+/// One `ikev2` policy.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Position in the file, from 0; ACQUIRE and `active` starts go to shard `index mod N`.
+    pub index: u32,
+    /// The name written, or `policyN`.
+    pub name: String,
+    /// `quick`, `skip`, `default` or plain.
+    pub selection: Selection,
+    /// `active`: this side initiates.
+    pub active: bool,
+    /// `ipcomp`.
+    pub ipcomp: bool,
+    /// `transport` (else `tunnel`).
+    pub transport: bool,
+    /// `natt`: pretend a NAT so that UDP encapsulation is always used.
+    pub natt: bool,
+    /// ESP or AH.
+    pub protocol: ProtocolId,
+    /// `inet` or `inet6`, written or derived.
+    pub family: Option<Family>,
+    /// The `from .. to ..` clauses, one flow for each pair and protocol.
+    pub flows: Vec<Flow>,
+    /// `local`; `None` is any.
+    pub local: Option<IpNet>,
+    /// `peer`; `None` is any.
+    pub peer: Option<IpNet>,
+    /// IKE proposals in order of preference.
+    pub ike_proposals: Vec<Proposal>,
+    /// Child SA proposals in order of preference.
+    pub child_proposals: Vec<Proposal>,
+    /// Our identity.
+    pub srcid: Identity,
+    /// The peer's identity; `None` lets any in.
+    pub dstid: Option<Identity>,
+    /// `ikelifetime`; zero is never.
+    pub ike_lifetime: Duration,
+    /// `lifetime` of a Child SA; zero is never.
+    pub child_lifetime: Duration,
+    /// `bytes` of a Child SA; zero is no limit.
+    pub child_lifetime_bytes: u64,
+    /// How both sides prove who they are.
+    pub auth: Auth,
+    /// `config` entries: what we answer a CFG_REQUEST with.
+    pub config: Vec<CfgEntry>,
+    /// `request` entries: what we ask for as initiator; `None` as value is `any`.
+    pub request: Vec<(CfgAttrType, Option<IpNet>)>,
+    /// `iface`.
+    pub iface: Option<String>,
+    /// `tag`.
+    pub tag: Option<String>,
+    /// `tap`.
+    pub tap: Option<String>,
+}
+
+/// One proposal we offer or accept: transforms of one protocol, in order of preference per type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proposal {
+    /// IKE, ESP or AH.
+    pub protocol: ProtocolId,
+    /// All transforms; those of one type are alternatives.
+    pub transforms: Vec<Transform>,
+}
+
+impl Proposal {
+    /// The alternatives of one type, in order of preference.
+    pub fn of<'a>(&'a self, test: impl Fn(&TransformId) -> bool + 'a) -> impl Iterator<Item = &'a Transform> {
+        self.transforms.iter().filter(move |t| test(&t.id))
+    }
+}
+
+/// One `from A port P to B port Q` for one IP protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// IP protocol, 0 for any.
+    pub protocol: u8,
+    /// Our side.
+    pub from: FlowEnd,
+    /// The peer's side.
+    pub to: FlowEnd,
+    /// `from A (B)`: the network as it is before source NAT.
+    pub pre_nat: Option<IpNet>,
+}
+
+/// One side of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowEnd {
+    /// The network, `0.0.0.0/0` or `::/0` for `any`.
+    pub net: IpNet,
+    /// `dynamic`: stands for the address that the peer gets (or we get) by configuration payload.
+    pub dynamic: bool,
+    /// Port, or `None` for all.
+    pub port: Option<u16>,
+}
+
+/// An identity as RFC 7296, 3.5 sends it and as iked.conf(5) writes it.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Identity {
+    /// ID type.
+    pub kind: IdType,
+    /// The ID data of the payload: text for FQDN and RFC822, 4 or 16 bytes for addresses, DER for DNs.
+    pub data: Vec<u8>,
+}
+
+impl fmt::Display for Identity {
+    /// `FQDN/host.example`, the form that logs and `ikectl reset id` use.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/", self.kind)?;
+        match (self.kind, self.data.len()) {
+            (IdType::IPV4_ADDR, 4) => {
+                let octets: [u8; 4] = self.data.as_slice().try_into().map_err(|_| fmt::Error)?;
+                write!(f, "{}", IpAddr::from(octets))
+            }
+            (IdType::IPV6_ADDR, 16) => {
+                let octets: [u8; 16] = self.data.as_slice().try_into().map_err(|_| fmt::Error)?;
+                write!(f, "{}", IpAddr::from(octets))
+            }
+            (IdType::FQDN | IdType::RFC822_ADDR, _) => {
+                for &byte in &self.data {
+                    let shown = if byte.is_ascii_graphic() { byte } else { b'?' };
+                    write!(f, "{}", char::from(shown))?;
+                }
+                Ok(())
+            }
+            _ => {
+                for byte in &self.data {
+                    write!(f, "{byte:02x}")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// `psk`, `rsa`, `ecdsa*`, `rfc7427`, `signature` or `eap`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// Pre-shared key.
+    Psk(Secret),
+    /// A public key; which methods are allowed.
+    PublicKey(PublicKeyAuth),
+    /// We sign, the peer does EAP: `mschap-v2` or `radius`.
+    Eap(EapMethod),
+}
+
+/// The public-key words of iked.conf(5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PublicKeyAuth {
+    /// `signature`: any method.
+    Any,
+    /// `rfc7427`: only method 14.
+    Rfc7427,
+    /// `rsa`.
+    Rsa,
+    /// `ecdsa256`.
+    Ecdsa256,
+    /// `ecdsa384`.
+    Ecdsa384,
+    /// `ecdsa521`.
+    Ecdsa521,
+}
+
+/// EAP methods of iked.conf(5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EapMethod {
+    /// `mschap-v2` against `user` lines.
+    MsChapV2,
+    /// `radius`.
+    Radius,
+}
+
+/// One `config NAME ADDR[/len]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CfgEntry {
+    /// The attribute it answers.
+    pub attribute: CfgAttrType,
+    /// The value; for addresses a network means a pool, a bare address a fixed answer.
+    pub value: IpNet,
+    /// Whether a prefix length was written.
+    pub is_pool: bool,
+}
+
+/// What the command line and the machine say, beside the configuration file.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `-T`: no NAT traversal at all.
+    pub natt_off: bool,
+    /// `-t` or `-p`: only the NAT-T socket, always UDP encapsulation.
+    pub natt_only: bool,
+    /// `-p`: the NAT-T port, 4500 by default.
+    pub natt_port: u16,
+    /// `--config-dir`.
+    pub config_dir: PathBuf,
+}
