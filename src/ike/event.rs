@@ -1,0 +1,101 @@
+//! What goes into and comes out of an [`Endpoint`](super::endpoint::Endpoint), as plain values.
+
+use std::net::SocketAddr;
+
+use super::stats::Stats;
+use crate::policy::Identity;
+use crate::wire::spi::IkeSpi;
+
+/// The addresses an IKE SA uses now, and so those of one datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Path {
+    /// Our address and port; the port tells which socket.
+    pub local: SocketAddr,
+    /// The peer's address and port.
+    pub remote: SocketAddr,
+    /// Whether this is the NAT-T socket, whose IKE datagrams carry four zero bytes first
+    /// (RFC 3948, 2.2). The shell adds and strips them.
+    pub marker: bool,
+}
+
+/// One datagram to send; its bytes were written to the caller's buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// Where from and where to.
+    pub path: Path,
+}
+
+/// What an operator asks of every shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// All IKE SAs, Child SAs and flows as text, sorted by SPI.
+    ShowSa,
+    /// The counters.
+    ShowStats,
+    /// Forget every SA without telling the peers, as OpenIKED does.
+    ResetAll,
+    /// Delete every established IKE SA, telling the peers.
+    ResetSa,
+    /// Delete the IKE SAs of the peer whose identity prints like this (`FQDN/host.example`).
+    ResetId(String),
+    /// May active policies initiate?
+    Active(bool),
+    /// Load Child SAs into the kernel?
+    Couple(bool),
+    /// Start an IKE SA as initiator by this policy index, towards the policy's peer.
+    Initiate(u32),
+    /// Tell every peer and forget everything.
+    Shutdown,
+}
+
+/// One shard's answer to a [`Command`].
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// Lines of text; `more` says that another chunk follows.
+    Text {
+        /// Whole lines, without newline.
+        lines: Vec<String>,
+        /// Another chunk follows.
+        more: bool,
+    },
+    /// The counters of this shard.
+    Stats(Box<Stats>),
+    /// Done; how many IKE SAs it concerned.
+    Done {
+        /// IKE SAs concerned.
+        count: usize,
+    },
+}
+
+/// How important a log line is; the words of syslog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Something failed that should not.
+    Warning,
+    /// A state change of an IKE SA.
+    Info,
+    /// What an operator wants when looking for a fault (`-vv`).
+    Debug,
+}
+
+/// What the shell should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A line for the log.
+    Log {
+        /// Its level.
+        level: Level,
+        /// The line, without newline.
+        line: String,
+        /// Caused by bytes that nobody vouches for: the sink limits the rate.
+        unauthenticated: bool,
+    },
+    /// The peer authenticated and says it has no other IKE SA (RFC 7296, 2.4): the other shards
+    /// drop theirs of this identity.
+    InitialContact {
+        /// The identity just proven.
+        identity: Identity,
+        /// The IKE SA that said so, which stays.
+        except: IkeSpi,
+    },
+}
