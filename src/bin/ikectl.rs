@@ -1,1 +1,3 @@
-fn main(){}
+//! The control program.
+
+fn main() {}

@@ -1,1 +1,3 @@
-fn main(){}
+//! The daemon's program.
+
+fn main() {}
