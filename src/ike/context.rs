@@ -1,0 +1,166 @@
+//! What every exchange of a shard shares: configuration, algorithms, randomness, pools, counters,
+//! and the places where output waits to be drained.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::cookie::Cookies;
+use super::event::{Event, Level, Path, Reply};
+use super::lease::Pools;
+use super::stats::Stats;
+use crate::auth::store::CredentialStore;
+use crate::crypto::{Provider, Rng};
+use crate::kernel::{KernelRequest, RequestId};
+use crate::policy::{Config, Options};
+use crate::steer::{self, ShardId};
+use crate::wire::spi::{EspSpi, IkeSpi};
+
+/// The shared part of an [`Endpoint`](super::Endpoint).
+#[derive(Debug)]
+pub struct Context {
+    /// Which shard this is; every SPI drawn here carries it.
+    pub shard: ShardId,
+    /// The configuration in force.
+    pub config: Arc<Config>,
+    /// The command line.
+    pub options: Arc<Options>,
+    /// Keys and certificates.
+    pub store: Arc<CredentialStore>,
+    /// Algorithms.
+    pub provider: Provider,
+    /// The one source of randomness.
+    pub rng: Rng,
+    /// Cookies.
+    pub cookies: Cookies,
+    /// Address pools.
+    pub pools: Pools,
+    /// Counters.
+    pub stats: Stats,
+    /// Output.
+    pub out: Outbox,
+    /// Are Child SAs loaded into the kernel?
+    pub coupled: bool,
+    /// Limits unprotected answers.
+    pub hints: Budget,
+    next_request: u64,
+    next_reqid: u32,
+}
+
+/// Output that waits for `poll_*`.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// Datagrams.
+    pub transmits: VecDeque<(Path, Vec<u8>)>,
+    /// Kernel requests.
+    pub kernel: VecDeque<KernelRequest>,
+    /// Events.
+    pub events: VecDeque<Event>,
+    /// Answers to commands.
+    pub replies: VecDeque<(u64, Reply)>,
+}
+
+impl Context {
+    /// Puts the parts together.
+    pub fn new(parts: super::EndpointParts) -> Self {
+        let coupled = parts.config.settings.couple;
+        Self {
+            shard: parts.shard,
+            config: parts.config,
+            options: parts.options,
+            store: parts.store,
+            provider: parts.provider,
+            rng: parts.rng,
+            cookies: Cookies::new(parts.cookie_seed),
+            pools: Pools::new(parts.shard.0, parts.shards),
+            stats: Stats::default(),
+            out: Outbox::default(),
+            coupled,
+            hints: Budget::new(parts.now.mono),
+            next_request: 1,
+            next_reqid: 1,
+        }
+    }
+
+    /// Queues a datagram.
+    pub fn transmit(&mut self, path: Path, datagram: Vec<u8>) {
+        self.out.transmits.push_back((path, datagram));
+    }
+
+    /// A state change worth a line.
+    pub fn info(&mut self, line: fmt::Arguments<'_>) {
+        self.log(Level::Info, line, false);
+    }
+
+    /// A detail for whoever looks for a fault.
+    pub fn debug(&mut self, line: fmt::Arguments<'_>) {
+        self.log(Level::Debug, line, false);
+    }
+
+    /// A line caused by bytes nobody vouches for: the sink limits the rate.
+    pub fn noise(&mut self, line: fmt::Arguments<'_>) {
+        self.log(Level::Info, line, true);
+    }
+
+    /// A line of any level.
+    pub fn log(&mut self, level: Level, line: fmt::Arguments<'_>, unauthenticated: bool) {
+        if self.out.events.len() < EVENTS_MAX {
+            let line = line.to_string();
+            self.out.events.push_back(Event::Log { level, line, unauthenticated });
+        }
+    }
+
+    /// A fresh IKE SPI of ours.
+    pub fn draw_ike_spi(&mut self) -> IkeSpi {
+        steer::tag_spi(self.rng.u64(), self.shard)
+    }
+
+    /// A fresh ESP SPI of ours.
+    pub fn draw_esp_spi(&mut self) -> EspSpi {
+        steer::tag_esp_spi(self.rng.u32(), self.shard)
+    }
+
+    /// Names the next kernel request.
+    pub fn next_request(&mut self) -> RequestId {
+        let id = RequestId(self.next_request);
+        self.next_request += 1;
+        id
+    }
+
+    /// The next reqid: shard in the top byte, 24 bits of count.
+    pub fn next_reqid(&mut self) -> u32 {
+        self.next_reqid = if self.next_reqid >= 0x00ff_ffff { 1 } else { self.next_reqid + 1 };
+        (u32::from(self.shard.0) + 1) << 24 | self.next_reqid
+    }
+}
+
+/// A token bucket for answers that no one vouches for: `HINTS_PER_SECOND`, no burst above it.
+#[derive(Debug)]
+pub struct Budget {
+    left: u32,
+    refilled_at: Instant,
+}
+
+impl Budget {
+    fn new(now: Instant) -> Self {
+        Self { left: HINTS_PER_SECOND, refilled_at: now }
+    }
+
+    /// Takes one, if there is one.
+    pub fn take(&mut self, now: Instant) -> bool {
+        if now.saturating_duration_since(self.refilled_at) >= Duration::from_secs(1) {
+            self.left = HINTS_PER_SECOND;
+            self.refilled_at = now;
+        }
+        let taken = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        taken
+    }
+}
+
+/// INVALID_IKE_SPI and INVALID_MAJOR_VERSION hints of one shard in a second: enough for peers of a
+/// restarted gateway to learn of it, useless to a reflector.
+const HINTS_PER_SECOND: u32 = 50;
+/// Log lines that wait for the shell; more in one turn are not written.
+const EVENTS_MAX: usize = 4096;

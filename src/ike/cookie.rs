@@ -1,0 +1,113 @@
+//! The stateless cookie of RFC 7296, 2.6: proof that the initiator receives what we send, before
+//! anything is kept or computed for it. All shards of one process make and accept the same cookies,
+//! because the secrets derive from one seed and the minute.
+
+use std::net::IpAddr;
+use std::time::UNIX_EPOCH;
+
+use crate::crypto::Provider;
+use crate::time::Now;
+use crate::wire::spi::IkeSpi;
+
+/// Makes and checks cookies.
+#[derive(Debug)]
+pub struct Cookies {
+    seed: [u8; 32],
+}
+
+impl Cookies {
+    /// `seed` is drawn once for the process.
+    pub fn new(seed: [u8; 32]) -> Self {
+        Self { seed }
+    }
+
+    /// The cookie for this initiator in this minute.
+    pub fn make(
+        &self,
+        provider: &Provider,
+        now: Now,
+        peer: IpAddr,
+        spi: IkeSpi,
+        nonce: &[u8],
+    ) -> [u8; COOKIE_LEN] {
+        self.at(provider, minute(now), peer, spi, nonce)
+    }
+
+    /// Whether `cookie` was made for this initiator in this minute or the one before.
+    pub fn check(
+        &self,
+        provider: &Provider,
+        now: Now,
+        peer: IpAddr,
+        spi: IkeSpi,
+        nonce: &[u8],
+        cookie: &[u8],
+    ) -> bool {
+        let this = minute(now);
+        [this, this.wrapping_sub(1)].into_iter().any(|minute| {
+            let version = minute.to_be_bytes()[7];
+            cookie.first() == Some(&version)
+                && (provider.equal)(cookie, &self.at(provider, minute, peer, spi, nonce))
+        })
+    }
+
+    fn at(
+        &self,
+        provider: &Provider,
+        minute: u64,
+        peer: IpAddr,
+        spi: IkeSpi,
+        nonce: &[u8],
+    ) -> [u8; COOKIE_LEN] {
+        let minute = minute.to_be_bytes();
+        let secret = (provider.hmac_sha256)(&self.seed, &[&minute]);
+        let address = match peer {
+            IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+            IpAddr::V6(address) => address.octets(),
+        };
+        let mac = (provider.hmac_sha256)(&secret, &[&address, &spi.to_bytes(), nonce]);
+        let mut cookie = [0; COOKIE_LEN];
+        cookie[0] = minute[7];
+        cookie[1..].copy_from_slice(&mac[..COOKIE_LEN - 1]);
+        cookie
+    }
+}
+
+fn minute(now: Now) -> u64 {
+    now.wall.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() / 60)
+}
+
+/// Bytes of a cookie: the secret's version and 160 bits of MAC; RFC 7296, 2.6 allows 1 to 64.
+pub const COOKIE_LEN: usize = 21;
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant, SystemTime};
+
+    use super::*;
+
+    fn now(minutes: u64) -> Now {
+        let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(60 * (1000 + minutes));
+        Now { mono: Instant::now(), wall }
+    }
+
+    #[test]
+    fn a_cookie_holds_for_its_initiator_and_two_minutes() {
+        let provider = crate::crypto::boring::provider();
+        let cookies = Cookies::new([7; 32]);
+        let peer = IpAddr::from([192, 0, 2, 1]);
+        let spi = IkeSpi::new(5).unwrap();
+        let cookie = cookies.make(&provider, now(0), peer, spi, b"nonce");
+        let check = |minutes, peer, spi, nonce: &[u8], cookie: &[u8]| {
+            cookies.check(&provider, now(minutes), peer, spi, nonce, cookie)
+        };
+        assert!(check(0, peer, spi, b"nonce", &cookie));
+        assert!(check(1, peer, spi, b"nonce", &cookie));
+        assert!(!check(2, peer, spi, b"nonce", &cookie));
+        assert!(!check(0, IpAddr::from([192, 0, 2, 2]), spi, b"nonce", &cookie));
+        assert!(!check(0, peer, IkeSpi::new(6).unwrap(), b"nonce", &cookie));
+        assert!(!check(0, peer, spi, b"other", &cookie));
+        assert!(!check(0, peer, spi, b"nonce", &cookie[..20]));
+        assert!(!check(0, peer, spi, b"nonce", &[]));
+    }
+}

@@ -1,0 +1,214 @@
+//! Traffic selector narrowing, RFC 7296, 2.9: the answer is the intersection of what the peer
+//! proposes with the flows of our policy, first the part that holds the packet that caused it.
+
+use std::net::IpAddr;
+
+use crate::kernel::SelectorPair;
+use crate::policy::{Flow, FlowEnd, IpNet};
+use crate::wire::TrafficSelector;
+
+/// The agreed selectors: what goes on the wire and what goes into the SPD.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Narrowed {
+    /// Our side.
+    pub local: Vec<TrafficSelector>,
+    /// The peer's side.
+    pub remote: Vec<TrafficSelector>,
+    /// The pairs for the SPD.
+    pub pairs: Vec<SelectorPair>,
+}
+
+/// Addresses that stand for `dynamic`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Dynamic {
+    /// Leased IPv4 address of the side that gets one.
+    pub v4: Option<IpAddr>,
+    /// Leased IPv6 address.
+    pub v6: Option<IpAddr>,
+}
+
+/// Intersects the peer's selectors with the flows; `None` means TS_UNACCEPTABLE.
+///
+/// `leased` replaces `dynamic` (and, for a road warrior, a wider peer side of the same family stays
+/// as written: `to any` allows what the peer asks for).
+pub fn narrow(
+    flows: &[Flow],
+    offered_local: &[TrafficSelector],
+    offered_remote: &[TrafficSelector],
+    leased: Dynamic,
+) -> Option<Narrowed> {
+    let mut narrowed =
+        Narrowed { local: Vec::new(), remote: Vec::new(), pairs: Vec::new() };
+    for flow in flows {
+        let Some(from) = selector_of(&flow.from, flow.protocol, leased) else { continue };
+        let Some(to) = selector_of(&flow.to, flow.protocol, leased) else { continue };
+        for local in offered_local.iter().filter_map(|offer| intersect(offer, &from)) {
+            for remote in offered_remote.iter().filter_map(|offer| intersect(offer, &to)) {
+                add(&mut narrowed, local, remote);
+            }
+        }
+    }
+    (!narrowed.pairs.is_empty()).then_some(narrowed)
+}
+
+fn add(narrowed: &mut Narrowed, local: TrafficSelector, remote: TrafficSelector) {
+    let pairs = pairs_of(&local, &remote);
+    if pairs.is_empty() || narrowed.pairs.len() + pairs.len() > PAIRS_MAX {
+        return;
+    }
+    for pair in pairs {
+        if !narrowed.pairs.contains(&pair) {
+            narrowed.pairs.push(pair);
+        }
+    }
+    for (list, selector) in [(&mut narrowed.local, local), (&mut narrowed.remote, remote)] {
+        if !list.contains(&selector) {
+            list.push(selector);
+        }
+    }
+}
+
+/// One end of a flow as a selector.
+pub fn selector_of(end: &FlowEnd, protocol: u8, leased: Dynamic) -> Option<TrafficSelector> {
+    let net = if end.dynamic {
+        let leased = if end.net.is_ipv4() { leased.v4 } else { leased.v6 };
+        IpNet::host(leased?)
+    } else {
+        end.net
+    };
+    let (start_port, end_port) = end.port.map_or((0, u16::MAX), |port| (port, port));
+    Some(TrafficSelector {
+        protocol,
+        start_port,
+        end_port,
+        start: net.first(),
+        end: net.last(),
+    })
+}
+
+fn intersect(a: &TrafficSelector, b: &TrafficSelector) -> Option<TrafficSelector> {
+    if !a.is_valid() || !b.is_valid() || a.is_ipv4() != b.is_ipv4() {
+        return None;
+    }
+    let protocol = match (a.protocol, b.protocol) {
+        (0, other) | (other, 0) => other,
+        (a, b) if a == b => a,
+        (_, _) => return None,
+    };
+    let both = TrafficSelector {
+        protocol,
+        start_port: a.start_port.max(b.start_port),
+        end_port: a.end_port.min(b.end_port),
+        start: a.start.max(b.start),
+        end: a.end.min(b.end),
+    };
+    both.is_valid().then_some(both)
+}
+
+/// SPD selectors know one port or all, and prefixes, not ranges; a range is covered by prefixes.
+fn pairs_of(local: &TrafficSelector, remote: &TrafficSelector) -> Vec<SelectorPair> {
+    if local.is_ipv4() != remote.is_ipv4() {
+        return Vec::new();
+    }
+    let protocol = match (local.protocol, remote.protocol) {
+        (0, other) | (other, 0) => other,
+        (a, b) if a == b => a,
+        (_, _) => return Vec::new(),
+    };
+    let mut pairs = Vec::new();
+    for local_net in IpNet::range_to_nets(local.start, local.end) {
+        for remote_net in IpNet::range_to_nets(remote.start, remote.end) {
+            pairs.push(SelectorPair {
+                protocol,
+                local: local_net,
+                local_port: single_port(local),
+                remote: remote_net,
+                remote_port: single_port(remote),
+            });
+            if pairs.len() > PAIRS_MAX {
+                return pairs;
+            }
+        }
+    }
+    pairs
+}
+
+fn single_port(selector: &TrafficSelector) -> Option<u16> {
+    (selector.start_port == selector.end_port).then_some(selector.start_port)
+}
+
+/// Selector pairs of one Child SA: each is three kernel policies, so a peer cannot ask for many.
+const PAIRS_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn end(net: &str, len: u8) -> FlowEnd {
+        let net = IpNet { addr: net.parse().unwrap(), len };
+        FlowEnd { net, dynamic: false, port: None }
+    }
+
+    fn flow(from: FlowEnd, to: FlowEnd) -> Flow {
+        Flow { protocol: 0, from, to, pre_nat: None }
+    }
+
+    fn range(start: &str, end: &str) -> TrafficSelector {
+        TrafficSelector {
+            protocol: 0,
+            start_port: 0,
+            end_port: u16::MAX,
+            start: start.parse().unwrap(),
+            end: end.parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_wider_offer_is_narrowed_to_the_policy() {
+        let flows = [flow(end("10.1.0.0", 16), end("10.2.0.0", 16))];
+        let any = [range("0.0.0.0", "255.255.255.255")];
+        let got = narrow(&flows, &any, &any, Dynamic::default()).unwrap();
+        assert_eq!(got.local, [range("10.1.0.0", "10.1.255.255")]);
+        assert_eq!(got.remote, [range("10.2.0.0", "10.2.255.255")]);
+        assert_eq!(got.pairs.len(), 1);
+    }
+
+    #[test]
+    fn a_narrower_offer_is_taken_as_it_is() {
+        let flows = [flow(end("0.0.0.0", 0), end("10.2.0.0", 16))];
+        let local = [range("192.0.2.7", "192.0.2.7")];
+        let remote = [range("10.2.3.0", "10.2.3.255")];
+        let got = narrow(&flows, &local, &remote, Dynamic::default()).unwrap();
+        assert_eq!((got.local, got.remote), (local.to_vec(), remote.to_vec()));
+    }
+
+    #[test]
+    fn disjoint_selectors_and_families_are_unacceptable() {
+        let flows = [flow(end("10.1.0.0", 16), end("10.2.0.0", 16))];
+        let other = [range("10.9.0.0", "10.9.255.255")];
+        let any6 = [range("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff")];
+        assert_eq!(narrow(&flows, &other, &other, Dynamic::default()), None);
+        assert_eq!(narrow(&flows, &any6, &any6, Dynamic::default()), None);
+        assert_eq!(narrow(&flows, &[], &[], Dynamic::default()), None);
+    }
+
+    #[test]
+    fn dynamic_stands_for_the_leased_address() {
+        let mut to = end("0.0.0.0", 32);
+        to.dynamic = true;
+        let flows = [flow(end("10.1.0.0", 16), to)];
+        let any = [range("0.0.0.0", "255.255.255.255")];
+        let leased = Dynamic { v4: Some("10.8.0.5".parse().unwrap()), v6: None };
+        let got = narrow(&flows, &any, &any, leased).unwrap();
+        assert_eq!(got.remote, [range("10.8.0.5", "10.8.0.5")]);
+        assert_eq!(narrow(&flows, &any, &any, Dynamic::default()), None);
+    }
+
+    #[test]
+    fn an_inverted_range_is_no_selector() {
+        let flows = [flow(end("0.0.0.0", 0), end("0.0.0.0", 0))];
+        let inverted = [range("10.0.0.9", "10.0.0.1")];
+        let any = [range("0.0.0.0", "255.255.255.255")];
+        assert_eq!(narrow(&flows, &inverted, &any, Dynamic::default()), None);
+    }
+}

@@ -1,0 +1,186 @@
+//! The states of an IKE SA. Each variant owns just what exists in that state: keys that are not
+//! derived yet are not there, and what only the handshake needs dies with it.
+
+use std::fmt;
+use std::time::Instant;
+
+use super::child_sa::ChildSa;
+use super::exchange::auth::AuthReply;
+use super::negotiate::Chosen;
+use crate::crypto::keymat::{IkeKeys, IkeSuite};
+use crate::crypto::{ActiveKeyExchange, SecretBytes};
+use crate::kernel::RequestId;
+use crate::wire::registry::{CertEncoding, HashAlgorithm, KeId};
+use crate::wire::spi::EspSpi;
+
+/// Where an IKE SA is in its life.
+pub enum State {
+    /// Initiator: IKE_SA_INIT is out.
+    AwaitSaInitResponse(Box<SaInitSent>),
+    /// Responder: IKE_SA_INIT is answered. This is what "half-open" means.
+    AwaitAuthRequest(Box<HalfOpen>),
+    /// Initiator: IKE_AUTH is out.
+    AwaitAuthResponse(Box<AuthSent>),
+    /// Authenticated; the Child SA is on its way into the kernel, the answer to IKE_AUTH waits.
+    AwaitKernel(Box<AwaitKernel>),
+    /// Up.
+    Established(Established),
+    /// Our Delete is out, or the answer that ended this SA may have to be repeated.
+    Deleting(Deleting),
+    /// Gone; the endpoint removes it before it does anything else.
+    Closed,
+}
+
+/// An initiator that waits for the IKE_SA_INIT response.
+pub struct SaInitSent {
+    /// Our key pair.
+    pub kex: Box<dyn ActiveKeyExchange>,
+    /// Its method.
+    pub method: KeId,
+    /// Our nonce.
+    pub nonce: Vec<u8>,
+    /// The request as sent last, for AUTH.
+    pub request: Vec<u8>,
+    /// Times the responder asked for a COOKIE or another method.
+    pub rounds: u32,
+}
+
+/// A responder that waits for IKE_AUTH.
+pub struct HalfOpen {
+    /// The agreed algorithms.
+    pub suite: IkeSuite,
+    /// What was chosen, for a policy found later by identity.
+    pub chosen: Chosen,
+    /// Key exchange not done yet, or the keys. The work is put off until IKE_AUTH arrives.
+    pub keying: Keying,
+    /// Nonce of the initiator.
+    pub nonce_i: Vec<u8>,
+    /// Our nonce.
+    pub nonce_r: Vec<u8>,
+    /// The IKE_SA_INIT request, for the peer's AUTH.
+    pub request: Vec<u8>,
+    /// Our IKE_SA_INIT response, for our AUTH.
+    pub response: Vec<u8>,
+    /// Hash algorithms the peer verifies (RFC 7427); empty: it does not do method 14.
+    pub peer_hashes: Vec<HashAlgorithm>,
+}
+
+/// Key exchange before and after it is done.
+pub enum Keying {
+    /// Our key pair and the peer's value.
+    Pending(Box<dyn ActiveKeyExchange>, Vec<u8>),
+    /// Done.
+    Ready(IkeKeys),
+    /// It failed; this SA will never have keys.
+    Failed,
+}
+
+/// An initiator that waits for the IKE_AUTH response.
+pub struct AuthSent {
+    /// Keys.
+    pub keys: IkeKeys,
+    /// The agreed algorithms.
+    pub suite: IkeSuite,
+    /// Our nonce.
+    pub nonce_i: Vec<u8>,
+    /// Nonce of the responder.
+    pub nonce_r: Vec<u8>,
+    /// The IKE_SA_INIT response, for the peer's AUTH.
+    pub response: Vec<u8>,
+    /// Our inbound SPI of the first Child SA.
+    pub inbound_spi: EspSpi,
+}
+
+/// An answer to IKE_AUTH that waits for the kernel.
+pub struct AwaitKernel {
+    /// Keys.
+    pub keys: IkeKeys,
+    /// The agreed algorithms, for the log.
+    pub suite: IkeSuite,
+    /// The kernel request.
+    pub request: RequestId,
+    /// The answer, complete but for what the kernel says. `None` as initiator.
+    pub reply: Option<Box<AuthReply>>,
+    /// The Child SA being installed.
+    pub child: ChildSa,
+    /// Message ID of the request to answer.
+    pub message_id: u32,
+    /// Digest of its first datagram, for the response cache.
+    pub digest: u64,
+}
+
+/// An IKE SA that is up.
+pub struct Established {
+    /// Keys.
+    pub keys: IkeKeys,
+}
+
+/// An IKE SA on its way out.
+pub struct Deleting {
+    /// Keys.
+    pub keys: IkeKeys,
+    /// When to forget it at the latest.
+    pub until: Instant,
+}
+
+impl State {
+    /// The keys, once there are any.
+    pub fn keys(&self) -> Option<&IkeKeys> {
+        match self {
+            Self::AwaitSaInitResponse(_) | Self::Closed => None,
+            Self::AwaitAuthRequest(half_open) => match &half_open.keying {
+                Keying::Ready(keys) => Some(keys),
+                Keying::Pending(..) | Keying::Failed => None,
+            },
+            Self::AwaitAuthResponse(sent) => Some(&sent.keys),
+            Self::AwaitKernel(wait) => Some(&wait.keys),
+            Self::Established(established) => Some(&established.keys),
+            Self::Deleting(deleting) => Some(&deleting.keys),
+        }
+    }
+
+    /// Whether the peer has proven its identity.
+    pub fn is_authenticated(&self) -> bool {
+        match self {
+            Self::AwaitKernel(_) | Self::Established(_) | Self::Deleting(_) => true,
+            Self::AwaitSaInitResponse(_)
+            | Self::AwaitAuthRequest(_)
+            | Self::AwaitAuthResponse(_)
+            | Self::Closed => false,
+        }
+    }
+}
+
+impl fmt::Display for State {
+    /// The names OpenIKED's users know.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AwaitSaInitResponse(_) => "INIT",
+            Self::AwaitAuthRequest(_) => "SA_INIT",
+            Self::AwaitAuthResponse(_) => "AUTH_REQUEST",
+            Self::AwaitKernel(_) => "VALID",
+            Self::Established(_) => "ESTABLISHED",
+            Self::Deleting(_) => "CLOSING",
+            Self::Closed => "CLOSED",
+        })
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The nonces and the shared secret that make keys, before they are keys.
+pub struct KeySeed<'a> {
+    /// Nonce of the initiator.
+    pub nonce_i: &'a [u8],
+    /// Nonce of the responder.
+    pub nonce_r: &'a [u8],
+    /// g^ir.
+    pub shared: SecretBytes,
+}
+
+/// A certificate or raw key to send: its encoding and data.
+pub type CertData = (CertEncoding, Vec<u8>);

@@ -1,0 +1,198 @@
+//! Message IDs: which request we answer next, which of ours is out, and the cached answer
+//! (RFC 7296, 2.1 to 2.3). The window is one in both directions.
+
+use std::hash::BuildHasher;
+use std::time::{Duration, Instant};
+
+use crate::wire::registry::ExchangeType;
+
+/// Both directions of one IKE SA.
+#[derive(Debug, Default)]
+pub struct Window {
+    /// Message ID of the next request we accept.
+    next_inbound: u32,
+    /// Message ID of our next request.
+    next_outbound: u32,
+    /// Our request that waits for its response.
+    outstanding: Option<Outstanding>,
+    /// The answer to the last request, for its retransmissions.
+    answered: Option<Answered>,
+}
+
+/// Our own request, kept whole until it is answered.
+#[derive(Debug)]
+pub struct Outstanding {
+    /// Its Message ID.
+    pub id: u32,
+    /// Its exchange.
+    pub exchange: ExchangeType,
+    /// What was sent: one datagram, or all fragments.
+    pub datagrams: Vec<Vec<u8>>,
+    /// When to send it again, or give up.
+    pub due_at: Instant,
+    /// Sends after the first.
+    pub retries: u32,
+}
+
+#[derive(Debug)]
+struct Answered {
+    id: u32,
+    /// Keyed digest of the request's first datagram.
+    digest: u64,
+    datagrams: Vec<Vec<u8>>,
+}
+
+/// What a request's Message ID says.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// The one we wait for.
+    Next,
+    /// The one answered last: its cached answer may be sent again.
+    Repeated,
+    /// Anything else: outside the window.
+    Outside,
+}
+
+/// What to do with an outstanding request that is due.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// Send it again.
+    Again,
+    /// The peer is dead.
+    GiveUp,
+}
+
+impl Window {
+    /// A window that expects request 0 and starts with it.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sorts a request by its Message ID.
+    pub fn arrival(&self, id: u32) -> Arrival {
+        if id == self.next_inbound {
+            Arrival::Next
+        } else if self.answered.as_ref().is_some_and(|a| a.id == id) {
+            Arrival::Repeated
+        } else {
+            Arrival::Outside
+        }
+    }
+
+    /// Notes the answer to request `id`, whose first datagram has this digest.
+    pub fn answer(&mut self, id: u32, digest: u64, datagrams: Vec<Vec<u8>>) {
+        self.next_inbound = id.wrapping_add(1);
+        self.answered = Some(Answered { id, digest, datagrams });
+    }
+
+    /// The cached answer, if this really is the same request again.
+    pub fn cached(&self, id: u32, digest: u64) -> Option<&[Vec<u8>]> {
+        let answered = self.answered.as_ref()?;
+        (answered.id == id && answered.digest == digest).then_some(answered.datagrams.as_slice())
+    }
+
+    /// Message ID for our next request, if none is out.
+    pub fn free(&self) -> Option<u32> {
+        self.outstanding.is_none().then_some(self.next_outbound)
+    }
+
+    /// Notes that a request was sent.
+    pub fn sent(&mut self, id: u32, exchange: ExchangeType, datagrams: Vec<Vec<u8>>, now: Instant) {
+        self.next_outbound = id.wrapping_add(1);
+        let due_at = now + FIRST_RETRY_AFTER;
+        self.outstanding = Some(Outstanding { id, exchange, datagrams, due_at, retries: 0 });
+    }
+
+    /// Starts again at request 0, for an IKE_SA_INIT that must be repeated with a COOKIE or another
+    /// KE (RFC 7296, 2.6).
+    pub fn restart(&mut self) {
+        self.next_outbound = 0;
+        self.outstanding = None;
+    }
+
+    /// Whether this response answers our outstanding request.
+    pub fn expects(&self, id: u32, exchange: ExchangeType) -> bool {
+        self.outstanding.as_ref().is_some_and(|o| o.id == id && o.exchange == exchange)
+    }
+
+    /// The outstanding request was answered.
+    pub fn settle(&mut self) {
+        self.outstanding = None;
+    }
+
+    /// Our outstanding request.
+    pub fn outstanding(&self) -> Option<&Outstanding> {
+        self.outstanding.as_ref()
+    }
+
+    /// Moves a due request on: sends at 0, 2, 6, 14, 30 and 62 s, gives up at 126 s.
+    pub fn retry(&mut self, now: Instant) -> Option<Retry> {
+        let outstanding = self.outstanding.as_mut()?;
+        if now < outstanding.due_at {
+            return None;
+        }
+        outstanding.retries += 1;
+        if outstanding.retries > RETRIES_MAX {
+            return Some(Retry::GiveUp);
+        }
+        outstanding.due_at = now + FIRST_RETRY_AFTER * 2u32.pow(outstanding.retries);
+        Some(Retry::Again)
+    }
+}
+
+/// The keyed digest that recognises a repeated datagram.
+pub fn digest(hasher: &impl BuildHasher, datagram: &[u8]) -> u64 {
+    hasher.hash_one(datagram)
+}
+
+/// Wait before the first retransmission; each further wait is twice the one before.
+const FIRST_RETRY_AFTER: Duration = Duration::from_secs(2);
+/// Retransmissions: with the waits above a peer is given up after 126 s, as OpenIKED does.
+const RETRIES_MAX: u32 = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_next_request_and_the_last_one_are_inside_the_window() {
+        let mut window = Window::new();
+        assert_eq!(window.arrival(0), Arrival::Next);
+        assert_eq!(window.arrival(1), Arrival::Outside);
+        window.answer(0, 7, vec![vec![1]]);
+        assert_eq!(window.arrival(0), Arrival::Repeated);
+        assert_eq!(window.arrival(1), Arrival::Next);
+        window.answer(1, 8, vec![vec![2]]);
+        assert_eq!(window.arrival(0), Arrival::Outside);
+    }
+
+    #[test]
+    fn the_cached_answer_is_given_for_the_same_bytes_only() {
+        let mut window = Window::new();
+        window.answer(0, 7, vec![vec![1]]);
+        assert_eq!(window.cached(0, 7), Some(&[vec![1u8]][..]));
+        assert_eq!(window.cached(0, 9), None);
+        assert_eq!(window.cached(1, 7), None);
+    }
+
+    #[test]
+    fn a_request_is_sent_six_times_and_given_up_after_126_seconds() {
+        let start = Instant::now();
+        let mut window = Window::new();
+        window.sent(0, ExchangeType::IKE_SA_INIT, vec![vec![0]], start);
+        let mut sends = vec![0];
+        let mut given_up_after = None;
+        for second in 0..200 {
+            match window.retry(start + Duration::from_secs(second)) {
+                Some(Retry::Again) => sends.push(second),
+                Some(Retry::GiveUp) => {
+                    given_up_after = Some(second);
+                    break;
+                }
+                None => {}
+            }
+        }
+        assert_eq!(sends, [0, 2, 6, 14, 30, 62]);
+        assert_eq!(given_up_after, Some(126));
+    }
+}
