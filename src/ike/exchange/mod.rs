@@ -1,0 +1,8 @@
+//! One file for each exchange of RFC 7296, section 1; both roles of an exchange share its file.
+
+pub mod auth;
+pub mod auth_initiator;
+pub mod create_child;
+pub mod informational;
+pub mod sa_init;
+pub mod sa_init_initiator;

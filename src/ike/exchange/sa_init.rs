@@ -1,0 +1,390 @@
+//! IKE_SA_INIT as responder (RFC 7296, 1.2): cookie, proposal choice, our key exchange value.
+//! The Diffie-Hellman computation itself waits for IKE_AUTH.
+
+use std::sync::Arc;
+
+use super::super::Role;
+use super::super::context::Context;
+use super::super::error::{Answer, Error};
+use super::super::event::Path;
+use super::super::ike_sa::IkeSa;
+use super::super::natt;
+use super::super::negotiate::{self, Chosen, Rules};
+use super::super::state::{HalfOpen, Keying, State};
+use crate::policy::select::{self, PolicyKey};
+use crate::policy::{Auth, Policy};
+use crate::time::Now;
+use crate::wire::registry::{
+    CertEncoding, ExchangeType, HashAlgorithm, NotifyType, ProtocolId,
+};
+use crate::wire::spi::IkeSpi;
+use crate::wire::{
+    CertReq, DecodeError, DecodeErrorKind, Flags, Header, Ke, Message, Notify, Payload, Proposal,
+    encode_message,
+};
+
+/// A request, read but not yet acted upon.
+struct Request<'a> {
+    spi: IkeSpi,
+    payloads: &'a [Payload<'a>],
+    proposals: &'a [Proposal<'a>],
+    ke: Ke<'a>,
+    nonce: &'a [u8],
+}
+
+/// Answers an IKE_SA_INIT request that is no repetition. `None`: no state was made, and what the
+/// initiator may know was sent.
+pub fn respond(
+    cx: &mut Context,
+    now: Now,
+    path: Path,
+    header: &Header,
+    bytes: &[u8],
+    half_open_count: usize,
+) -> Option<IkeSa> {
+    let spi = header.initiator_spi?;
+    let settings = &cx.config.settings;
+    if half_open_count >= settings.half_open_max as usize {
+        cx.stats.half_open_refused += 1;
+        return None;
+    }
+    let demand_cookie = half_open_count >= settings.cookie_threshold as usize;
+    match answer(cx, now, path, spi, bytes, demand_cookie) {
+        Ok(sa) => sa,
+        Err(error) => {
+            refuse(cx, now, path, spi, bytes.len(), &error);
+            None
+        }
+    }
+}
+
+fn answer(
+    cx: &mut Context,
+    now: Now,
+    path: Path,
+    spi: IkeSpi,
+    bytes: &[u8],
+    demand_cookie: bool,
+) -> Result<Option<IkeSa>, Error> {
+    let message = Message::decode(bytes)?;
+    let nonce = message
+        .payloads
+        .iter()
+        .find_map(|p| if let Payload::Nonce(nonce) = p { Some(*nonce) } else { None })
+        .ok_or(Error::Missing("nonce"))?;
+    if demand_cookie && !cookie_holds(cx, now, path, spi, nonce, &message.payloads) {
+        let peer = path.remote.ip();
+        let cookie = cx.cookies.make(&cx.provider, now, peer, spi, nonce);
+        cx.stats.cookies_sent += 1;
+        send_notify(cx, path, spi, NotifyType::COOKIE, &cookie);
+        return Ok(None);
+    }
+    let request = read(spi, &message.payloads, nonce)?;
+    if !cx.config.policies.iter().any(|policy| addresses_fit(policy, path)) {
+        cx.stats.no_policy += 1;
+        return Err(Error::NoPolicy);
+    }
+    let (policy, chosen) = choose_policy(cx, path, &request)?;
+    let method = chosen.ke().ok_or(Error::NoProposal)?;
+    if method != request.ke.method {
+        return Err(Error::InvalidKe(method));
+    }
+    let sa = accept(cx, now, path, &request, policy, chosen, bytes)?;
+    Ok(Some(sa))
+}
+
+fn cookie_holds(
+    cx: &mut Context,
+    now: Now,
+    path: Path,
+    spi: IkeSpi,
+    nonce: &[u8],
+    payloads: &[Payload<'_>],
+) -> bool {
+    // RFC 7296, 2.6: the cookie comes first.
+    let Some(Payload::Notify(notify)) = payloads.first() else { return false };
+    if notify.kind != NotifyType::COOKIE {
+        return false;
+    }
+    let peer = path.remote.ip();
+    let holds = cx.cookies.check(&cx.provider, now, peer, spi, nonce, notify.data);
+    if !holds {
+        cx.stats.cookies_wrong += 1;
+    }
+    holds
+}
+
+fn read<'a>(
+    spi: IkeSpi,
+    payloads: &'a [Payload<'a>],
+    nonce: &'a [u8],
+) -> Result<Request<'a>, Error> {
+    let mut proposals = None;
+    let mut ke = None;
+    let mut nonces = 0;
+    for payload in payloads {
+        let repeated = match payload {
+            Payload::Sa(list) => proposals.replace(list.as_slice()).is_some(),
+            Payload::Ke(value) => ke.replace(*value).is_some(),
+            Payload::Nonce(_) => {
+                nonces += 1;
+                nonces > 1
+            }
+            _ => false,
+        };
+        if repeated {
+            let kind = DecodeErrorKind::Duplicate;
+            return Err(DecodeError { what: "payload", kind }.into());
+        }
+    }
+    let proposals = proposals.ok_or(Error::Missing("SA"))?;
+    let ke = ke.ok_or(Error::Missing("KE"))?;
+    Ok(Request { spi, payloads, proposals, ke, nonce })
+}
+
+fn addresses_fit(policy: &Policy, path: Path) -> bool {
+    let fits = |net: Option<crate::policy::IpNet>, address| {
+        net.is_none_or(|net| net.contains(address))
+    };
+    fits(policy.local, path.local.ip()) && fits(policy.peer, path.remote.ip())
+}
+
+fn choose_policy(
+    cx: &mut Context,
+    path: Path,
+    request: &Request<'_>,
+) -> Result<(Arc<Policy>, Chosen), Error> {
+    let rules = Rules { ke_sent: Some(request.ke.method), ignore_ke: false };
+    let provider = cx.provider;
+    let choose = |policy: &Policy| {
+        let chosen = negotiate::choose(&policy.ike_proposals, request.proposals, rules)?;
+        chosen.ike_suite(&provider).is_some().then_some(chosen)
+    };
+    let key = PolicyKey {
+        local: path.local.ip(),
+        peer: path.remote.ip(),
+        peer_id: None,
+        local_id: None,
+        transport: false,
+        fits: &|policy| choose(policy).is_some(),
+    };
+    let config = cx.config.clone();
+    let found = select::select(&config, &key)
+        .and_then(|policy| choose(policy).map(|chosen| (policy.clone(), chosen)));
+    found.ok_or_else(|| {
+        cx.stats.sa_proposals_negotiate_failures += 1;
+        Error::NoProposal
+    })
+}
+
+fn accept(
+    cx: &mut Context,
+    now: Now,
+    path: Path,
+    request: &Request<'_>,
+    policy: Arc<Policy>,
+    chosen: Chosen,
+    bytes: &[u8],
+) -> Result<IkeSa, Error> {
+    let suite = chosen.ike_suite(&cx.provider).ok_or(Error::NoProposal)?;
+    let exchange = cx.provider.key_exchange(request.ke.method).ok_or(Error::NoProposal)?;
+    exchange.check_public(request.ke.data)?;
+    let kex = exchange.start(&mut cx.rng)?;
+    let nonce_r = cx.rng.bytes::<NONCE_LEN>().to_vec();
+    let own_spi = cx.draw_ike_spi();
+    let spis = (request.spi, None);
+    let nat = if cx.options.natt_off {
+        Default::default()
+    } else {
+        natt::detect(&cx.provider, request.payloads, spis, path.local, path.remote)
+    };
+    let fragmentation = cx.config.settings.fragmentation
+        && has_notify(request.payloads, NotifyType::FRAGMENTATION_SUPPORTED);
+    let peer_hashes = signature_hashes(request.payloads);
+    let facts = Facts { nat: nat.supported, fragmentation, hashes: !peer_hashes.is_empty() };
+    let response =
+        build(cx, path, request, &policy, &chosen, own_spi, kex.public(), &nonce_r, facts);
+    cx.transmit(path, response.clone());
+    let half_open = HalfOpen {
+        suite,
+        chosen,
+        keying: Keying::Pending(kex, request.ke.data.to_vec()),
+        nonce_i: request.nonce.to_vec(),
+        nonce_r,
+        request: bytes.to_vec(),
+        response,
+        peer_hashes,
+    };
+    let state = State::AwaitAuthRequest(Box::new(half_open));
+    let peer_spi = Some(request.spi);
+    let role = Role::OriginalResponder;
+    let mut sa = IkeSa::new(own_spi, peer_spi, role, policy, path, state, now.mono);
+    sa.nat = nat;
+    sa.nat.local |= (cx.options.natt_only || sa.policy.natt) && nat.supported;
+    sa.fragmentation = fragmentation;
+    cx.stats.sa_created += 1;
+    Ok(sa)
+}
+
+/// What the initiator announced and so will be answered.
+#[derive(Clone, Copy)]
+struct Facts {
+    nat: bool,
+    fragmentation: bool,
+    hashes: bool,
+}
+
+fn build(
+    cx: &mut Context,
+    path: Path,
+    request: &Request<'_>,
+    policy: &Policy,
+    chosen: &Chosen,
+    own_spi: IkeSpi,
+    public: &[u8],
+    nonce: &[u8],
+    facts: Facts,
+) -> Vec<u8> {
+    let proposal = Proposal {
+        number: chosen.number,
+        protocol: ProtocolId::IKE,
+        spi: &[],
+        transforms: chosen.transforms.clone(),
+    };
+    let mut payloads = vec![
+        Payload::Sa(vec![proposal]),
+        Payload::Ke(Ke { method: request.ke.method, data: public }),
+        Payload::Nonce(nonce),
+    ];
+    if cx.config.settings.vendor_id {
+        payloads.push(Payload::VendorId(VENDOR_ID));
+    }
+    if facts.fragmentation {
+        payloads.push(status(NotifyType::FRAGMENTATION_SUPPORTED, &[]));
+    }
+    let spis = (request.spi, Some(own_spi));
+    let force = cx.options.natt_only || policy.natt;
+    let hashes = natt::hashes_to_send(
+        &cx.provider,
+        &mut cx.rng,
+        force,
+        spis,
+        path.local,
+        path.remote,
+    );
+    if facts.nat {
+        payloads.extend(natt::notifications(&hashes));
+    }
+    let hash_list = hash_list(cx.provider.signature_hashes);
+    if facts.hashes {
+        payloads.push(status(NotifyType::SIGNATURE_HASH_ALGORITHMS, &hash_list));
+    }
+    let requests = cert_requests(cx, policy);
+    for (encoding, data) in &requests {
+        payloads.push(Payload::CertReq(CertReq { encoding: *encoding, data }));
+    }
+    let header = header(request.spi, Some(own_spi), true);
+    let mut out = Vec::with_capacity(512);
+    encode_message(&header, &payloads, &mut out);
+    out
+}
+
+fn cert_requests(cx: &Context, policy: &Policy) -> Vec<(CertEncoding, Vec<u8>)> {
+    match policy.auth {
+        Auth::Psk(_) | Auth::Eap(_) => Vec::new(),
+        Auth::PublicKey(_) => crate::auth::pubkey::certreq_to_send(&cx.store),
+    }
+}
+
+/// Sends the unprotected answer this error has in the table, and counts it.
+fn refuse(
+    cx: &mut Context,
+    now: Now,
+    path: Path,
+    spi: IkeSpi,
+    request_len: usize,
+    error: &Error,
+) {
+    if matches!(error, Error::Decode(_) | Error::Missing(_)) {
+        cx.stats.decode_errors += 1;
+    }
+    cx.stats.msg_rcvd_dropped += 1;
+    let local = path.local;
+    let remote = path.remote;
+    cx.noise(format_args!(
+        "spi=0x{:016x}: IKE_SA_INIT from {remote} to {local}: {error}, failed to negotiate IKE SA",
+        spi.value()
+    ));
+    let (Answer::Notify(kind, data) | Answer::NotifyAndClose(kind, data)) = error.answer(false)
+    else {
+        return;
+    };
+    // Never more bytes back than came: nothing to gain for a reflector.
+    let answer_len = Header::LEN + 8 + data.len();
+    if answer_len > request_len || !cx.hints.take(now.mono) {
+        return;
+    }
+    cx.stats.notifies_sent += 1;
+    send_notify(cx, path, spi, kind, &data);
+}
+
+fn send_notify(cx: &mut Context, path: Path, spi: IkeSpi, kind: NotifyType, data: &[u8]) {
+    let mut out = Vec::with_capacity(64);
+    encode_message(&header(spi, None, true), &[status(kind, data)], &mut out);
+    cx.transmit(path, out);
+}
+
+/// The header of an IKE_SA_INIT message; `response` tells the role.
+pub fn header(spi_i: IkeSpi, spi_r: Option<IkeSpi>, response: bool) -> Header {
+    Header {
+        initiator_spi: Some(spi_i),
+        responder_spi: spi_r,
+        next_payload: Default::default(),
+        major: 2,
+        minor: 0,
+        exchange: ExchangeType::IKE_SA_INIT,
+        flags: Flags { initiator: !response, version: false, response },
+        message_id: 0,
+        length: 0,
+    }
+}
+
+/// A notification that concerns the IKE SA.
+pub fn status(kind: NotifyType, data: &[u8]) -> Payload<'_> {
+    Payload::Notify(Notify { protocol: ProtocolId::NONE, spi: &[], kind, data })
+}
+
+/// Whether a notification of this type is there.
+pub fn has_notify(payloads: &[Payload<'_>], kind: NotifyType) -> bool {
+    find_notify(payloads, kind).is_some()
+}
+
+/// The data of the first notification of this type.
+pub fn find_notify<'a>(payloads: &[Payload<'a>], kind: NotifyType) -> Option<&'a [u8]> {
+    payloads.iter().find_map(|payload| match payload {
+        Payload::Notify(notify) if notify.kind == kind => Some(notify.data),
+        _ => None,
+    })
+}
+
+/// The hash algorithms of a SIGNATURE_HASH_ALGORITHMS notification (RFC 7427, 4).
+pub fn signature_hashes(payloads: &[Payload<'_>]) -> Vec<HashAlgorithm> {
+    let data = find_notify(payloads, NotifyType::SIGNATURE_HASH_ALGORITHMS).unwrap_or(&[]);
+    data.chunks_exact(2)
+        .filter_map(|pair| <[u8; 2]>::try_from(pair).ok())
+        .map(|pair| HashAlgorithm(u16::from_be_bytes(pair)))
+        .take(HASHES_MAX)
+        .collect()
+}
+
+/// The data of our SIGNATURE_HASH_ALGORITHMS notification.
+pub fn hash_list(hashes: &[HashAlgorithm]) -> Vec<u8> {
+    hashes.iter().flat_map(|hash| hash.0.to_be_bytes()).collect()
+}
+
+/// Length of our nonces: even, as OpenIKED insists, and half of the longest PRF key or more.
+pub const NONCE_LEN: usize = 32;
+/// What `set vendorid` sends.
+pub const VENDOR_ID: &[u8] = concat!("iked-rs-", env!("CARGO_PKG_VERSION")).as_bytes();
+/// Hash algorithms of a peer that are remembered; more than exist.
+const HASHES_MAX: usize = 16;

@@ -1,0 +1,185 @@
+//! Sealing what we send and opening what we got: the SK and SKF payloads with the keys of an IKE SA.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::time::Instant;
+
+use super::context::Context;
+use super::fragment::{self, Added};
+use super::ike_sa::IkeSa;
+use crate::crypto::{MessageKey, Rng};
+use crate::wire::registry::{ExchangeType, PayloadType};
+use crate::wire::sk::{self, SkFailure, SkKey};
+use crate::wire::{Message, Payload};
+
+/// A key of `crypto` as `wire::sk` wants it.
+struct Sealer<'a> {
+    key: &'a dyn MessageKey,
+    counter: &'a mut u64,
+    rng: &'a mut Rng,
+}
+
+impl SkKey for Sealer<'_> {
+    fn iv_len(&self) -> usize {
+        self.key.iv_len()
+    }
+
+    fn block_len(&self) -> usize {
+        self.key.block_len()
+    }
+
+    fn icv_len(&self) -> usize {
+        self.key.icv_len()
+    }
+
+    fn seal(&mut self, message: &mut Vec<u8>, iv_at: usize) -> Result<(), SkFailure> {
+        *self.counter += 1;
+        self.key.seal(message, iv_at, *self.counter, self.rng).map_err(|_| SkFailure)
+    }
+
+    fn open(&self, message: &mut [u8], iv_at: usize) -> Result<Range<usize>, SkFailure> {
+        self.key.open(message, iv_at).map_err(|_| SkFailure)
+    }
+}
+
+/// Encrypts a message of this SA into one datagram, or into fragments where both sides can and it
+/// is too long for one.
+pub fn seal(
+    cx: &mut Context,
+    sa: &mut IkeSa,
+    exchange: ExchangeType,
+    message_id: u32,
+    response: bool,
+    inner: &[Payload<'_>],
+) -> Option<Vec<Vec<u8>>> {
+    let header = sa.header(exchange, message_id, response);
+    let datagram_max = if sa.fragmentation { fragment_limit(cx, sa.path.remote) } else { 65_507 };
+    let mut counter = sa.sealed;
+    let mut datagrams = Vec::new();
+    let key = sa.outbound_key()?;
+    let mut sealer = Sealer { key, counter: &mut counter, rng: &mut cx.rng };
+    let sealed = sk::seal_fragments(&header, inner, &mut sealer, datagram_max, &mut datagrams);
+    sa.sealed = counter;
+    if sealed.is_err() {
+        cx.debug(format_args!("{}: cannot seal {exchange}", sa.tag()));
+        return None;
+    }
+    if datagrams.len() > 1 {
+        cx.stats.frag_sent += datagrams.len() as u64;
+    }
+    Some(datagrams)
+}
+
+/// Bytes of IKE message that fit a datagram: the packet size less IP and UDP headers and marker.
+fn fragment_limit(cx: &Context, remote: SocketAddr) -> usize {
+    let configured = usize::from(cx.config.settings.fragment_size);
+    let (default, headers) = match remote {
+        SocketAddr::V4(_) => (1200, 20 + 8 + 4),
+        SocketAddr::V6(_) => (1280, 40 + 8 + 4),
+    };
+    let packet = if configured == 0 { default } else { configured };
+    packet.saturating_sub(headers).max(FRAGMENT_MIN)
+}
+
+/// What opening led to.
+pub enum Opened {
+    /// The whole plaintext and the type of its first payload.
+    Whole(PayloadType, Vec<u8>),
+    /// A good fragment; more are to come.
+    Partial,
+    /// Not from the peer, or of no use; counted.
+    Dropped,
+}
+
+/// Decrypts the SK or SKF payload of a datagram of this SA. Only a datagram that passes here was
+/// sent by the peer.
+pub fn open(cx: &mut Context, sa: &mut IkeSa, bytes: &mut [u8]) -> Opened {
+    let (position, skf, first_inner, message_id) = {
+        let message = match Message::decode(bytes) {
+            Ok(message) => message,
+            Err(_) => {
+                cx.stats.decode_errors += 1;
+                return Opened::Dropped;
+            }
+        };
+        let id = message.header.message_id;
+        match message.payloads.last() {
+            Some(Payload::Sk(body)) => (body.body_at, None, body.first_inner, id),
+            Some(Payload::Skf(body)) => {
+                (body.body_at, Some((body.number, body.total)), body.first_inner, id)
+            }
+            _ => {
+                cx.stats.unexpected += 1;
+                return Opened::Dropped;
+            }
+        }
+    };
+    if skf.is_some() {
+        cx.stats.frag_rcvd += 1;
+        if !sa.fragmentation {
+            cx.stats.frag_rcvd_drop += 1;
+            return Opened::Dropped;
+        }
+    }
+    let plaintext = {
+        let Some(key) = sa.inbound_key() else { return Opened::Dropped };
+        let sealer = Sealer { key, counter: &mut 0, rng: &mut cx.rng };
+        sk::open_sk(bytes, position, &sealer)
+    };
+    let plaintext = plaintext.ok().and_then(|range| bytes.get(range));
+    let Some(plaintext) = plaintext else {
+        cx.stats.integrity_errors += 1;
+        return Opened::Dropped;
+    };
+    let Some((number, total)) = skf else {
+        sa.reassembly = None;
+        return Opened::Whole(first_inner, plaintext.to_vec());
+    };
+    match fragment::add(&mut sa.reassembly, message_id, number, total, first_inner, plaintext) {
+        Added::Waiting => Opened::Partial,
+        Added::Dropped => {
+            cx.stats.frag_rcvd_drop += 1;
+            Opened::Dropped
+        }
+        Added::Complete(first, whole) => {
+            cx.stats.frag_reass_ok += 1;
+            Opened::Whole(first, whole)
+        }
+    }
+}
+
+/// Seals an answer, sends it, and keeps it for repetitions of the request.
+pub fn respond(
+    cx: &mut Context,
+    sa: &mut IkeSa,
+    exchange: ExchangeType,
+    message_id: u32,
+    digest: u64,
+    inner: &[Payload<'_>],
+) {
+    let Some(datagrams) = seal(cx, sa, exchange, message_id, true, inner) else { return };
+    for datagram in &datagrams {
+        cx.transmit(sa.path, datagram.clone());
+    }
+    sa.window.answer(message_id, digest, datagrams);
+}
+
+/// Seals and sends a request of ours, if none is out. Returns its Message ID.
+pub fn request(
+    cx: &mut Context,
+    sa: &mut IkeSa,
+    exchange: ExchangeType,
+    inner: &[Payload<'_>],
+    now: Instant,
+) -> Option<u32> {
+    let id = sa.window.free()?;
+    let datagrams = seal(cx, sa, exchange, id, false, inner)?;
+    for datagram in &datagrams {
+        cx.transmit(sa.path, datagram.clone());
+    }
+    sa.window.sent(id, exchange, datagrams, now);
+    Some(id)
+}
+
+/// No fragment is smaller than this, whatever the configuration says.
+const FRAGMENT_MIN: usize = 256;
