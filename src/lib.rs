@@ -1,8 +1,6 @@
-//! An IKEv2 daemon for Linux: a sharded, thread-per-core responder that is compatible with OpenBSD's
-//! iked(8), iked.conf(5) and ikectl(8). Modules stand in layer order: each imports only those above it.
+//! `iked`: an IKEv2 daemon (RFC 7296) for Linux, compatible with OpenBSD's iked(8).
+//!
+//! The modules stand in layer order: each may use only those above it (ARCHITECTURE.md has the
+//! picture and `tests/tidy.rs` the check).
 
-/// Bytes and values of RFC 7296, section 3; no state, no crypto.
-pub mod wire {
-    pub mod registry;
-    pub mod spi;
-}
+pub mod wire;

@@ -1,0 +1,137 @@
+//! Whole messages: the header and the chain of payloads, RFC 7296, 3.1 and 3.2.
+
+use super::codec::{DecodeError, DecodeErrorKind, Reader, patch_length};
+use super::header::Header;
+use super::payload::{Payload, Sk, Skf};
+use super::registry::PayloadType;
+
+/// A decoded message. Its encrypted payload, if any, is the last one and still closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message<'a> {
+    /// The header.
+    pub header: Header,
+    /// The payloads in order.
+    pub payloads: Vec<Payload<'a>>,
+}
+
+impl<'a> Message<'a> {
+    /// Decodes a datagram.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        let header = Header::decode(bytes)?;
+        let body = bytes.get(Header::LEN..).unwrap_or(&[]);
+        let payloads = chain(header.next_payload, body, Some(Header::LEN))?;
+        Ok(Self { header, payloads })
+    }
+}
+
+/// Decodes the payloads inside of a decrypted SK. An SK within is an error.
+pub fn decode_payloads(
+    first: PayloadType,
+    body: &[u8],
+) -> Result<Vec<Payload<'_>>, DecodeError> {
+    chain(first, body, None)
+}
+
+/// `offset` is where `body` begins in its message; `None` where no encrypted payload may stand.
+fn chain(
+    first: PayloadType,
+    body: &[u8],
+    offset: Option<usize>,
+) -> Result<Vec<Payload<'_>>, DecodeError> {
+    let mut reader = Reader::new(body, "payload");
+    let mut payloads = Vec::with_capacity(8);
+    let mut kind = first;
+    while kind != PayloadType::NONE {
+        if payloads.len() == PAYLOADS_MAX {
+            return Err(reader.error(DecodeErrorKind::TooMany));
+        }
+        let next = PayloadType(reader.u8()?);
+        let critical = reader.u8()? & CRITICAL != 0;
+        let length = reader.u16()?;
+        let body_at = body.len() - reader.len();
+        let inner = reader.body(length, GENERIC_HEADER_LEN)?.rest();
+        match (kind, offset) {
+            (PayloadType::SK | PayloadType::SKF, Some(offset)) => {
+                payloads.push(encrypted(kind, next, offset + body_at, inner)?);
+                reader.finish()?;
+                return Ok(payloads);
+            }
+            (PayloadType::SK | PayloadType::SKF, None) => {
+                return Err(reader.error(DecodeErrorKind::Value));
+            }
+            // RFC 7296, 2.5: the critical bit matters only for what we do not know.
+            _ if critical && kind.name().is_none() => {
+                return Err(reader.error(DecodeErrorKind::UnknownCritical(kind)));
+            }
+            _ => payloads.push(Payload::decode(kind, inner)?),
+        }
+        kind = next;
+    }
+    reader.finish()?;
+    Ok(payloads)
+}
+
+fn encrypted(
+    kind: PayloadType,
+    first_inner: PayloadType,
+    body_at: usize,
+    body: &[u8],
+) -> Result<Payload<'_>, DecodeError> {
+    if kind == PayloadType::SK {
+        return Ok(Payload::Sk(Sk { first_inner, body_at, body }));
+    }
+    let mut reader = Reader::new(body, "SKF");
+    let (number, total) = (reader.u16()?, reader.u16()?);
+    // RFC 7383, 2.5: numbers begin at 1 and do not pass the total.
+    if number == 0 || number > total {
+        return Err(reader.error(DecodeErrorKind::Value));
+    }
+    let body_at = body_at + 4;
+    Ok(Payload::Skf(Skf { first_inner, number, total, body_at, body: reader.rest() }))
+}
+
+/// Appends a chain of payloads; returns the type of the first, `NONE` for an empty chain. Critical
+/// bits are clear, as RFC 7296, 3.2 wants for payloads it defines.
+pub fn encode_payloads(payloads: &[Payload<'_>], out: &mut Vec<u8>) -> PayloadType {
+    let first = payloads.first().map_or(PayloadType::NONE, Payload::kind);
+    for (index, payload) in payloads.iter().enumerate() {
+        let next = match payload {
+            Payload::Sk(Sk { first_inner, .. }) | Payload::Skf(Skf { first_inner, .. }) => {
+                *first_inner
+            }
+            _ => payloads.get(index + 1).map_or(PayloadType::NONE, Payload::kind),
+        };
+        let start = out.len();
+        out.extend_from_slice(&[next.0, 0, 0, 0]);
+        payload.encode_body(out);
+        patch_length(out, start + 2, start);
+    }
+    first
+}
+
+/// Appends a whole message in the clear; "next payload" and length of the header are filled in.
+pub fn encode_message(header: &Header, payloads: &[Payload<'_>], out: &mut Vec<u8>) {
+    let start = out.len();
+    let next_payload = payloads.first().map_or(PayloadType::NONE, Payload::kind);
+    Header { next_payload, ..*header }.encode(out);
+    encode_payloads(payloads, out);
+    patch_message_length(out, start);
+}
+
+/// Writes the length of the message that begins at `start` into its header.
+pub(super) fn patch_message_length(out: &mut [u8], start: usize) {
+    let length = u32::try_from(out.len().saturating_sub(start)).unwrap_or(u32::MAX);
+    let field = out.get_mut(start + LENGTH_AT..).and_then(|tail| tail.first_chunk_mut::<4>());
+    if let Some(field) = field {
+        *field = length.to_be_bytes();
+    }
+}
+
+/// Offset of the length field in the IKE header.
+const LENGTH_AT: usize = 24;
+/// Bytes of the generic payload header.
+pub(super) const GENERIC_HEADER_LEN: usize = 4;
+/// The critical bit of the generic payload header.
+const CRITICAL: u8 = 0x80;
+/// Payloads of one message: far above what a long certificate chain needs.
+const PAYLOADS_MAX: usize = 128;
