@@ -1,0 +1,263 @@
+//! Which policy applies to a peer. As in iked.conf(5): the last match wins, `quick` ends the walk,
+//! `skip` is never chosen, and `default` is taken when nothing else matches. Child proposals and
+//! traffic selectors play no part.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::{Config, Family, Identity, Policy, Selection};
+
+/// What is known of the peer when the question is asked.
+pub struct PolicyKey<'a> {
+    /// Our address, where the datagram came to.
+    pub local: IpAddr,
+    /// The peer's address.
+    pub peer: IpAddr,
+    /// The identity the peer claims (IDi), once known.
+    pub peer_id: Option<&'a Identity>,
+    /// The identity of ours that the peer asked for (IDr), if any.
+    pub local_id: Option<&'a Identity>,
+    /// The peer sent USE_TRANSPORT_MODE.
+    pub transport: bool,
+    /// Whether the policy's proposals fit what the peer offers or what was agreed.
+    pub fits: &'a dyn Fn(&Policy) -> bool,
+}
+
+/// The policy for this key.
+pub fn select<'c>(config: &'c Config, key: &PolicyKey<'_>) -> Option<&'c Arc<Policy>> {
+    let mut found = None;
+    let mut fallback = None;
+    for policy in &config.policies {
+        if policy.selection == Selection::Skip || !matches(policy, key) {
+            continue;
+        }
+        match policy.selection {
+            Selection::Quick => return Some(policy),
+            Selection::Last => found = Some(policy),
+            // The default must match too: it may name a peer or an identity like any other.
+            Selection::Default => fallback = Some(policy),
+            Selection::Skip => {}
+        }
+    }
+    found.or(fallback)
+}
+
+fn matches(policy: &Policy, key: &PolicyKey<'_>) -> bool {
+    let family = if key.peer.is_ipv4() {
+        Family::Inet
+    } else {
+        Family::Inet6
+    };
+    let id_fits = |wanted: Option<&Identity>, known: Option<&Identity>| match (wanted, known) {
+        (Some(wanted), Some(known)) => wanted == known,
+        (_, _) => true,
+    };
+    policy.family.is_none_or(|wanted| wanted == family)
+        && policy.peer.is_none_or(|net| net.contains(key.peer))
+        && policy.local.is_none_or(|net| net.contains(key.local))
+        && id_fits(policy.dstid.as_ref(), key.peer_id)
+        && id_fits(Some(&policy.srcid), key.local_id)
+        && (policy.transport || !key.transport)
+        // Last, because it is the dearest.
+        && (key.fits)(policy)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::policy::{Auth, IpNet, PublicKeyAuth};
+    use crate::wire::registry::{IdType, ProtocolId};
+
+    fn fqdn(text: &str) -> Identity {
+        Identity {
+            kind: IdType::FQDN,
+            data: text.as_bytes().to_vec(),
+        }
+    }
+
+    fn policy(name: &str, selection: Selection, peer: Option<(&str, u8)>) -> Policy {
+        Policy {
+            index: 0,
+            name: name.to_owned(),
+            selection,
+            active: false,
+            ipcomp: false,
+            transport: false,
+            natt: false,
+            protocol: ProtocolId::ESP,
+            family: None,
+            flows: Vec::new(),
+            local: None,
+            peer: peer.map(|(addr, len)| IpNet {
+                addr: addr.parse().unwrap(),
+                len,
+            }),
+            ike_proposals: Vec::new(),
+            child_proposals: Vec::new(),
+            srcid: fqdn("gate"),
+            dstid: None,
+            ike_lifetime: Duration::ZERO,
+            child_lifetime: Duration::ZERO,
+            child_lifetime_bytes: 0,
+            auth: Auth::PublicKey(PublicKeyAuth::Any),
+            config: Vec::new(),
+            request: Vec::new(),
+            iface: None,
+            tag: None,
+            tap: None,
+        }
+    }
+
+    fn config(policies: Vec<Policy>) -> Config {
+        Config {
+            policies: policies.into_iter().map(Arc::new).collect(),
+            ..Config::default()
+        }
+    }
+
+    fn key(peer: &str) -> PolicyKey<'static> {
+        PolicyKey {
+            local: "192.0.2.1".parse().unwrap(),
+            peer: peer.parse().unwrap(),
+            peer_id: None,
+            local_id: None,
+            transport: false,
+            fits: &|_| true,
+        }
+    }
+
+    fn chosen<'c>(config: &'c Config, key: &PolicyKey<'_>) -> Option<&'c str> {
+        select(config, key).map(|policy| policy.name.as_str())
+    }
+
+    #[test]
+    fn the_last_match_wins() {
+        let config = config(vec![
+            policy("wide", Selection::Last, None),
+            policy("narrow", Selection::Last, Some(("198.51.100.0", 24))),
+            policy("other", Selection::Last, Some(("203.0.113.0", 24))),
+        ]);
+        assert_eq!(chosen(&config, &key("198.51.100.9")), Some("narrow"));
+        assert_eq!(chosen(&config, &key("203.0.113.9")), Some("other"));
+        assert_eq!(chosen(&config, &key("8.8.8.8")), Some("wide"));
+    }
+
+    #[test]
+    fn quick_ends_the_walk_only_when_it_matches() {
+        let config = config(vec![
+            policy("quick", Selection::Quick, Some(("198.51.100.0", 24))),
+            policy("wide", Selection::Last, None),
+        ]);
+        assert_eq!(chosen(&config, &key("198.51.100.9")), Some("quick"));
+        assert_eq!(chosen(&config, &key("8.8.8.8")), Some("wide"));
+    }
+
+    #[test]
+    fn skip_is_never_chosen_and_vetoes_nothing() {
+        let config = config(vec![
+            policy("wide", Selection::Last, None),
+            policy("off", Selection::Skip, None),
+        ]);
+        assert_eq!(chosen(&config, &key("8.8.8.8")), Some("wide"));
+    }
+
+    #[test]
+    fn default_is_taken_when_nothing_else_matches() {
+        let config = config(vec![
+            policy("narrow", Selection::Last, Some(("198.51.100.0", 24))),
+            policy("default", Selection::Default, None),
+        ]);
+        assert_eq!(chosen(&config, &key("198.51.100.9")), Some("narrow"));
+        assert_eq!(chosen(&config, &key("8.8.8.8")), Some("default"));
+    }
+
+    #[test]
+    fn a_default_for_another_identity_lets_nobody_else_in() {
+        let mut fallback = policy("default", Selection::Default, None);
+        fallback.dstid = Some(fqdn("alice"));
+        let config = config(vec![fallback]);
+        let (alice, mallory) = (fqdn("alice"), fqdn("mallory"));
+        let asked = PolicyKey {
+            peer_id: Some(&alice),
+            ..key("8.8.8.8")
+        };
+        assert_eq!(chosen(&config, &asked), Some("default"));
+        let asked = PolicyKey {
+            peer_id: Some(&mallory),
+            ..key("8.8.8.8")
+        };
+        assert_eq!(chosen(&config, &asked), None);
+    }
+
+    #[test]
+    fn identities_count_once_they_are_known() {
+        let mut alice = policy("alice", Selection::Last, None);
+        alice.dstid = Some(fqdn("alice"));
+        let mut gate2 = policy("gate2", Selection::Last, None);
+        gate2.srcid = fqdn("gate2");
+        let config = config(vec![gate2, alice]);
+        assert_eq!(chosen(&config, &key("8.8.8.8")), Some("alice"));
+        let bob = fqdn("bob");
+        let asked = PolicyKey {
+            peer_id: Some(&bob),
+            ..key("8.8.8.8")
+        };
+        assert_eq!(chosen(&config, &asked), Some("gate2"));
+        let id = fqdn("gate");
+        let asked = PolicyKey {
+            peer_id: Some(&bob),
+            local_id: Some(&id),
+            ..key("8.8.8.8")
+        };
+        assert_eq!(chosen(&config, &asked), None);
+        let as_mail = Identity {
+            kind: IdType::RFC822_ADDR,
+            ..fqdn("alice")
+        };
+        let asked = PolicyKey {
+            peer_id: Some(&as_mail),
+            ..key("8.8.8.8")
+        };
+        assert_eq!(
+            chosen(&config, &asked),
+            Some("gate2"),
+            "the type counts too"
+        );
+    }
+
+    #[test]
+    fn transport_wants_a_transport_policy_but_not_the_other_way_round() {
+        let mut transport = policy("transport", Selection::Last, None);
+        transport.transport = true;
+        let config = config(vec![transport, policy("tunnel", Selection::Last, None)]);
+        let asked = PolicyKey {
+            transport: true,
+            ..key("8.8.8.8")
+        };
+        assert_eq!(chosen(&config, &asked), Some("transport"));
+        assert_eq!(chosen(&config, &key("8.8.8.8")), Some("tunnel"));
+    }
+
+    #[test]
+    fn family_addresses_and_proposals_must_fit() {
+        let mut six = policy("six", Selection::Last, None);
+        six.family = Some(Family::Inet6);
+        let mut local = policy("local", Selection::Last, None);
+        local.local = Some(IpNet::host("192.0.2.2".parse().unwrap()));
+        let config = config(vec![policy("any", Selection::Last, None), six, local]);
+        assert_eq!(chosen(&config, &key("8.8.8.8")), Some("any"));
+        assert_eq!(chosen(&config, &key("2001:db8::1")), Some("six"));
+        let asked = PolicyKey {
+            fits: &|policy| policy.name == "any",
+            ..key("2001:db8::1")
+        };
+        assert_eq!(chosen(&config, &asked), Some("any"));
+        let asked = PolicyKey {
+            fits: &|_| false,
+            ..key("8.8.8.8")
+        };
+        assert_eq!(chosen(&config, &asked), None);
+    }
+}
