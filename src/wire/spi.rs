@@ -10,6 +10,9 @@ use std::num::{NonZeroU32, NonZeroU64};
 pub struct IkeSpi(NonZeroU64);
 
 impl IkeSpi {
+    /// The greatest SPI.
+    pub const MAX: Self = Self(NonZeroU64::MAX);
+
     /// The SPI with this value, or `None` for zero ("not yet known").
     pub const fn new(value: u64) -> Option<Self> {
         match NonZeroU64::new(value) {
@@ -51,6 +54,9 @@ impl fmt::Debug for IkeSpi {
 pub struct EspSpi(NonZeroU32);
 
 impl EspSpi {
+    /// The greatest SPI.
+    pub const MAX: Self = Self(NonZeroU32::MAX);
+
     /// The SPI with this value, or `None` for zero.
     pub const fn new(value: u32) -> Option<Self> {
         match NonZeroU32::new(value) {

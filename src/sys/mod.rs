@@ -1,0 +1,8 @@
+//! All `unsafe` code of the project: thin safe wrappers over system calls and over BoringSSL's C
+//! interface. Nothing here decides anything.
+#![allow(unsafe_code, reason = "this room exists to hold it")]
+
+pub mod bssl;
+pub mod net;
+pub mod netlink;
+pub mod process;
