@@ -154,8 +154,12 @@ pub trait Backend: Send {
     /// Does all of `batch` in as few system calls as the kernel allows, and returns one result for
     /// each item in order. An `AddChild` that fails half-way must leave nothing behind.
     fn apply(&mut self, batch: &[KernelRequest]) -> Vec<Result<(), KernelError>>;
+    /// Adds or replaces the policies of `child`, whose SAs stand: `sadb` hands policies back to it
+    /// when a younger Child SA with the same selectors goes. Nothing else of `child` changes.
+    fn set_policies(&mut self, child: &ChildRemove) -> Result<(), KernelError>;
     /// The descriptor that becomes readable when the kernel has something to say, if any.
     fn event_fd(&self) -> Option<std::os::fd::RawFd>;
-    /// Takes waiting events.
-    fn poll_events(&mut self, events: &mut Vec<KernelEvent>);
+    /// Takes waiting events. Returns whether the kernel had to drop some that we did not read in
+    /// time.
+    fn poll_events(&mut self, events: &mut Vec<KernelEvent>) -> bool;
 }

@@ -1,0 +1,168 @@
+//! What we have put into the kernel: every Child SA, and for each selector pair the Child SAs that
+//! want its policies, the youngest last. The kernel keeps one policy per selector, so two Child
+//! SAs with the same one (a rekey, two peers behind one NAT) share it, and the youngest has it.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::IpAddr;
+
+use crate::kernel::{ChildRemove, SelectorPair};
+use crate::wire::registry::ProtocolId;
+use crate::wire::spi::EspSpi;
+
+/// The Child SAs in the kernel, by inbound SPI, and what is not yet as it should be.
+#[derive(Debug, Default)]
+pub struct Mirror {
+    children: BTreeMap<EspSpi, ChildRemove>,
+    outbound: HashSet<(IpAddr, EspSpi)>,
+    pairs: HashMap<SelectorPair, Wanted>,
+    touched: HashSet<SelectorPair>,
+}
+
+/// Who wants policies for a selector pair, and what the kernel has.
+#[derive(Debug)]
+struct Wanted {
+    owners: Vec<EspSpi>,
+    standing: Standing,
+}
+
+/// What the kernel has for a selector pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Nothing,
+    Policies(Template),
+    /// A failed addition wrote and took back, perhaps what was another's.
+    Unknown,
+}
+
+/// What a policy says beside its selector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Template {
+    protocol: ProtocolId,
+    transport: bool,
+    local: IpAddr,
+    remote: IpAddr,
+    reqid: u32,
+}
+
+/// What must still happen so that the policies in the kernel are as the mirror says.
+#[derive(Debug, Default)]
+pub struct Settlement {
+    /// Child SAs that get policies (back), each with the selector pairs in question.
+    pub restore: Vec<ChildRemove>,
+    /// Selector pairs that nobody wants any more.
+    pub unowned: HashSet<SelectorPair>,
+}
+
+impl Mirror {
+    /// Whether one of these SAs is there already.
+    pub fn clashes(&self, child: &ChildRemove) -> bool {
+        self.children.contains_key(&child.inbound_spi)
+            || self.outbound.contains(&(child.remote, child.outbound_spi))
+    }
+
+    /// Takes in a Child SA that is about to be added; returns the selector pairs whose policies
+    /// must be written for it. The others stand already as it wants them.
+    pub fn admit(&mut self, child: &ChildRemove) -> Vec<SelectorPair> {
+        let template = template(child);
+        let mut write = Vec::new();
+        for pair in &child.selectors {
+            let wanted = self.pairs.entry(*pair).or_insert_with(|| Wanted {
+                owners: Vec::new(),
+                standing: Standing::Nothing,
+            });
+            if wanted.standing != Standing::Policies(template) {
+                wanted.standing = Standing::Policies(template);
+                write.push(*pair);
+            }
+            wanted.owners.push(child.inbound_spi);
+        }
+        self.outbound.insert((child.remote, child.outbound_spi));
+        self.children.insert(child.inbound_spi, child.clone());
+        write
+    }
+
+    /// Lets a Child SA go; `None`: it is not there. [`Self::settle`] tells what follows.
+    pub fn retire(&mut self, inbound_spi: EspSpi) -> Option<ChildRemove> {
+        let child = self.children.remove(&inbound_spi)?;
+        self.outbound.remove(&(child.remote, child.outbound_spi));
+        for pair in &child.selectors {
+            if let Some(wanted) = self.pairs.get_mut(pair) {
+                wanted.owners.retain(|spi| *spi != inbound_spi);
+            }
+            self.touched.insert(*pair);
+        }
+        Some(child)
+    }
+
+    /// These selector pairs may have any policies now: their addition failed half-way.
+    pub fn doubt(&mut self, selectors: &[SelectorPair]) {
+        for pair in selectors {
+            if let Some(wanted) = self.pairs.get_mut(pair) {
+                wanted.standing = Standing::Unknown;
+                self.touched.insert(*pair);
+            }
+        }
+    }
+
+    /// What must be done for the selector pairs touched since the last time; taken as done.
+    pub fn settle(&mut self) -> Settlement {
+        let mut restore: BTreeMap<EspSpi, Vec<SelectorPair>> = BTreeMap::new();
+        let mut unowned = HashSet::new();
+        for pair in std::mem::take(&mut self.touched) {
+            let Some(wanted) = self.pairs.get_mut(&pair) else {
+                continue;
+            };
+            let Some(youngest) = wanted.owners.last() else {
+                self.pairs.remove(&pair);
+                unowned.insert(pair);
+                continue;
+            };
+            let Some(child) = self.children.get(youngest) else {
+                continue;
+            };
+            let right = Standing::Policies(template(child));
+            if wanted.standing != right {
+                wanted.standing = right;
+                restore.entry(*youngest).or_default().push(pair);
+            }
+        }
+        let mut settlement = Settlement {
+            restore: Vec::new(),
+            unowned,
+        };
+        for (spi, selectors) in restore {
+            if let Some(child) = self.children.get(&spi) {
+                settlement.restore.push(ChildRemove {
+                    selectors,
+                    ..child.clone()
+                });
+            }
+        }
+        settlement
+    }
+
+    /// Everything, for the end: after this nothing is there.
+    pub fn drain(&mut self) -> Vec<ChildRemove> {
+        std::mem::take(self).children.into_values().collect()
+    }
+
+    /// How many Child SAs there are.
+    pub fn len(&self) -> usize {
+        self.children.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.children.is_empty()
+    }
+}
+
+fn template(child: &ChildRemove) -> Template {
+    Template {
+        protocol: child.protocol,
+        transport: child.transport,
+        local: child.local,
+        remote: child.remote,
+        reqid: child.reqid,
+    }
+}

@@ -1,0 +1,331 @@
+//! The kernel thread, sole owner of the SADB and SPD as we installed them. It takes requests from
+//! all shards, orders and coalesces them, has a [`Backend`] write them in one batch, and answers
+//! each shard once per turn. How a request looks to a kernel is the backend's business.
+
+use std::collections::{BTreeMap, HashSet};
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+
+use crate::ike::Level;
+use crate::kernel::{
+    Backend, ChildInstall, ChildRemove, KernelError, KernelEvent, KernelRequest, RequestId,
+};
+use crate::log;
+use crate::mail::{Inbox, KernelMail, Mailbox, Outlet, ShardMail};
+use crate::steer::{self, ShardId};
+use crate::wire::spi::EspSpi;
+
+pub mod mirror;
+
+use mirror::Mirror;
+
+/// The token of the inbox's waker in [`SadbParts::poll`].
+pub const WAKER: Token = Token(0);
+
+/// What the kernel thread is made of.
+pub struct SadbParts {
+    /// The way into the kernel; `None` is decoupled: everything is answered, nothing is done.
+    pub backend: Option<Box<dyn Backend>>,
+    /// The poll in which the inbox's waker is registered as [`WAKER`].
+    pub poll: Poll,
+    /// Mail from the shards.
+    pub inbox: Inbox<KernelMail>,
+    /// The shards' mailboxes by number.
+    pub shards: Vec<Mailbox<ShardMail>>,
+}
+
+/// The thread: returns after `KernelMail::Shutdown`, with everything of ours removed.
+pub fn run(parts: SadbParts) -> io::Result<()> {
+    let SadbParts {
+        backend,
+        mut poll,
+        inbox,
+        shards,
+    } = parts;
+    let mut sadb = Sadb::new(backend);
+    let mut outlets: Vec<Outlet<ShardMail>> = shards.into_iter().map(Outlet::new).collect();
+    if let Some(fd) = sadb.backend.as_ref().and_then(|backend| backend.event_fd()) {
+        poll.registry()
+            .register(&mut SourceFd(&fd), EVENTS, Interest::READABLE)?;
+    }
+    let mut ready = Events::with_capacity(8);
+    let (mut more_mail, mut more_events, mut waiting) = (false, false, false);
+    loop {
+        let timeout = match (more_mail || more_events, waiting) {
+            (true, _) => Some(Duration::ZERO),
+            (false, true) => Some(RETRY_AFTER),
+            (false, false) => None,
+        };
+        match poll.poll(&mut ready, timeout) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        }
+        let mut requests = Vec::new();
+        let mut shutdown = false;
+        more_mail = inbox.drain(MAIL_PER_TURN_MAX, |mail| match mail {
+            KernelMail::Requests {
+                from,
+                requests: some,
+            } => {
+                requests.extend(some.into_iter().map(|request| (from, request)));
+            }
+            KernelMail::Shutdown => shutdown = true,
+        });
+        sadb.serve(requests);
+        more_events = sadb.take_events();
+        for (shard, events) in sadb.take_answers() {
+            if let Some(outlet) = outlets.get_mut(usize::from(shard.0)) {
+                outlet.send(ShardMail::Kernel(events));
+            }
+        }
+        waiting = false;
+        for outlet in &mut outlets {
+            waiting |= outlet.flush();
+        }
+        if shutdown {
+            sadb.remove_all();
+            return Ok(());
+        }
+    }
+}
+
+/// The state of the kernel thread, without its mail.
+pub struct Sadb {
+    backend: Option<Box<dyn Backend>>,
+    mirror: Mirror,
+    adds: Vec<PendingAdd>,
+    deletes: Vec<ChildRemove>,
+    /// The SAs that `deletes` is about.
+    leaving: HashSet<(IpAddr, EspSpi)>,
+    answers: BTreeMap<ShardId, Vec<KernelEvent>>,
+}
+
+struct PendingAdd {
+    from: ShardId,
+    id: RequestId,
+    child: Box<ChildInstall>,
+}
+
+impl Sadb {
+    /// Nothing installed yet.
+    pub fn new(backend: Option<Box<dyn Backend>>) -> Self {
+        Self {
+            backend,
+            mirror: Mirror::default(),
+            adds: Vec::new(),
+            deletes: Vec::new(),
+            leaving: HashSet::new(),
+            answers: BTreeMap::new(),
+        }
+    }
+
+    /// Does all of `requests`. Additions of one turn go before its deletions, so that a rekeyed
+    /// Child SA never leaves its selectors without a policy.
+    pub fn serve(&mut self, requests: Vec<(ShardId, KernelRequest)>) {
+        for (from, request) in requests {
+            match request {
+                KernelRequest::AddChild { id, child } => self.add(from, id, child),
+                KernelRequest::DeleteChild { child } => self.delete(&child),
+            }
+        }
+        self.flush();
+    }
+
+    /// Takes what the kernel reports, a bounded number at a time; true if there may be more.
+    pub fn take_events(&mut self) -> bool {
+        let Some(backend) = &mut self.backend else {
+            return false;
+        };
+        let mut events = Vec::new();
+        if backend.poll_events(&mut events) {
+            log::write(
+                Level::Warning,
+                "kernel events were lost: expired Child SAs may go unnoticed until they are dropped",
+            );
+        }
+        let more = !events.is_empty();
+        for event in events {
+            let spi = match &event {
+                KernelEvent::Expire { spi, .. } | KernelEvent::Mapping { spi, .. } => *spi,
+                KernelEvent::Done { .. } | KernelEvent::Failed { .. } => continue,
+            };
+            // Not tagged: an SA of another key manager on this host.
+            let Some(shard) = steer::shard_of_esp_spi(spi) else {
+                continue;
+            };
+            self.answers.entry(shard).or_default().push(event);
+        }
+        more
+    }
+
+    /// Takes the answers and events so far, grouped by shard.
+    pub fn take_answers(&mut self) -> BTreeMap<ShardId, Vec<KernelEvent>> {
+        std::mem::take(&mut self.answers)
+    }
+
+    /// Removes everything we installed.
+    pub fn remove_all(&mut self) {
+        let Some(backend) = &mut self.backend else {
+            return;
+        };
+        let mut requests = Vec::new();
+        for child in self.mirror.drain() {
+            requests.push(KernelRequest::DeleteChild {
+                child: Box::new(child),
+            });
+        }
+        let results = backend.apply(&requests);
+        let failed = results.iter().filter(|result| result.is_err()).count();
+        if failed > 0 {
+            let line = format!("{failed} of {} Child SAs were not removed", results.len());
+            log::write(Level::Warning, &line);
+        }
+    }
+
+    /// How many Child SAs are installed.
+    pub fn len(&self) -> usize {
+        self.mirror.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.mirror.is_empty()
+    }
+
+    fn add(&mut self, from: ShardId, id: RequestId, mut child: Box<ChildInstall>) {
+        if self.backend.is_none() {
+            self.answer(from, KernelEvent::Done { id });
+            return;
+        }
+        let names = &child.names;
+        let sas = [
+            (names.local, names.inbound_spi),
+            (names.remote, names.outbound_spi),
+        ];
+        if sas.iter().any(|sa| self.leaving.contains(sa)) {
+            // The peer uses an SPI again: here the deletion must come first.
+            self.flush();
+        }
+        if self.mirror.clashes(&child.names) {
+            let error = KernelError {
+                errno: libc::EEXIST,
+                action: "add SA",
+            };
+            self.answer(from, KernelEvent::Failed { id, error });
+            return;
+        }
+        child.names.selectors = self.mirror.admit(&child.names);
+        self.adds.push(PendingAdd { from, id, child });
+    }
+
+    fn delete(&mut self, child: &ChildRemove) {
+        // Not there: its addition failed, or this daemon is decoupled.
+        let Some(child) = self.mirror.retire(child.inbound_spi) else {
+            return;
+        };
+        self.leaving.insert((child.local, child.inbound_spi));
+        self.leaving.insert((child.remote, child.outbound_spi));
+        self.deletes.push(child);
+    }
+
+    /// Writes what is pending: additions, then policies that change hands, then deletions, so
+    /// that no policy goes before its successor stands.
+    fn flush(&mut self) {
+        self.flush_adds();
+        self.leaving.clear();
+        let Some(backend) = &mut self.backend else {
+            return;
+        };
+        let mut settlement = self.mirror.settle();
+        for child in settlement.restore {
+            if let Err(error) = backend.set_policies(&child) {
+                warn("policies not given back", &child, &error);
+            }
+        }
+        let mut deletes = Vec::with_capacity(self.deletes.len());
+        for mut child in std::mem::take(&mut self.deletes) {
+            child
+                .selectors
+                .retain(|pair| settlement.unowned.remove(pair));
+            deletes.push(KernelRequest::DeleteChild {
+                child: Box::new(child),
+            });
+        }
+        // Policies that a deleted Child SA had left to one whose addition then failed. Without
+        // deletions there are none: who failed wrote them, and the backend took them back.
+        if let Some(KernelRequest::DeleteChild { child }) = deletes.last_mut() {
+            child.selectors.extend(settlement.unowned);
+        }
+        if deletes.is_empty() {
+            return;
+        }
+        for (request, result) in deletes.iter().zip(backend.apply(&deletes)) {
+            if let (KernelRequest::DeleteChild { child }, Err(error)) = (request, result) {
+                warn("Child SA not removed", child, &error);
+            }
+        }
+    }
+
+    fn flush_adds(&mut self) {
+        let Some(backend) = &mut self.backend else {
+            return;
+        };
+        if self.adds.is_empty() {
+            return;
+        }
+        let mut requests = Vec::with_capacity(self.adds.len());
+        let mut askers = Vec::with_capacity(self.adds.len());
+        for PendingAdd { from, id, child } in std::mem::take(&mut self.adds) {
+            askers.push((from, id));
+            requests.push(KernelRequest::AddChild { id, child });
+        }
+        let results = backend.apply(&requests);
+        for (((from, id), request), result) in askers.into_iter().zip(&requests).zip(results) {
+            let event = match (result, request) {
+                (Err(error), KernelRequest::AddChild { child, .. }) => {
+                    self.forget_failed(&child.names);
+                    KernelEvent::Failed { id, error }
+                }
+                (_, KernelRequest::AddChild { .. } | KernelRequest::DeleteChild { .. }) => {
+                    KernelEvent::Done { id }
+                }
+            };
+            self.answer(from, event);
+        }
+    }
+
+    /// The backend has taken back what it wrote for this Child SA. Its SAs must not be deleted
+    /// once more: what stands there under these SPIs is not ours.
+    fn forget_failed(&mut self, names: &ChildRemove) {
+        self.mirror.doubt(&names.selectors);
+        self.mirror.retire(names.inbound_spi);
+        self.deletes
+            .retain(|child| child.inbound_spi != names.inbound_spi);
+    }
+
+    fn answer(&mut self, shard: ShardId, event: KernelEvent) {
+        self.answers.entry(shard).or_default().push(event);
+    }
+}
+
+fn warn(what: &str, child: &ChildRemove, error: &KernelError) {
+    let line = format!(
+        "{what}: SPI {} from {}: {error}",
+        child.inbound_spi, child.remote
+    );
+    log::write(Level::Warning, &line);
+}
+
+const EVENTS: Token = Token(1);
+/// Pieces of mail in one turn; each is what one shard had in one of its turns.
+const MAIL_PER_TURN_MAX: usize = 256;
+/// How long until a shard whose mailbox was full is tried again.
+const RETRY_AFTER: Duration = Duration::from_millis(5);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,459 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::*;
+use crate::crypto::keymat::ChildKeys;
+use crate::kernel::SelectorPair;
+use crate::policy::IpNet;
+use crate::wire::registry::ProtocolId;
+
+/// A kernel in memory: SAs by destination and SPI, one owner (reqid) for each selector pair.
+#[derive(Debug, Default)]
+struct Memory {
+    sas: BTreeSet<(IpAddr, EspSpi)>,
+    policies: BTreeMap<String, u32>,
+    refuse: BTreeSet<EspSpi>,
+    foreign: BTreeSet<(IpAddr, EspSpi)>,
+    events: Vec<KernelEvent>,
+    calls: usize,
+}
+
+#[derive(Debug, Default, Clone)]
+struct FakeKernel(Arc<Mutex<Memory>>);
+
+impl Memory {
+    fn add(&mut self, child: &ChildInstall) -> Result<(), KernelError> {
+        let names = &child.names;
+        let sas = [
+            (names.local, names.inbound_spi),
+            (names.remote, names.outbound_spi),
+        ];
+        if sas.iter().any(|sa| self.sas.contains(sa)) {
+            return Err(KernelError {
+                errno: libc::EEXIST,
+                action: "add SA",
+            });
+        }
+        self.sas.extend(sas);
+        self.set(names);
+        if self.refuse.contains(&names.inbound_spi) {
+            // Half-way: the last policy fails, and all that was done is taken back.
+            self.remove(names);
+            return Err(KernelError {
+                errno: libc::ENOMEM,
+                action: "add policy",
+            });
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, names: &ChildRemove) {
+        for pair in &names.selectors {
+            self.policies.insert(format!("{pair:?}"), names.reqid);
+        }
+    }
+
+    fn remove(&mut self, names: &ChildRemove) {
+        for sa in [
+            (names.local, names.inbound_spi),
+            (names.remote, names.outbound_spi),
+        ] {
+            assert!(
+                !self.foreign.contains(&sa),
+                "deleted an SA that is not ours"
+            );
+            self.sas.remove(&sa);
+        }
+        for pair in &names.selectors {
+            self.policies.remove(&format!("{pair:?}"));
+        }
+    }
+}
+
+impl Backend for FakeKernel {
+    fn name(&self) -> &'static str {
+        "fake"
+    }
+
+    fn apply(&mut self, batch: &[KernelRequest]) -> Vec<Result<(), KernelError>> {
+        let mut memory = self.0.lock();
+        memory.calls += 1;
+        let mut results = Vec::new();
+        for request in batch {
+            results.push(match request {
+                KernelRequest::AddChild { child, .. } => memory.add(child),
+                KernelRequest::DeleteChild { child } => {
+                    memory.remove(child);
+                    Ok(())
+                }
+            });
+        }
+        results
+    }
+
+    fn set_policies(&mut self, child: &ChildRemove) -> Result<(), KernelError> {
+        self.0.lock().set(child);
+        Ok(())
+    }
+
+    fn event_fd(&self) -> Option<RawFd> {
+        None
+    }
+
+    fn poll_events(&mut self, events: &mut Vec<KernelEvent>) -> bool {
+        events.append(&mut self.0.lock().events);
+        false
+    }
+}
+
+fn net(text: &str) -> IpNet {
+    let (addr, len) = text.split_once('/').unwrap();
+    IpNet {
+        addr: addr.parse().unwrap(),
+        len: len.parse().unwrap(),
+    }
+}
+
+fn child(inbound: u32, reqid: u32, remote_net: &str) -> ChildRemove {
+    ChildRemove {
+        protocol: ProtocolId::ESP,
+        transport: false,
+        local: "192.0.2.1".parse().unwrap(),
+        remote: "192.0.2.2".parse().unwrap(),
+        inbound_spi: EspSpi::new(inbound).unwrap(),
+        outbound_spi: EspSpi::new(inbound ^ 0x00ff_0000).unwrap(),
+        reqid,
+        selectors: vec![SelectorPair {
+            protocol: 0,
+            local: net("10.1.0.0/16"),
+            local_port: None,
+            remote: net(remote_net),
+            remote_port: None,
+        }],
+    }
+}
+
+fn add(id: u64, names: &ChildRemove) -> (ShardId, KernelRequest) {
+    let child = Box::new(ChildInstall {
+        names: names.clone(),
+        transforms: Vec::new(),
+        keys: no_keys(),
+        encap: None,
+        lifetime_soft: Duration::ZERO,
+        lifetime_hard: Duration::ZERO,
+        bytes_soft: 0,
+        bytes_hard: 0,
+        replay_window: 64,
+    });
+    let shard = steer::shard_of_esp_spi(names.inbound_spi).unwrap();
+    (
+        shard,
+        KernelRequest::AddChild {
+            id: RequestId(id),
+            child,
+        },
+    )
+}
+
+fn no_keys() -> ChildKeys {
+    let none = || crate::crypto::SecretBytes::new(Vec::new());
+    ChildKeys {
+        outbound_encr: none(),
+        outbound_integ: none(),
+        inbound_encr: none(),
+        inbound_integ: none(),
+    }
+}
+
+fn delete(names: &ChildRemove) -> (ShardId, KernelRequest) {
+    let shard = steer::shard_of_esp_spi(names.inbound_spi).unwrap();
+    (
+        shard,
+        KernelRequest::DeleteChild {
+            child: Box::new(names.clone()),
+        },
+    )
+}
+
+fn pair_owner(kernel: &FakeKernel, child: &ChildRemove) -> Option<u32> {
+    kernel
+        .0
+        .lock()
+        .policies
+        .get(&format!("{:?}", child.selectors[0]))
+        .copied()
+}
+
+fn sadb() -> (FakeKernel, Sadb) {
+    let kernel = FakeKernel::default();
+    let sadb = Sadb::new(Some(Box::new(kernel.clone())));
+    (kernel, sadb)
+}
+
+fn done(answers: &BTreeMap<ShardId, Vec<KernelEvent>>, id: u64) -> bool {
+    answers
+        .values()
+        .flatten()
+        .any(|event| *event == KernelEvent::Done { id: RequestId(id) })
+}
+
+fn failed(answers: &BTreeMap<ShardId, Vec<KernelEvent>>, id: u64) -> bool {
+    let failed = |event: &KernelEvent| matches!(event, KernelEvent::Failed { id: found, .. } if *found == RequestId(id));
+    answers.values().flatten().any(failed)
+}
+
+#[test]
+fn one_turn_is_one_batch_and_one_answer_for_each_shard() {
+    let (kernel, mut sadb) = sadb();
+    let (a, b, c) = (
+        child(0x0100_0001, 1, "10.2.1.0/24"),
+        child(0x0200_0001, 2, "10.2.2.0/24"),
+        child(0x0100_0002, 3, "10.2.3.0/24"),
+    );
+    sadb.serve(vec![add(1, &a), add(2, &b), add(3, &c)]);
+    assert_eq!(kernel.0.lock().calls, 1);
+    let answers = sadb.take_answers();
+    assert_eq!(answers.len(), 2);
+    assert_eq!(answers[&ShardId(0)].len(), 2);
+    assert_eq!(
+        answers[&ShardId(1)],
+        [KernelEvent::Done { id: RequestId(2) }]
+    );
+    assert!(sadb.take_answers().is_empty());
+    sadb.remove_all();
+    assert!(kernel.0.lock().sas.is_empty() && kernel.0.lock().policies.is_empty());
+}
+
+#[test]
+fn rekey_hands_the_policies_over_in_either_order() {
+    for delete_first in [false, true] {
+        let (kernel, mut sadb) = sadb();
+        let old = child(0x0100_0001, 1, "10.2.0.0/16");
+        let new = child(0x0100_0002, 2, "10.2.0.0/16");
+        sadb.serve(vec![add(1, &old)]);
+        let mut turn = vec![add(2, &new), delete(&old)];
+        if delete_first {
+            turn.reverse();
+        }
+        sadb.serve(turn);
+        assert_eq!(
+            pair_owner(&kernel, &new),
+            Some(2),
+            "delete first: {delete_first}"
+        );
+        assert_eq!(kernel.0.lock().sas.len(), 2);
+        sadb.serve(vec![delete(&new)]);
+        assert_eq!(pair_owner(&kernel, &new), None);
+        assert!(kernel.0.lock().sas.is_empty() && sadb.is_empty());
+    }
+}
+
+#[test]
+fn the_loser_of_a_double_rekey_gives_its_policies_back() {
+    let (kernel, mut sadb) = sadb();
+    let (old, first, second) = (
+        child(0x0100_0001, 1, "10.2.0.0/16"),
+        child(0x0100_0002, 2, "10.2.0.0/16"),
+        child(0x0100_0003, 3, "10.2.0.0/16"),
+    );
+    sadb.serve(vec![add(1, &old), add(2, &first), add(3, &second)]);
+    assert_eq!(pair_owner(&kernel, &old), Some(3));
+    sadb.serve(vec![delete(&second)]);
+    assert_eq!(pair_owner(&kernel, &old), Some(2));
+    sadb.serve(vec![delete(&old)]);
+    assert_eq!(pair_owner(&kernel, &old), Some(2));
+}
+
+#[test]
+fn younger_child_of_the_same_turn_keeps_policies_from_being_given_back() {
+    let (kernel, mut sadb) = sadb();
+    // `first` and `third` have the same template, `second` between them has another.
+    let first = child(0x0100_0001, 1, "10.2.0.0/16");
+    let second = child(0x0100_0002, 2, "10.2.0.0/16");
+    let third = child(0x0100_0003, 1, "10.2.0.0/16");
+    sadb.serve(vec![add(1, &first), add(2, &second)]);
+    sadb.serve(vec![delete(&second), add(3, &third)]);
+    assert_eq!(pair_owner(&kernel, &first), Some(1));
+    sadb.serve(vec![delete(&first)]);
+    assert_eq!(pair_owner(&kernel, &first), Some(1), "of the third now");
+    sadb.serve(vec![delete(&third)]);
+    assert_eq!(pair_owner(&kernel, &first), None);
+}
+
+#[test]
+fn random_requests_leave_the_kernel_as_the_mirror_says() {
+    let mut state = 7u64;
+    let mut random = move |below: u64| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 33) % below
+    };
+    for _ in 0..300 {
+        let (kernel, mut sadb) = sadb();
+        let mut alive: Vec<ChildRemove> = Vec::new();
+        let mut next = 0;
+        for _ in 0..12 {
+            let (mut turn, mut asked) = (Vec::new(), Vec::new());
+            for _ in 0..random(6) {
+                if alive.is_empty() || random(2) == 0 {
+                    next += 1;
+                    let spi = 0x0100_0000 + next;
+                    let nets = ["10.2.0.0/16", "10.3.0.0/16"];
+                    let new = child(spi, 1 + random(3) as u32, nets[random(2) as usize]);
+                    if random(4) == 0 {
+                        kernel.0.lock().refuse.insert(new.inbound_spi);
+                    }
+                    turn.push(add(u64::from(next), &new));
+                    asked.push(new.clone());
+                    alive.push(new);
+                } else {
+                    let gone = alive.remove(random(alive.len() as u64) as usize);
+                    turn.push(delete(&gone));
+                }
+            }
+            sadb.serve(turn);
+            let answers = sadb.take_answers();
+            assert_eq!(answers.values().flatten().count(), asked.len());
+            alive.retain(|child| !kernel.0.lock().refuse.contains(&child.inbound_spi));
+            let memory = kernel.0.lock();
+            assert_eq!(memory.sas.len(), alive.len() * 2);
+            let mut wanted = BTreeMap::new();
+            for child in &alive {
+                wanted.insert(format!("{:?}", child.selectors[0]), child.reqid);
+            }
+            assert_eq!(memory.policies, wanted);
+        }
+    }
+}
+
+#[test]
+fn failed_addition_leaves_the_policies_to_the_older_owner() {
+    let (kernel, mut sadb) = sadb();
+    let old = child(0x0100_0001, 1, "10.2.0.0/16");
+    let new = child(0x0100_0002, 2, "10.2.0.0/16");
+    kernel.0.lock().refuse.insert(new.inbound_spi);
+    sadb.serve(vec![add(1, &old)]);
+    sadb.serve(vec![add(2, &new)]);
+    assert!(failed(&sadb.take_answers(), 2));
+    assert_eq!(pair_owner(&kernel, &old), Some(1));
+    assert_eq!(sadb.len(), 1);
+}
+
+#[test]
+fn policies_left_to_a_failed_rekey_go_with_the_old_child() {
+    let (kernel, mut sadb) = sadb();
+    // The same reqid: the new Child SA takes the policies as they stand.
+    let old = child(0x0100_0001, 1, "10.2.0.0/16");
+    let new = child(0x0100_0002, 1, "10.2.0.0/16");
+    kernel.0.lock().refuse.insert(new.inbound_spi);
+    sadb.serve(vec![add(1, &old)]);
+    sadb.serve(vec![add(2, &new), delete(&old)]);
+    assert!(failed(&sadb.take_answers(), 2));
+    assert_eq!(pair_owner(&kernel, &old), None);
+    assert!(kernel.0.lock().sas.is_empty() && sadb.is_empty());
+}
+
+#[test]
+fn foreign_sa_in_the_way_is_not_deleted() {
+    let (kernel, mut sadb) = sadb();
+    let ours = child(0x0100_0001, 1, "10.2.0.0/16");
+    let foreign = (ours.remote, ours.outbound_spi);
+    kernel.0.lock().sas.insert(foreign);
+    kernel.0.lock().foreign.insert(foreign);
+    sadb.serve(vec![add(1, &ours)]);
+    assert!(failed(&sadb.take_answers(), 1));
+    sadb.serve(vec![delete(&ours)]);
+    sadb.serve(vec![add(2, &ours), delete(&ours)]);
+    assert!(failed(&sadb.take_answers(), 2));
+    assert!(kernel.0.lock().sas.contains(&foreign));
+}
+
+#[test]
+fn reused_outbound_spi_waits_for_the_deletion_before_it() {
+    let (_, mut sadb) = sadb();
+    let old = child(0x0100_0001, 1, "10.2.0.0/16");
+    let mut new = child(0x0100_0002, 2, "10.3.0.0/16");
+    new.outbound_spi = old.outbound_spi;
+    sadb.serve(vec![add(1, &old), add(2, &new)]);
+    assert!(
+        failed(&sadb.take_answers(), 2),
+        "two peers' SAs cannot share one place"
+    );
+    sadb.serve(vec![delete(&old), add(3, &new)]);
+    assert!(done(&sadb.take_answers(), 3));
+}
+
+#[test]
+fn decoupled_answers_and_does_nothing() {
+    let mut sadb = Sadb::new(None);
+    let some = child(0x0100_0001, 1, "10.2.0.0/16");
+    sadb.serve(vec![add(1, &some), delete(&some)]);
+    assert!(done(&sadb.take_answers(), 1));
+    assert!(sadb.is_empty());
+}
+
+#[test]
+fn expiry_goes_to_the_shard_that_the_spi_names_and_others_to_nobody() {
+    let (kernel, mut sadb) = sadb();
+    let spi = |value| EspSpi::new(value).unwrap();
+    kernel.0.lock().events = vec![
+        KernelEvent::Expire {
+            spi: spi(0x0300_0001),
+            hard: false,
+        },
+        KernelEvent::Expire {
+            spi: spi(0x0000_1001),
+            hard: true,
+        },
+    ];
+    assert!(sadb.take_events());
+    let answers = sadb.take_answers();
+    assert_eq!(answers.len(), 1);
+    assert_eq!(answers[&ShardId(2)].len(), 1);
+    assert!(!sadb.take_events());
+}
+
+#[test]
+fn thread_answers_by_mail_and_cleans_up_at_shutdown() {
+    let (kernel, _) = sadb();
+    let poll = Poll::new().unwrap();
+    let waker = Arc::new(mio::Waker::new(poll.registry(), WAKER).unwrap());
+    let (to_kernel, inbox) = crate::mail::mailbox(8, waker);
+    let mut shard_poll = Poll::new().unwrap();
+    let waker = Arc::new(mio::Waker::new(shard_poll.registry(), Token(0)).unwrap());
+    let (to_shard, shard_inbox) = crate::mail::mailbox(8, waker);
+    let parts = SadbParts {
+        backend: Some(Box::new(kernel.clone())),
+        poll,
+        inbox,
+        shards: vec![to_shard],
+    };
+    let thread = std::thread::spawn(move || run(parts));
+    let (from, request) = add(7, &child(0x0100_0001, 1, "10.2.0.0/16"));
+    to_kernel
+        .try_send(KernelMail::Requests {
+            from,
+            requests: vec![request],
+        })
+        .unwrap();
+    let mut ready = Events::with_capacity(4);
+    shard_poll
+        .poll(&mut ready, Some(Duration::from_secs(10)))
+        .unwrap();
+    let mut answered = false;
+    shard_inbox.drain(8, |mail| {
+        if let ShardMail::Kernel(events) = mail {
+            answered = events == [KernelEvent::Done { id: RequestId(7) }];
+        }
+    });
+    assert!(answered);
+    assert_eq!(kernel.0.lock().sas.len(), 2);
+    to_kernel.try_send(KernelMail::Shutdown).unwrap();
+    thread.join().unwrap().unwrap();
+    assert!(kernel.0.lock().sas.is_empty());
+}

@@ -1,0 +1,342 @@
+//! One chunk of a batch: several whole requests as messages of one send, and the way back from the
+//! kernel's errors to the request they belong to. A Child SA that fails half-way is undone here.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::Xfrm;
+use super::algorithm::Algorithms;
+use super::message::{Direction, Requests, SaEntry, Template};
+use crate::kernel::{ChildInstall, ChildRemove, KernelError, KernelRequest, SelectorPair};
+use crate::wire::registry::ProtocolId;
+use crate::wire::spi::EspSpi;
+
+/// Requests that go out together.
+pub(super) struct Chunk {
+    requests: Requests,
+    steps: Vec<Step>,
+    outcomes: Vec<Outcome>,
+}
+
+/// What is known of one request before the kernel has seen it.
+enum Outcome {
+    /// Its messages are in the chunk; missing pieces are an error or not.
+    Sent { missing_is_error: bool },
+    /// Refused here.
+    Refused(KernelError),
+}
+
+/// One message of a request.
+#[derive(Clone, Copy)]
+struct Step {
+    seq: u32,
+    request: usize,
+    action: Action,
+}
+
+/// What a message does, and so how to undo it.
+#[derive(Clone, Copy)]
+enum Action {
+    AddSa {
+        destination: IpAddr,
+        spi: EspSpi,
+        protocol: ProtocolId,
+    },
+    AddPolicy {
+        direction: Direction,
+        pair: SelectorPair,
+    },
+    Delete,
+}
+
+impl Action {
+    fn name(self) -> &'static str {
+        match self {
+            Self::AddSa { .. } => "add SA",
+            Self::AddPolicy { .. } => "add policy",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+impl Chunk {
+    pub(super) fn new() -> Self {
+        let requests = Requests::with_capacity(CHUNK_LEN_MAX + CHUNK_LEN_MAX / 2);
+        Self {
+            requests,
+            steps: Vec::new(),
+            outcomes: Vec::new(),
+        }
+    }
+
+    /// Whether the next request should go into another chunk.
+    pub(super) fn is_full(&self) -> bool {
+        self.requests.bytes().len() >= CHUNK_LEN_MAX || self.steps.len() >= CHUNK_STEPS_MAX
+    }
+
+    /// Adds the messages of one request.
+    pub(super) fn push(&mut self, xfrm: &mut Xfrm, request: &KernelRequest) {
+        match request {
+            KernelRequest::AddChild { child, .. } => self.push_add(xfrm, child),
+            KernelRequest::DeleteChild { child } => self.push_delete(xfrm, child),
+        }
+    }
+
+    /// Adds only the policies of a Child SA whose SAs stand.
+    pub(super) fn push_policies(&mut self, xfrm: &mut Xfrm, child: &ChildRemove) {
+        self.outcomes.push(Outcome::Sent {
+            missing_is_error: true,
+        });
+        self.add_policies(xfrm, child);
+    }
+
+    fn push_add(&mut self, xfrm: &mut Xfrm, child: &ChildInstall) {
+        let names = &child.names;
+        let Some(algorithms) = Algorithms::of(names.protocol, &child.transforms) else {
+            let error = KernelError {
+                errno: libc::EOPNOTSUPP,
+                action: "add SA",
+            };
+            self.outcomes.push(Outcome::Refused(error));
+            return;
+        };
+        self.outcomes.push(Outcome::Sent {
+            missing_is_error: true,
+        });
+        // The inbound SA first: nothing may go out before an answer could come in.
+        for sa in [inbound(child, algorithms), outbound(child, algorithms)] {
+            let seq = self.step(
+                xfrm,
+                Action::AddSa {
+                    destination: sa.destination,
+                    spi: sa.spi,
+                    protocol: sa.protocol,
+                },
+            );
+            self.requests.new_sa(seq, &sa);
+        }
+        self.add_policies(xfrm, names);
+    }
+
+    fn push_delete(&mut self, xfrm: &mut Xfrm, child: &ChildRemove) {
+        self.outcomes.push(Outcome::Sent {
+            missing_is_error: false,
+        });
+        for pair in &child.selectors {
+            // All three: a policy of the other mode with this selector has no owner then, either.
+            for direction in [Direction::Out, Direction::Forward, Direction::In] {
+                let seq = self.step(xfrm, Action::Delete);
+                self.requests.del_policy(seq, direction, pair);
+            }
+        }
+        for (destination, spi) in [
+            (child.remote, child.outbound_spi),
+            (child.local, child.inbound_spi),
+        ] {
+            let seq = self.step(xfrm, Action::Delete);
+            self.requests.del_sa(seq, destination, spi, child.protocol);
+        }
+    }
+
+    fn add_policies(&mut self, xfrm: &mut Xfrm, child: &ChildRemove) {
+        let inward = Template {
+            source: child.remote,
+            destination: child.local,
+            protocol: child.protocol,
+            transport: child.transport,
+            reqid: child.reqid,
+        };
+        let outward = Template {
+            source: child.local,
+            destination: child.remote,
+            ..inward
+        };
+        for pair in &child.selectors {
+            for (direction, template) in [
+                (Direction::In, &inward),
+                (Direction::Forward, &inward),
+                (Direction::Out, &outward),
+            ] {
+                if direction == Direction::Forward && child.transport {
+                    continue;
+                }
+                let seq = self.step(
+                    xfrm,
+                    Action::AddPolicy {
+                        direction,
+                        pair: *pair,
+                    },
+                );
+                self.requests.update_policy(seq, direction, pair, template);
+            }
+        }
+    }
+
+    fn step(&mut self, xfrm: &mut Xfrm, action: Action) -> u32 {
+        let seq = xfrm.next_seq();
+        let request = self.outcomes.len().saturating_sub(1);
+        self.steps.push(Step {
+            seq,
+            request,
+            action,
+        });
+        seq
+    }
+
+    /// Sends the chunk, undoes what failed half-way, and tells one result for each request.
+    pub(super) fn run(mut self, xfrm: &mut Xfrm) -> Vec<Result<(), KernelError>> {
+        let answers = match self.steps.last() {
+            Some(last) => xfrm.transact(&mut self.requests, last.seq),
+            None => Ok(BTreeMap::new()),
+        };
+        let mut results = Vec::with_capacity(self.outcomes.len());
+        for outcome in &self.outcomes {
+            results.push(match outcome {
+                Outcome::Sent { .. } => Ok(()),
+                Outcome::Refused(error) => Err(error.clone()),
+            });
+        }
+        for step in &self.steps {
+            let Some(result) = results.get_mut(step.request) else {
+                continue;
+            };
+            let errno = match &answers {
+                Ok(errors) => errors.get(&step.seq).copied(),
+                Err(errno) => Some(*errno),
+            };
+            let Some(errno) = errno else { continue };
+            if self.forgives(step.request, errno) || result.is_err() {
+                continue;
+            }
+            *result = Err(KernelError {
+                errno,
+                action: step.action.name(),
+            });
+        }
+        self.undo(xfrm, &answers, &results);
+        results
+    }
+
+    /// Deleting what is not there is no error.
+    fn forgives(&self, request: usize, errno: i32) -> bool {
+        let strict = match self.outcomes.get(request) {
+            Some(Outcome::Sent { missing_is_error }) => *missing_is_error,
+            Some(Outcome::Refused(_)) | None => true,
+        };
+        !strict && (errno == libc::ESRCH || errno == libc::ENOENT)
+    }
+
+    /// Takes back every message that succeeded of a request that failed. When all answers were
+    /// lost everything is taken back that may have been done.
+    fn undo(
+        &self,
+        xfrm: &mut Xfrm,
+        answers: &Result<BTreeMap<u32, i32>, i32>,
+        results: &[Result<(), KernelError>],
+    ) {
+        let mut requests = Requests::with_capacity(0);
+        let mut last = 0;
+        for step in &self.steps {
+            if results.get(step.request).is_none_or(Result::is_ok) {
+                continue;
+            }
+            if answers
+                .as_ref()
+                .is_ok_and(|errors| errors.contains_key(&step.seq))
+            {
+                continue;
+            }
+            match step.action {
+                Action::AddSa {
+                    destination,
+                    spi,
+                    protocol,
+                } => {
+                    last = xfrm.next_seq();
+                    requests.del_sa(last, destination, spi, protocol);
+                }
+                Action::AddPolicy { direction, pair } => {
+                    last = xfrm.next_seq();
+                    requests.del_policy(last, direction, &pair);
+                }
+                Action::Delete => {}
+            }
+        }
+        if !requests.is_empty() {
+            // What cannot be taken back either is not there or dies with its lifetime.
+            let _ = xfrm.transact(&mut requests, last);
+        }
+    }
+}
+
+fn inbound(child: &ChildInstall, algorithms: Algorithms) -> SaEntry<'_> {
+    let names = &child.names;
+    SaEntry {
+        source: names.remote,
+        destination: names.local,
+        spi: names.inbound_spi,
+        protocol: names.protocol,
+        transport: names.transport,
+        reqid: names.reqid,
+        algorithms,
+        encr_key: child.keys.inbound_encr.expose(),
+        integ_key: child.keys.inbound_integ.expose(),
+        encap: child
+            .encap
+            .map(|encap| (encap.remote_port, encap.local_port)),
+        soft: soft_time(child),
+        hard: child.lifetime_hard,
+        bytes_soft: soft_bytes(child),
+        bytes_hard: child.bytes_hard,
+        replay_window: child.replay_window,
+    }
+}
+
+fn outbound(child: &ChildInstall, algorithms: Algorithms) -> SaEntry<'_> {
+    let names = &child.names;
+    SaEntry {
+        source: names.local,
+        destination: names.remote,
+        spi: names.outbound_spi,
+        protocol: names.protocol,
+        transport: names.transport,
+        reqid: names.reqid,
+        algorithms,
+        encr_key: child.keys.outbound_encr.expose(),
+        integ_key: child.keys.outbound_integ.expose(),
+        encap: child
+            .encap
+            .map(|encap| (encap.local_port, encap.remote_port)),
+        // One warning by time for each Child SA is enough; bytes are counted on both.
+        soft: Duration::ZERO,
+        hard: child.lifetime_hard,
+        bytes_soft: soft_bytes(child),
+        bytes_hard: child.bytes_hard,
+        replay_window: child.replay_window,
+    }
+}
+
+/// A soft limit at or past the hard one would never be heard.
+fn soft_time(child: &ChildInstall) -> Duration {
+    let hard = child.lifetime_hard;
+    if hard.is_zero() || child.lifetime_soft < hard {
+        child.lifetime_soft
+    } else {
+        Duration::ZERO
+    }
+}
+
+fn soft_bytes(child: &ChildInstall) -> u64 {
+    let hard = child.bytes_hard;
+    if hard == 0 || child.bytes_soft < hard {
+        child.bytes_soft
+    } else {
+        0
+    }
+}
+
+/// Bytes after which a chunk is sent: about 50 Child SAs with one selector pair each.
+const CHUNK_LEN_MAX: usize = 96 * 1024;
+/// Messages after which a chunk is sent: should all fail, their answers fit our receive buffer.
+const CHUNK_STEPS_MAX: usize = 512;

@@ -1,0 +1,271 @@
+use std::net::Ipv4Addr;
+
+use super::*;
+use crate::policy::IpNet;
+use crate::xfrm::algorithm::Integ;
+
+fn sa() -> SaEntry<'static> {
+    SaEntry {
+        source: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
+        destination: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)),
+        spi: EspSpi::new(0x0102_0304).unwrap(),
+        protocol: ProtocolId::ESP,
+        transport: false,
+        reqid: 0x0100_0001,
+        algorithms: Algorithms {
+            encr: Some(Encr::Aead {
+                name: "rfc4106(gcm(aes))",
+                icv_bits: 128,
+            }),
+            integ: None,
+            esn: false,
+        },
+        encr_key: &[7; 20],
+        integ_key: &[],
+        encap: None,
+        soft: Duration::from_secs(90),
+        hard: Duration::from_secs(100),
+        bytes_soft: 0,
+        bytes_hard: 0,
+        replay_window: 32,
+    }
+}
+
+fn attributes(mut bytes: &[u8]) -> Vec<(u16, Vec<u8>)> {
+    let mut found = Vec::new();
+    while let Some(len) = u16_at(bytes, 0) {
+        let len = usize::from(len);
+        found.push((u16_at(bytes, 2).unwrap(), bytes[4..len].to_vec()));
+        bytes = bytes.get(len.next_multiple_of(4)..).unwrap_or_default();
+    }
+    found
+}
+
+fn one(requests: &Requests) -> Answer<'_> {
+    let mut answers = Answers(requests.bytes());
+    let first = answers.next().unwrap();
+    assert!(answers.next().is_none());
+    first
+}
+
+#[test]
+fn new_sa_stands_where_the_kernel_looks() {
+    let mut requests = Requests::with_capacity(1024);
+    requests.new_sa(9, &sa());
+    let message = one(&requests);
+    assert_eq!((message.kind, message.seq), (kind::NEW_SA, 9));
+    let name = message.sa().unwrap();
+    assert_eq!(name.destination, sa().destination);
+    assert_eq!(name.spi, sa().spi);
+    assert_eq!(name.reqid, 0x0100_0001);
+    let body = message.body;
+    assert_eq!(body[72..76], [1, 2, 3, 4], "the SPI in network order");
+    assert_eq!(body[76], 50);
+    assert_eq!(body[80..84], [192, 0, 2, 1]);
+    assert_eq!(body[96..128], [0xff; 32], "no limit of bytes or packets");
+    assert_eq!(body[128..136], 90u64.to_ne_bytes());
+    assert_eq!(body[136..144], 100u64.to_ne_bytes());
+    assert_eq!(
+        body[214..217],
+        [1, 32, STATE_AF_UNSPEC],
+        "tunnel, window, flags"
+    );
+    let attributes = attributes(&body[USERSA_INFO_LEN..]);
+    assert_eq!(attributes.len(), 1);
+    let (number, value) = &attributes[0];
+    assert_eq!(*number, 18);
+    assert!(value.starts_with(b"rfc4106(gcm(aes))\0"));
+    assert_eq!(value[64..68], 160u32.to_ne_bytes());
+    assert_eq!(value[68..72], 128u32.to_ne_bytes());
+    assert_eq!(value[72..], [7; 20]);
+}
+
+#[test]
+fn esn_and_long_windows_use_the_attribute_only() {
+    for (esn, window, words) in [(true, 32, 1u32), (false, 64, 2), (true, 100_000, 128)] {
+        let mut sa = sa();
+        sa.algorithms.esn = esn;
+        sa.replay_window = window;
+        let mut requests = Requests::with_capacity(1024);
+        requests.new_sa(1, &sa);
+        let body = one(&requests).body;
+        assert_eq!(body[215], 0);
+        assert_eq!(body[216] & STATE_ESN != 0, esn);
+        let attributes = attributes(&body[USERSA_INFO_LEN..]);
+        let (_, value) = attributes.iter().find(|(number, _)| *number == 23).unwrap();
+        assert_eq!(value[..4], words.to_ne_bytes());
+        assert_eq!(value.len(), 24 + words as usize * 4);
+        assert_eq!(value[20..24], window.min(4096).to_ne_bytes());
+    }
+}
+
+#[test]
+fn encapsulation_and_two_algorithms_are_three_attributes() {
+    let mut sa = sa();
+    sa.algorithms.encr = Some(Encr::Cipher { name: "cbc(aes)" });
+    sa.algorithms.integ = Some(Integ {
+        name: "hmac(sha256)",
+        icv_bits: 128,
+    });
+    sa.encr_key = &[1; 16];
+    sa.integ_key = &[2; 32];
+    sa.encap = Some((4500, 51_000));
+    let mut requests = Requests::with_capacity(1024);
+    requests.new_sa(1, &sa);
+    let attributes = attributes(&one(&requests).body[USERSA_INFO_LEN..]);
+    let numbers: Vec<u16> = attributes.iter().map(|(number, _)| *number).collect();
+    assert_eq!(numbers, [2, 20, 4]);
+    assert_eq!(attributes[0].1.len(), 68 + 16);
+    assert_eq!(attributes[1].1[68..72], 128u32.to_ne_bytes());
+    let encap = &attributes[2].1;
+    assert_eq!(encap.len(), 24);
+    assert_eq!(encap[..2], 2u16.to_ne_bytes());
+    assert_eq!(encap[2..6], [0x11, 0x94, 0xc7, 0x38]);
+}
+
+#[test]
+fn policy_selector_is_masked_and_turned_round_for_out() {
+    let pair = SelectorPair {
+        protocol: 17,
+        local: IpNet {
+            addr: IpAddr::V4(Ipv4Addr::new(10, 1, 2, 3)),
+            len: 16,
+        },
+        local_port: Some(53),
+        remote: IpNet {
+            addr: IpAddr::V4(Ipv4Addr::new(10, 9, 9, 9)),
+            len: 32,
+        },
+        remote_port: None,
+    };
+    let template = Template {
+        source: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
+        destination: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)),
+        protocol: ProtocolId::ESP,
+        transport: true,
+        reqid: 0x0200_0007,
+    };
+    let mut requests = Requests::with_capacity(1024);
+    requests.update_policy(4, Direction::Out, &pair, &template);
+    let body = one(&requests).body;
+    assert_eq!(body.len(), USERPOLICY_INFO_LEN + 68);
+    assert_eq!(body[..4], [10, 9, 9, 9], "out: the peer is the destination");
+    assert_eq!(body[16..20], [10, 1, 0, 0]);
+    assert_eq!(body[32..40], [0, 0, 0, 0, 0, 53, 0xff, 0xff]);
+    assert_eq!(body[42..45], [32, 16, 17]);
+    assert_eq!(body[160], 1);
+    requests = Requests::with_capacity(1024);
+    requests.update_policy(4, Direction::Forward, &pair, &template);
+    let message = one(&requests);
+    assert_eq!(message.body[..4], [10, 1, 0, 0]);
+    assert_eq!(message.body[160], 2);
+    let mut as_dumped = message;
+    as_dumped.kind = kind::NEW_POLICY;
+    let name = as_dumped.policy().unwrap();
+    assert_eq!((name.direction, name.reqid), (2, 0x0200_0007));
+}
+
+#[test]
+fn longer_prefixes_and_narrower_selectors_come_first() {
+    let pair = |len, protocol, port| SelectorPair {
+        protocol,
+        local: IpNet {
+            addr: IpAddr::V4(Ipv4Addr::new(10, 0, 0, 0)),
+            len,
+        },
+        local_port: port,
+        remote: IpNet {
+            addr: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            len: 0,
+        },
+        remote_port: None,
+    };
+    let order = [
+        pair(24, 0, None),
+        pair(16, 6, Some(80)),
+        pair(16, 6, None),
+        pair(16, 0, None),
+    ];
+    let numbers: Vec<u32> = order.iter().map(priority).collect();
+    assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
+}
+
+#[test]
+fn only_the_last_message_asks_for_an_answer() {
+    let mut requests = Requests::with_capacity(1024);
+    let address = sa().destination;
+    requests.del_sa(1, address, sa().spi, ProtocolId::ESP);
+    requests.del_sa(2, address, sa().spi, ProtocolId::AH);
+    requests.acknowledge_last();
+    let bytes = requests.bytes();
+    assert_eq!(bytes.len(), 80);
+    assert_eq!(bytes[6..8], 1u16.to_ne_bytes());
+    assert_eq!(bytes[46..48], 5u16.to_ne_bytes());
+    assert_eq!((bytes[16 + 22], bytes[56 + 22]), (50, 51));
+}
+
+#[test]
+fn errors_expiries_and_mappings_are_read() {
+    let mut bytes = Vec::new();
+    let mut message = |kind: u16, body: &[u8]| {
+        bytes.extend_from_slice(&(16 + body.len() as u32).to_ne_bytes());
+        bytes.extend_from_slice(&kind.to_ne_bytes());
+        bytes.extend_from_slice(&[0; 10]);
+        bytes.extend_from_slice(body);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+    };
+    message(kind::ERROR, &(-17i32).to_ne_bytes());
+    let mut requests = Requests::with_capacity(1024);
+    requests.new_sa(1, &sa());
+    let mut expire = requests.bytes()[16..16 + USERSA_INFO_LEN].to_vec();
+    expire.extend_from_slice(&[1, 0, 0, 0, 0, 0, 0, 0]);
+    message(kind::EXPIRE, &expire);
+    let mut mapping = vec![0; 64];
+    mapping[16..20].copy_from_slice(&[1, 2, 3, 4]);
+    mapping[20..22].copy_from_slice(&2u16.to_ne_bytes());
+    mapping[44..48].copy_from_slice(&[198, 51, 100, 7]);
+    mapping[62..64].copy_from_slice(&4501u16.to_be_bytes());
+    message(kind::MAPPING, &mapping);
+    let answers: Vec<Answer<'_>> = Answers(&bytes).collect();
+    assert_eq!(answers.len(), 3);
+    assert_eq!(answers[0].errno(), Some(17));
+    assert_eq!(
+        answers[1].expire(),
+        Some((sa().destination, sa().spi, true))
+    );
+    assert_eq!(
+        answers[2].mapping(),
+        Some((sa().spi, "198.51.100.7:4501".parse().unwrap()))
+    );
+    assert_eq!(answers[2].expire(), None);
+}
+
+#[test]
+fn truncated_and_random_answers_are_no_panic() {
+    let mut state = 1u64;
+    for round in 0..20_000u32 {
+        let mut bytes = vec![0u8; (round % 300) as usize];
+        for byte in &mut bytes {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            *byte = (state >> 56) as u8;
+        }
+        // A plausible length and type, so that the readers behind it are reached.
+        if let Some(head) = bytes.get_mut(..6) {
+            head[..4].copy_from_slice(&(round % 300).to_ne_bytes());
+            let kinds = [
+                kind::ERROR,
+                kind::EXPIRE,
+                kind::MAPPING,
+                kind::NEW_SA,
+                kind::NEW_POLICY,
+            ];
+            head[4..6].copy_from_slice(&kinds[(state >> 40) as usize % 5].to_ne_bytes());
+        }
+        for answer in Answers(&bytes) {
+            let _ = (answer.errno(), answer.expire(), answer.mapping());
+            let _ = (answer.sa(), answer.policy());
+        }
+    }
+}

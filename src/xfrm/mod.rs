@@ -1,0 +1,438 @@
+//! Backend for Linux: Child SAs over NETLINK_XFRM. Whole batches go out in one send; the kernel
+//! works them off before the send returns and answers only what failed, and the last message.
+//! Which policies belong to whom when several Child SAs share a selector is `sadb`'s business.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
+
+use crate::kernel::{Backend, ChildRemove, KernelError, KernelEvent, KernelRequest};
+use crate::sys::netlink::KernelSocket;
+use crate::wire::registry::ProtocolId;
+use crate::wire::spi::EspSpi;
+
+pub mod algorithm;
+mod batch;
+pub mod message;
+
+use algorithm::{Algorithms, Encr, Integ};
+use batch::Chunk;
+use message::{Answers, Requests, SaEntry, group, kind};
+
+/// The kernel's SADB and SPD through NETLINK_XFRM.
+#[derive(Debug)]
+pub struct Xfrm {
+    requests: KernelSocket,
+    events: KernelSocket,
+    seq: u32,
+    /// Outbound SAs by destination and SPI: the kernel tells expiries of both SAs of a Child SA,
+    /// we tell both by the inbound SPI, which alone names the shard.
+    outbound: BTreeMap<(IpAddr, EspSpi), EspSpi>,
+}
+
+/// What the kernel lacks.
+#[derive(Debug)]
+pub enum Missing {
+    /// No NETLINK_XFRM at all.
+    Netlink(io::Error),
+    /// We may not change the SADB.
+    Permission,
+    /// NETLINK_XFRM, but no ESP.
+    Esp,
+    /// ESP, but not the algorithm of the probe.
+    Algorithm,
+    /// Something else.
+    Other(KernelError),
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Netlink(error) => {
+                write!(f, "the kernel has no NETLINK_XFRM (CONFIG_XFRM_USER): {error}")
+            }
+            Self::Permission => f.write_str("not allowed to change the kernel's SADB and SPD (CAP_NET_ADMIN)"),
+            Self::Esp => f.write_str("the kernel has no ESP (CONFIG_INET_ESP, module esp4)"),
+            Self::Algorithm => f.write_str(
+                "the kernel has ESP, but not AES-CBC with HMAC-SHA1 (CONFIG_CRYPTO_AUTHENC, _CBC, _AES, _HMAC, _SHA1)",
+            ),
+            Self::Other(error) => write!(f, "the kernel refuses an ESP SA: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for Missing {}
+
+/// Finds out whether this kernel can do ESP, by adding an SA on the loopback address and deleting it.
+pub fn probe() -> Result<(), Missing> {
+    let mut xfrm = Xfrm::open().map_err(Missing::Netlink)?;
+    let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let Some(spi) = EspSpi::new(PROBE_REQID) else {
+        return Ok(());
+    };
+    let algorithms = Algorithms {
+        encr: Some(Encr::Cipher { name: "cbc(aes)" }),
+        integ: Some(Integ {
+            name: "hmac(sha1)",
+            icv_bits: 96,
+        }),
+        esn: false,
+    };
+    let sa = SaEntry {
+        source: loopback,
+        destination: loopback,
+        spi,
+        protocol: ProtocolId::ESP,
+        transport: false,
+        reqid: PROBE_REQID,
+        algorithms,
+        encr_key: &[0x5a; 16],
+        integ_key: &[0x5a; 20],
+        encap: None,
+        soft: Duration::ZERO,
+        // Should we die between adding and deleting, the kernel deletes it.
+        hard: Duration::from_secs(10),
+        bytes_soft: 0,
+        bytes_hard: 0,
+        replay_window: 0,
+    };
+    let mut requests = Requests::with_capacity(1024);
+    let seq = xfrm.next_seq();
+    requests.new_sa(seq, &sa);
+    let added = xfrm
+        .transact(&mut requests, seq)
+        .map(|errors| errors.get(&seq).copied());
+    match added.unwrap_or_else(Some) {
+        None | Some(libc::EEXIST) => {}
+        Some(libc::EPERM | libc::EACCES) => return Err(Missing::Permission),
+        Some(libc::EPROTONOSUPPORT | libc::EAFNOSUPPORT) => return Err(Missing::Esp),
+        Some(libc::ENOSYS | libc::ENOENT | libc::EOPNOTSUPP) => return Err(Missing::Algorithm),
+        Some(errno) => {
+            return Err(Missing::Other(KernelError {
+                errno,
+                action: "add SA",
+            }));
+        }
+    }
+    let mut requests = Requests::with_capacity(1024);
+    let seq = xfrm.next_seq();
+    requests.del_sa(seq, loopback, spi, ProtocolId::ESP);
+    match xfrm
+        .transact(&mut requests, seq)
+        .map(|errors| errors.get(&seq).copied())
+    {
+        Ok(_) => Ok(()),
+        Err(errno) => Err(Missing::Other(KernelError {
+            errno,
+            action: "delete SA",
+        })),
+    }
+}
+
+impl Xfrm {
+    /// Opens both sockets and subscribes to expiries and changed mappings.
+    pub fn open() -> io::Result<Self> {
+        let requests = KernelSocket::netlink(libc::NETLINK_XFRM)?;
+        requests.enlarge_buffers(REQUEST_BUFFER);
+        requests.set_receive_timeout(ANSWER_AFTER_MAX)?;
+        // Kernels before 4.3 do not know it; then errors are longer, nothing else.
+        let _ = requests.cap_acks();
+        let events = KernelSocket::netlink(libc::NETLINK_XFRM)?;
+        events.enlarge_buffers(EVENT_BUFFER);
+        events.set_nonblocking(true)?;
+        events.join(group::EXPIRE)?;
+        events.join(group::MAPPING)?;
+        Ok(Self {
+            requests,
+            events,
+            seq: 0,
+            outbound: BTreeMap::new(),
+        })
+    }
+
+    /// Deletes the SAs and policies that an earlier life of this daemon left behind, known by
+    /// their reqid. Returns how many there were.
+    ///
+    /// Only for start-up: a policy without its SA would block its traffic for ever.
+    pub fn sweep(&mut self) -> io::Result<usize> {
+        let mut policies = Vec::new();
+        self.dump(kind::GET_POLICY, |answer| policies.extend(answer.policy()))?;
+        policies.retain(|p| is_ours(p.reqid) && p.direction < FIRST_SOCKET_DIRECTION);
+        let mut sas = Vec::new();
+        self.dump(kind::GET_SA, |answer| sas.extend(answer.sa()))?;
+        sas.retain(|sa| is_ours(sa.reqid));
+        for part in policies.chunks(SWEEP_MAX) {
+            let mut requests = Requests::with_capacity(0);
+            let mut seq = 0;
+            for policy in part {
+                seq = self.next_seq();
+                requests.del_policy_raw(seq, policy);
+            }
+            self.transact(&mut requests, seq)
+                .map_err(io::Error::from_raw_os_error)?;
+        }
+        for part in sas.chunks(SWEEP_MAX) {
+            let mut requests = Requests::with_capacity(0);
+            let mut seq = 0;
+            for sa in part {
+                seq = self.next_seq();
+                requests.del_sa(seq, sa.destination, sa.spi, sa.protocol);
+            }
+            self.transact(&mut requests, seq)
+                .map_err(io::Error::from_raw_os_error)?;
+        }
+        Ok(policies.len() + sas.len())
+    }
+
+    /// Reads a whole table.
+    fn dump(
+        &mut self,
+        message_kind: u16,
+        mut each: impl FnMut(&message::Answer<'_>),
+    ) -> io::Result<()> {
+        let seq = self.next_seq();
+        let mut requests = Requests::with_capacity(64);
+        requests.dump(seq, message_kind);
+        self.requests.send(requests.bytes())?;
+        let mut buffer = vec![0; RECEIVE_BUFFER];
+        loop {
+            let len = self.requests.receive(&mut buffer)?;
+            for answer in Answers(buffer.get(..len).unwrap_or_default()) {
+                if answer.seq != seq {
+                    continue;
+                }
+                match (answer.kind, answer.errno()) {
+                    (kind::DONE, _) => return Ok(()),
+                    (_, Some(errno)) => return Err(io::Error::from_raw_os_error(errno)),
+                    (_, None) => each(&answer),
+                }
+            }
+        }
+    }
+
+    fn next_seq(&mut self) -> u32 {
+        // 0 marks events.
+        self.seq = self.seq.checked_add(1).unwrap_or(1);
+        self.seq
+    }
+
+    /// Sends requests whose last one has number `last`; returns the errno of each that failed.
+    /// `Err`: the whole send failed, or its answers were lost.
+    fn transact(&self, requests: &mut Requests, last: u32) -> Result<BTreeMap<u32, i32>, i32> {
+        let errno = |error: io::Error| error.raw_os_error().unwrap_or(libc::EIO);
+        requests.acknowledge_last();
+        self.requests.send(requests.bytes()).map_err(errno)?;
+        let mut errors = BTreeMap::new();
+        let mut buffer = vec![0; RECEIVE_BUFFER];
+        loop {
+            let len = self.requests.receive(&mut buffer).map_err(errno)?;
+            for answer in Answers(buffer.get(..len).unwrap_or_default()) {
+                let Some(code) = answer.errno() else { continue };
+                if code != 0 {
+                    errors.insert(answer.seq, code);
+                }
+                if answer.seq == last {
+                    return Ok(errors);
+                }
+            }
+        }
+    }
+
+    /// The reqid of an SA in the kernel, if it is there.
+    fn reqid_of(&mut self, destination: IpAddr, spi: EspSpi, protocol: ProtocolId) -> Option<u32> {
+        let seq = self.next_seq();
+        let mut requests = Requests::with_capacity(64);
+        requests.get_sa(seq, destination, spi, protocol);
+        self.requests.send(requests.bytes()).ok()?;
+        let mut buffer = vec![0; RECEIVE_BUFFER];
+        loop {
+            let len = self.requests.receive(&mut buffer).ok()?;
+            for answer in Answers(buffer.get(..len).unwrap_or_default()) {
+                if answer.seq == seq {
+                    return answer.sa().map(|sa| sa.reqid);
+                }
+            }
+        }
+    }
+}
+
+impl Backend for Xfrm {
+    fn name(&self) -> &'static str {
+        "xfrm"
+    }
+
+    fn apply(&mut self, batch: &[KernelRequest]) -> Vec<Result<(), KernelError>> {
+        let mut results = Vec::with_capacity(batch.len());
+        let mut rest = batch;
+        while !rest.is_empty() {
+            let mut chunk = Chunk::new();
+            let mut taken = 0;
+            for request in rest {
+                if chunk.is_full() {
+                    break;
+                }
+                chunk.push(self, request);
+                taken += 1;
+            }
+            let (now, later) = rest.split_at(taken);
+            let mut part = chunk.run(self);
+            self.replace_leftovers(now, &mut part);
+            for (request, result) in now.iter().zip(&part) {
+                self.remember(request, result.is_ok());
+            }
+            results.append(&mut part);
+            rest = later;
+        }
+        results
+    }
+
+    fn set_policies(&mut self, child: &ChildRemove) -> Result<(), KernelError> {
+        let mut chunk = Chunk::new();
+        chunk.push_policies(self, child);
+        chunk.run(self).pop().unwrap_or(Ok(()))
+    }
+
+    fn event_fd(&self) -> Option<RawFd> {
+        Some(self.events.as_raw_fd())
+    }
+
+    fn poll_events(&mut self, events: &mut Vec<KernelEvent>) -> bool {
+        let mut dropped = false;
+        let mut buffer = vec![0; EVENT_MESSAGE_MAX];
+        for _ in 0..EVENTS_PER_POLL_MAX {
+            let len = match self.events.receive(&mut buffer) {
+                Ok(len) => len,
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                    dropped = true;
+                    continue;
+                }
+                Err(_) => break,
+            };
+            for answer in Answers(buffer.get(..len).unwrap_or_default()) {
+                if let Some((destination, spi, hard)) = answer.expire() {
+                    let inbound = self.outbound.get(&(destination, spi)).copied();
+                    events.push(KernelEvent::Expire {
+                        spi: inbound.unwrap_or(spi),
+                        hard,
+                    });
+                } else if let Some((spi, remote)) = answer.mapping() {
+                    events.push(KernelEvent::Mapping { spi, remote });
+                }
+            }
+        }
+        dropped
+    }
+}
+
+impl Xfrm {
+    /// An SA that stands in the way and is ours is a leftover of an earlier life: `sadb` never
+    /// adds what it knows to be there. It goes, and the request is tried once more.
+    fn replace_leftovers(
+        &mut self,
+        requests: &[KernelRequest],
+        results: &mut [Result<(), KernelError>],
+    ) {
+        for (request, result) in requests.iter().zip(results) {
+            let KernelRequest::AddChild { child, .. } = request else {
+                continue;
+            };
+            let Err(KernelError {
+                errno: libc::EEXIST,
+                ..
+            }) = result
+            else {
+                continue;
+            };
+            let names = &child.names;
+            let mut cleared = false;
+            for (destination, spi) in [
+                (names.local, names.inbound_spi),
+                (names.remote, names.outbound_spi),
+            ] {
+                if !self
+                    .reqid_of(destination, spi, names.protocol)
+                    .is_some_and(is_ours)
+                {
+                    continue;
+                }
+                let mut deletion = Requests::with_capacity(64);
+                let seq = self.next_seq();
+                deletion.del_sa(seq, destination, spi, names.protocol);
+                cleared |= self
+                    .transact(&mut deletion, seq)
+                    .is_ok_and(|errors| errors.is_empty());
+            }
+            if cleared {
+                let mut chunk = Chunk::new();
+                chunk.push(self, request);
+                *result = chunk.run(self).pop().unwrap_or(Ok(()));
+            }
+        }
+    }
+
+    fn remember(&mut self, request: &KernelRequest, done: bool) {
+        match request {
+            KernelRequest::AddChild { child, .. } => {
+                if done {
+                    let names = &child.names;
+                    self.outbound
+                        .insert((names.remote, names.outbound_spi), names.inbound_spi);
+                }
+            }
+            KernelRequest::DeleteChild { child } => {
+                let key = (child.remote, child.outbound_spi);
+                if self.outbound.get(&key) == Some(&child.inbound_spi) {
+                    self.outbound.remove(&key);
+                }
+            }
+        }
+    }
+}
+
+/// Our reqids have a shard in the top byte; other key managers count from 1.
+fn is_ours(reqid: u32) -> bool {
+    reqid >> 24 != 0
+}
+
+/// Reqid and SPI of the SA that `probe` adds: "IK" and a number no shard uses.
+const PROBE_REQID: u32 = 0x494b_0001;
+/// Buffers of the request socket: one chunk out, an error for each message of it in.
+const REQUEST_BUFFER: u32 = 4 << 20;
+/// Room for about 8000 events; a mass expiry is read faster than that comes in.
+const EVENT_BUFFER: u32 = 8 << 20;
+/// The kernel answers within the send; this is for a kernel that lost the answer.
+const ANSWER_AFTER_MAX: Duration = Duration::from_secs(5);
+/// The longest datagram of a dump is 32 KiB.
+const RECEIVE_BUFFER: usize = 64 * 1024;
+/// An EXPIRE carries the whole SA, less than 1 KiB.
+const EVENT_MESSAGE_MAX: usize = 8 * 1024;
+/// Events taken in one go before requests get their turn again.
+const EVENTS_PER_POLL_MAX: usize = 4096;
+/// Deletions in one send of `sweep`.
+const SWEEP_MAX: usize = 256;
+/// Directions from this number on are socket policies, which die with their socket.
+const FIRST_SOCKET_DIRECTION: u8 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probe_says_in_one_line_what_is_missing() {
+        // Whatever kernel runs this: either it can, or the answer names the part.
+        if let Err(missing) = probe() {
+            let line = missing.to_string();
+            assert!(!line.contains('\n') && line.len() > 20, "{line}");
+            assert!(!matches!(missing, Missing::Other(_)), "{line}");
+        }
+    }
+
+    #[test]
+    fn small_reqids_belong_to_others() {
+        assert!(!is_ours(0) && !is_ours(1) && !is_ours(0x00ff_ffff));
+        assert!(is_ours(0x0100_0001) && is_ours(PROBE_REQID));
+    }
+}

@@ -1,0 +1,27 @@
+#!/bin/bash
+# run.sh - the kernel tests: self-test of the kernel, then every test of tests/kernel_xfrm.rs,
+# under rig.sh unless this machine's own kernel has ESP.
+#   tests/kernel/run.sh [-b tcg|uml] [NAME..]     NAME: only tests whose name contains it
+set -eu
+cd "$(dirname "$0")/../.."
+BACKEND=${IKED_RIG_BACKEND:-tcg}
+if [ "${1-}" = -b ]; then BACKEND=$2; shift 2; fi
+[ "$(id -u)" = 0 ] || { echo "the kernel tests need root" >&2; exit 1; }
+need() { # program package
+  command -v "$1" >/dev/null && return
+  apt-get install -y -qq --no-install-recommends "$2" >/dev/null 2>&1 ||
+    { apt-get update -qq; apt-get install -y -qq --no-install-recommends "$2" >/dev/null; }
+}
+need ip iproute2
+need ping iputils-ping
+TEST=${KERNEL_XFRM_BIN:-$(cargo test --locked --no-run --test kernel_xfrm --message-format=json 2>/dev/null |
+  sed -n 's/.*"name":"kernel_xfrm".*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)}
+[ -x "$TEST" ] || { echo "tests/kernel_xfrm.rs does not build: cargo test --no-run --test kernel_xfrm" >&2; exit 1; }
+# One thread: the tests' waits are real time, and the guest is slow.
+COMMAND="IKED_KERNEL_TESTS=1 $(printf '%q ' "$TEST" --test-threads=1 "$@")"
+if ip xfrm state add src 127.0.0.1 dst 127.0.0.1 proto esp spi 0x494b0002 reqid 1229651970 mode tunnel \
+  aead 'rfc4106(gcm(aes))' 0x000102030405060708090a0b0c0d0e0f10111213 128 2>/dev/null; then
+  ip xfrm state delete src 127.0.0.1 dst 127.0.0.1 proto esp spi 0x494b0002
+  exec bash -c "$COMMAND"
+fi
+exec tests/kernel/rig.sh -b "$BACKEND" -t "${IKED_RIG_LIMIT:-900}" "tests/kernel/selftest.sh && $COMMAND"
