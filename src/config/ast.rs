@@ -1,0 +1,159 @@
+//! An iked.conf(5) as it is written: clauses with the places they stand at. Nothing is looked up or
+//! checked here; `resolve` does that.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::policy::Selection;
+
+/// A place in a file; prints as `FILE: LINE`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Position {
+    pub(super) file: Arc<str>,
+    pub(super) line: u32,
+}
+
+/// Something written at some place.
+#[derive(Clone)]
+pub(super) struct Text {
+    pub(super) text: String,
+    pub(super) at: Position,
+}
+
+impl fmt::Debug for Text {
+    /// May be a password, so only the place.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Text({}: {})", self.at.file, self.at.line)
+    }
+}
+
+/// One line of the file, macros and includes done.
+#[derive(Debug)]
+pub(super) enum Statement {
+    Set(Set, Position),
+    User {
+        name: Text,
+        password: Text,
+    },
+    Policy(Box<PolicyText>),
+    /// A `radius` line, which only newer OpenBSD has.
+    Radius(Position),
+}
+
+/// What follows `set`.
+#[derive(Debug)]
+pub(super) enum Set {
+    Active(bool),
+    Couple(bool),
+    Fragmentation(bool),
+    Mobike(bool),
+    VendorId(bool),
+    EnforceSingleIkeSa(bool),
+    StickyAddress(bool),
+    CertPartialChain,
+    Ocsp {
+        url: String,
+        tolerate: Option<u64>,
+        max_age: Option<u64>,
+    },
+    DpdCheckInterval(i64),
+    CookieThreshold(i64),
+    HalfOpenMax(i64),
+    HalfOpenTimeout(i64),
+    FragmentSize(i64),
+}
+
+/// `10.0.0.1`, `10.0.0.0/8`, `eth0`, `host.example`.
+#[derive(Clone, Debug)]
+pub(super) struct HostSpec {
+    pub(super) host: Text,
+    pub(super) len: Option<i64>,
+}
+
+/// What may stand after `from`, `to`, `peer` and `local`.
+#[derive(Clone, Debug)]
+pub(super) enum Host {
+    Any,
+    Dynamic,
+    Spec {
+        spec: HostSpec,
+        pre_nat: Option<HostSpec>,
+    },
+}
+
+/// A number, or a name to be looked up.
+#[derive(Clone, Debug)]
+pub(super) enum NameOrNumber {
+    Name(Text),
+    Number(i64, Position),
+}
+
+/// `from A port P to B port Q`.
+#[derive(Debug)]
+pub(super) struct Hosts {
+    pub(super) at: Position,
+    pub(super) from: Host,
+    pub(super) from_port: Option<NameOrNumber>,
+    pub(super) to: Host,
+    pub(super) to_port: Option<NameOrNumber>,
+}
+
+/// The words after one `ikesa` or `childsa`.
+#[derive(Debug)]
+pub(super) struct Transforms {
+    pub(super) at: Position,
+    pub(super) auth: Vec<Text>,
+    pub(super) enc: Vec<Text>,
+    pub(super) prf: Vec<Text>,
+    pub(super) group: Vec<Text>,
+    pub(super) esn: Vec<bool>,
+}
+
+/// The authentication clause.
+#[derive(Debug)]
+pub(super) enum AuthText {
+    Psk(Text),
+    PskFile(Text),
+    Eap(Text),
+    Method(Text),
+}
+
+/// `config NAME ADDR` or `request NAME ADDR`.
+#[derive(Debug)]
+pub(super) struct CfgText {
+    pub(super) request: bool,
+    pub(super) name: Text,
+    /// `None` is `any`, which only `request` takes.
+    pub(super) value: Option<HostSpec>,
+}
+
+/// One `ikev2` line.
+#[derive(Debug)]
+pub(super) struct PolicyText {
+    pub(super) at: Position,
+    pub(super) name: Option<Text>,
+    pub(super) selection: Selection,
+    pub(super) active: bool,
+    pub(super) ipcomp: bool,
+    pub(super) transport: bool,
+    pub(super) natt: bool,
+    pub(super) ah: bool,
+    /// `inet` (true) or `inet6`.
+    pub(super) inet: Option<bool>,
+    pub(super) protocols: Vec<NameOrNumber>,
+    pub(super) hosts: Vec<Hosts>,
+    pub(super) peer: Option<Host>,
+    pub(super) local: Option<Host>,
+    pub(super) ikesa: Vec<Transforms>,
+    pub(super) childsa: Vec<Transforms>,
+    pub(super) srcid: Option<Text>,
+    pub(super) dstid: Option<Text>,
+    pub(super) ike_lifetime: Option<u64>,
+    pub(super) lifetime: Option<u64>,
+    pub(super) bytes: Option<u64>,
+    pub(super) auth: Option<AuthText>,
+    pub(super) config: Vec<CfgText>,
+    pub(super) iface: Option<Text>,
+    pub(super) tag: Option<Text>,
+    pub(super) tap: Option<Text>,
+}

@@ -1,0 +1,163 @@
+//! From the text of iked.conf(5) to the immutable values of `policy`, and back (`print`). The text
+//! is read by `lexer`, `parser` and `clauses` into `ast`, which `resolve` gives its meaning. What
+//! the outside must be asked for (files, names, interfaces) goes through two traits, so parsing
+//! itself is pure. Nothing half right is ever loaded: one error, and the whole text is refused.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use crate::policy::{Config, Generation};
+
+mod ast;
+mod clauses;
+mod dn;
+mod fuzz;
+mod hosts;
+mod identity;
+mod lexer;
+mod parser;
+mod print;
+mod proposals;
+mod resolve;
+mod system;
+mod tables;
+
+pub use fuzz::fuzz;
+pub use identity::{identity_text, parse_identity};
+pub use print::{print, transform_name};
+pub use system::{SystemFiles, SystemResolver};
+
+/// One thing that is wrong; prints as `FILE: LINE: message`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// The file, as it was named.
+    pub file: String,
+    /// The line, from 1; `None` where the file as a whole is meant.
+    pub line: Option<u32>,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "{}: {line}: {}", self.file, self.message),
+            None => write!(f, "{}: {}", self.file, self.message),
+        }
+    }
+}
+
+/// What a good text gives.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// What is odd but no error, each as `FILE: LINE: message`.
+    pub warnings: Vec<String>,
+    /// What is right iked.conf(5) but not done by this daemon yet. [`load`] refuses it.
+    pub pending: Vec<Diagnostic>,
+}
+
+/// What a configuration depends on beside its text.
+#[derive(Clone, Copy)]
+pub struct Environment<'a> {
+    /// The name of this machine: the default of `srcid`.
+    pub hostname: &'a str,
+    /// `-S`: passive unless the file says `set active`.
+    pub passive: bool,
+    /// Who is asked for names.
+    pub resolver: &'a dyn Resolver,
+    /// Who is asked for files.
+    pub files: &'a dyn Files,
+}
+
+impl fmt::Debug for Environment<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Environment({})", self.hostname)
+    }
+}
+
+/// Names and what they stand for.
+pub trait Resolver {
+    /// The addresses of a local interface, without IPv6 link-local ones; none if there is no such
+    /// interface.
+    fn interface(&self, name: &str) -> Vec<IpAddr>;
+    /// The addresses of a host name.
+    fn host(&self, name: &str) -> Vec<IpAddr>;
+    /// The port of a service.
+    fn service(&self, name: &str) -> Option<u16>;
+    /// The number of an IP protocol.
+    fn protocol(&self, name: &str) -> Option<u8>;
+}
+
+/// Files that hold secrets.
+pub trait Files {
+    /// The whole content, or why it cannot be had (in words that follow the file's name).
+    fn read(&self, path: &str) -> Result<Zeroizing<Vec<u8>>, String>;
+}
+
+/// Reads a configuration file (`-` is standard input).
+pub fn load(
+    path: &Path,
+    macros: &[(String, String)],
+    generation: Generation,
+    environment: Environment<'_>,
+) -> Result<Loaded, Vec<Diagnostic>> {
+    let name = path.to_string_lossy();
+    let bytes = environment.files.read(&name).map_err(|message| {
+        vec![Diagnostic {
+            file: name.clone().into_owned(),
+            line: None,
+            message,
+        }]
+    })?;
+    let shown = if name == "-" { "stdin" } else { &*name };
+    let loaded = parse_bytes(shown, &bytes, macros, generation, environment)?;
+    if loaded.pending.is_empty() {
+        Ok(loaded)
+    } else {
+        Err(loaded.pending)
+    }
+}
+
+/// Reads a configuration from text; `name` is how errors call it.
+pub fn parse_str(
+    name: &str,
+    text: &str,
+    macros: &[(String, String)],
+    generation: Generation,
+    environment: Environment<'_>,
+) -> Result<Loaded, Vec<Diagnostic>> {
+    parse_bytes(name, text.as_bytes(), macros, generation, environment)
+}
+
+fn parse_bytes(
+    name: &str,
+    bytes: &[u8],
+    macros: &[(String, String)],
+    generation: Generation,
+    environment: Environment<'_>,
+) -> Result<Loaded, Vec<Diagnostic>> {
+    let parsed = parser::parse(name, bytes.to_vec(), macros, environment.files);
+    let mut errors = parsed.errors;
+    let mut resolved = resolve::resolve(&parsed.statements, generation, environment);
+    errors.append(&mut resolved.errors);
+    if !errors.is_empty() {
+        if errors.iter().all(|error| error.file == name) {
+            errors.sort_by_key(|error| error.line);
+        }
+        return Err(errors);
+    }
+    let mut warnings = resolved.warnings;
+    if parsed.statements.is_empty() {
+        warnings.push(format!("{name}: no valid configuration rules found"));
+    }
+    Ok(Loaded {
+        config: resolved.config,
+        warnings,
+        pending: resolved.pending,
+    })
+}

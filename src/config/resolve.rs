@@ -1,0 +1,529 @@
+//! The meaning of the statements: defaults, names, checks. Each policy is judged by itself, so one
+//! reading reports the errors of all. What this daemon does not do yet is collected apart.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use super::ast::{AuthText, CfgText, PolicyText, Position, Set, Statement, Text};
+use super::hosts::{self, End};
+use super::{Diagnostic, Environment, identity, proposals, tables};
+use crate::policy::{
+    Auth, CfgEntry, Config, EapMethod, Family, Generation, IpNet, Ocsp, Policy, PublicKeyAuth,
+    Secret, Selection, Settings,
+};
+use crate::wire::TransformId;
+use crate::wire::registry::{CfgAttrType, IdType, KeId, ProtocolId};
+
+/// What resolving gave.
+pub(super) struct Resolved {
+    pub(super) config: Config,
+    pub(super) warnings: Vec<String>,
+    pub(super) errors: Vec<Diagnostic>,
+    pub(super) pending: Vec<Diagnostic>,
+}
+
+/// Gives the statements their meaning.
+pub(super) fn resolve(
+    statements: &[Statement],
+    generation: Generation,
+    environment: Environment<'_>,
+) -> Resolved {
+    let settings = Settings {
+        active: !environment.passive,
+        ..Settings::default()
+    };
+    let config = Config {
+        generation,
+        settings,
+        ..Config::default()
+    };
+    let (warnings, errors, pending) = (Vec::new(), Vec::new(), Vec::new());
+    let result = Resolved {
+        config,
+        warnings,
+        errors,
+        pending,
+    };
+    let mut resolver = Resolver {
+        environment,
+        result,
+    };
+    for statement in statements {
+        let outcome = match statement {
+            Statement::Set(set, at) => resolver.set(set, at),
+            Statement::User { name, password } => resolver.user(name, password),
+            Statement::Policy(policy) => resolver.add_policy(policy),
+            Statement::Radius(at) => {
+                resolver.pending(at, "radius");
+                Ok(())
+            }
+        };
+        if let Err(error) = outcome {
+            resolver.result.errors.push(error);
+        }
+    }
+    resolver.result
+}
+
+struct Resolver<'a> {
+    environment: Environment<'a>,
+    result: Resolved,
+}
+
+type Outcome<T> = Result<T, Diagnostic>;
+
+impl Resolver<'_> {
+    fn warn(&mut self, at: &Position, message: &str) {
+        self.result
+            .warnings
+            .push(Diagnostic::at(at, message.to_owned()).to_string());
+    }
+
+    fn pending(&mut self, at: &Position, what: &str) {
+        let message = format!("{what} is not supported yet");
+        self.result.pending.push(Diagnostic::at(at, message));
+    }
+
+    fn set(&mut self, set: &Set, at: &Position) -> Outcome<()> {
+        let settings = &mut self.result.config.settings;
+        match set {
+            Set::Active(on) => settings.active = *on,
+            Set::Couple(on) => settings.couple = *on,
+            Set::Fragmentation(on) => settings.fragmentation = *on,
+            Set::Mobike(on) => settings.mobike = *on,
+            Set::VendorId(on) => settings.vendor_id = *on,
+            Set::EnforceSingleIkeSa(on) => settings.enforce_single_ike_sa = *on,
+            Set::StickyAddress(on) => {
+                settings.sticky_address = *on;
+                if *on {
+                    self.pending(at, "'set stickyaddress'");
+                }
+            }
+            Set::CertPartialChain => {
+                settings.cert_partial_chain = true;
+                self.pending(at, "'set cert_partial_chain'");
+            }
+            Set::Ocsp {
+                url,
+                tolerate,
+                max_age,
+            } => {
+                settings.ocsp = Some(Ocsp {
+                    url: url.clone(),
+                    tolerate: Duration::from_secs(tolerate.unwrap_or(0)),
+                    max_age: max_age.map(Duration::from_secs),
+                });
+                self.pending(at, "'set ocsp'");
+            }
+            Set::DpdCheckInterval(number) => {
+                let seconds = in_range(*number, 0, MAX_SECONDS, "dpd_check_interval", at)?;
+                settings.dpd_check_interval = Duration::from_secs(seconds);
+            }
+            Set::CookieThreshold(number) => {
+                let most = u32::MAX.into();
+                let count = in_range(*number, 0, most, "cookie_threshold", at)?;
+                settings.cookie_threshold = u32::try_from(count).unwrap_or(u32::MAX);
+            }
+            Set::HalfOpenMax(number) => {
+                let count = in_range(*number, 1, u32::MAX.into(), "halfopen_max", at)?;
+                settings.half_open_max = u32::try_from(count).unwrap_or(u32::MAX);
+            }
+            Set::HalfOpenTimeout(number) => {
+                let seconds = in_range(*number, 1, 3600, "halfopen_timeout", at)?;
+                settings.half_open_timeout = Duration::from_secs(seconds);
+            }
+            Set::FragmentSize(number) => {
+                let least = if *number == 0 { 0 } else { 256 };
+                let size = in_range(*number, least, u16::MAX.into(), "fragment_size", at)?;
+                settings.fragment_size = u16::try_from(size).unwrap_or(u16::MAX);
+            }
+        }
+        Ok(())
+    }
+
+    fn user(&mut self, name: &Text, password: &Text) -> Outcome<()> {
+        let fits = |text: &Text| (1..USER_MAX).contains(&text.text.len());
+        if !fits(name) {
+            return Err(Diagnostic::at(&name.at, "invalid user name".to_owned()));
+        }
+        if !fits(password) {
+            return Err(Diagnostic::at(&password.at, "invalid password".to_owned()));
+        }
+        let secret = Secret::new(password.text.as_bytes().to_vec());
+        self.result.config.users.insert(name.text.clone(), secret);
+        Ok(())
+    }
+
+    fn add_policy(&mut self, text: &PolicyText) -> Outcome<()> {
+        let mut policy = self.policy(text)?;
+        let policies = &mut self.result.config.policies;
+        policy.index = u32::try_from(policies.len()).unwrap_or(u32::MAX);
+        if policy.name.is_empty() {
+            policy.name = format!("policy{}", policies.len() + 1);
+        }
+        let is_default = |policy: &Arc<Policy>| policy.selection == Selection::Default;
+        let replaced = policies.iter().position(is_default).filter(|_| {
+            // There is one default; the last one written is it.
+            policy.selection == Selection::Default
+        });
+        if let Some(replaced) = replaced {
+            let mut left = policies.clone();
+            left.remove(replaced);
+            for (index, policy) in (0..).zip(&mut left) {
+                Arc::make_mut(policy).index = index;
+            }
+            policy.index = u32::try_from(left.len()).unwrap_or(u32::MAX);
+            *policies = left;
+        }
+        policies.push(Arc::new(policy));
+        if replaced.is_some() {
+            self.warn(&text.at, "this default policy replaces an earlier one");
+        }
+        Ok(())
+    }
+
+    fn policy(&mut self, text: &PolicyText) -> Outcome<Policy> {
+        let name = text.name.as_ref().map_or("", |name| name.text.as_str());
+        if name.len() > NAME_MAX {
+            return Err(Diagnostic::at(&text.at, "name too long".to_owned()));
+        }
+        let flows = self.flows(text)?;
+        let (local, peer, family) = self.addresses(text)?;
+        let protocol = if text.ah {
+            ProtocolId::AH
+        } else {
+            ProtocolId::ESP
+        };
+        let seconds = |time: Option<u64>, default| Duration::from_secs(time.unwrap_or(default));
+        let policy = Policy {
+            index: 0,
+            name: name.to_owned(),
+            selection: text.selection,
+            active: text.active,
+            ipcomp: text.ipcomp,
+            transport: text.transport,
+            natt: text.natt,
+            protocol,
+            family,
+            flows,
+            local,
+            peer,
+            ike_proposals: proposals::proposals(ProtocolId::IKE, &text.ikesa)?,
+            child_proposals: proposals::proposals(protocol, &text.childsa)?,
+            srcid: match &text.srcid {
+                Some(id) => parse_id(id)?,
+                None => crate::policy::Identity {
+                    kind: IdType::FQDN,
+                    data: self.environment.hostname.as_bytes().to_vec(),
+                },
+            },
+            dstid: text.dstid.as_ref().map(parse_id).transpose()?,
+            ike_lifetime: seconds(text.ike_lifetime, 0),
+            child_lifetime: seconds(text.lifetime, CHILD_SECONDS),
+            child_lifetime_bytes: text.bytes.unwrap_or(CHILD_BYTES),
+            auth: self.auth(text.auth.as_ref())?,
+            config: self.config_entries(&text.config)?,
+            request: self.request_entries(&text.config)?,
+            iface: text.iface.as_ref().map(|name| name.text.clone()),
+            tag: self.tag(text.tag.as_ref())?,
+            tap: self.tap(text.tap.as_ref())?,
+        };
+        self.check_supported(&policy, &text.at);
+        Ok(policy)
+    }
+
+    fn check_supported(&mut self, policy: &Policy, at: &Position) {
+        if policy.ipcomp {
+            self.pending(at, "'ipcomp'");
+        }
+        if matches!(policy.auth, Auth::Eap(_)) {
+            self.pending(at, "'eap'");
+        }
+        if policy.flows.iter().any(|flow| flow.pre_nat.is_some()) {
+            self.pending(at, "'from A (B)'");
+        }
+        let sntrup = TransformId::Ke(KeId::SNTRUP761X25519);
+        let proposals = policy.ike_proposals.iter().chain(&policy.child_proposals);
+        if proposals
+            .flat_map(|p| &p.transforms)
+            .any(|transform| transform.id == sntrup)
+        {
+            self.pending(at, "'group sntrup761x25519'");
+        }
+    }
+
+    fn flows(&mut self, text: &PolicyText) -> Outcome<Vec<crate::policy::Flow>> {
+        let mut protocols = Vec::new();
+        for protocol in &text.protocols {
+            protocols.push(hosts::protocol(protocol, self.environment)?);
+        }
+        if protocols.len() > PROTOCOLS_MAX {
+            return Err(Diagnostic::at(&text.at, "too many protocols".to_owned()));
+        }
+        if protocols.is_empty() {
+            protocols.push(0);
+        }
+        let mut flows = Vec::new();
+        for hosts in &text.hosts {
+            for flow in hosts::flows(hosts, &protocols, self.environment)? {
+                if flows.contains(&flow) {
+                    self.warn(&hosts.at, "create_ike: duplicate flow");
+                } else {
+                    flows.push(flow);
+                }
+            }
+            if flows.len() > FLOWS_MAX {
+                return Err(Diagnostic::at(
+                    &hosts.at,
+                    "too many traffic selectors".to_owned(),
+                ));
+            }
+        }
+        Ok(flows)
+    }
+
+    /// `local` and `peer`, written or taken from the first `from .. to ..`, and the family.
+    fn addresses(
+        &mut self,
+        text: &PolicyText,
+    ) -> Outcome<(Option<IpNet>, Option<IpNet>, Option<Family>)> {
+        let environment = self.environment;
+        let of = |host: Option<&super::ast::Host>| match host {
+            Some(host) => hosts::ends(host, environment),
+            None => Ok(vec![End::Any]),
+        };
+        let written = text.local.is_some() || text.peer.is_some();
+        let (locals, peers) = if written {
+            (of(text.local.as_ref())?, of(text.peer.as_ref())?)
+        } else {
+            let first = text.hosts.first();
+            (
+                of(first.map(|hosts| &hosts.from))?,
+                of(first.map(|hosts| &hosts.to))?,
+            )
+        };
+        if !written && (locals.len() != 1 || peers.len() != 1) {
+            let message = "could not get local/peer specification".to_owned();
+            return Err(Diagnostic::at(&text.at, message));
+        }
+        if locals.len() > 1 || peers.len() > 1 {
+            self.warn(
+                &text.at,
+                "'local' or 'peer' has several addresses; one is taken",
+            );
+        }
+        let single = |ends: &[End]| match ends {
+            [end] => end.net(),
+            _ => None,
+        };
+        let first = |ends: &[End]| ends.first().and_then(|end| end.net());
+        let ipv4 = text
+            .inet
+            .or_else(|| single(&locals).map(|net| net.is_ipv4()))
+            .or_else(|| single(&peers).map(|net| net.is_ipv4()))
+            .or_else(|| {
+                first(&locals)
+                    .or_else(|| first(&peers))
+                    .map(|net| net.is_ipv4())
+            });
+        let pick = |ends: &[End], mismatch: &str| {
+            let fits = |net: &IpNet| Some(net.is_ipv4()) == ipv4;
+            let found = ends.iter().filter_map(|end| end.net()).find(fits);
+            if found.is_none() && first(ends).is_some() {
+                return Err(Diagnostic::at(&text.at, mismatch.to_owned()));
+            }
+            Ok(found)
+        };
+        let local = pick(&locals, "policy address family mismatch")?;
+        let peer = pick(&peers, "peer address family mismatch")?;
+        self.check_addresses(text, written, local, peer)?;
+        let family = ipv4.map(|ipv4| if ipv4 { Family::Inet } else { Family::Inet6 });
+        Ok((local, peer, family))
+    }
+
+    fn check_addresses(
+        &mut self,
+        text: &PolicyText,
+        written: bool,
+        local: Option<IpNet>,
+        peer: Option<IpNet>,
+    ) -> Outcome<()> {
+        let is_net = |net: Option<IpNet>| net.is_some_and(|net| !net.is_host());
+        let concrete = peer.is_some_and(|net| net.is_host() && !net.addr.is_unspecified());
+        if text.active && (!concrete || is_net(local)) {
+            let message = "active mode requires local/peer address".to_owned();
+            return Err(Diagnostic::at(&text.at, message));
+        }
+        let narrow = |net: Option<IpNet>| net.is_some_and(|net| !net.is_host() && net.len > 0);
+        if !written && (narrow(local) || narrow(peer)) {
+            self.warn(
+                &text.at,
+                "neither 'local' nor 'peer' is written: the networks of the first flow stand in",
+            );
+        }
+        Ok(())
+    }
+
+    fn auth(&mut self, text: Option<&AuthText>) -> Outcome<Auth> {
+        Ok(match text {
+            None => Auth::PublicKey(PublicKeyAuth::Any),
+            Some(AuthText::Method(method)) => {
+                let wrong = || {
+                    let message = format!("not a valid authentication mode: {}", method.text);
+                    Diagnostic::at(&method.at, message)
+                };
+                let found = tables::find(tables::METHOD, &method.text);
+                Auth::PublicKey(*found.ok_or_else(wrong)?)
+            }
+            Some(AuthText::Eap(method)) => {
+                match method.text.to_lowercase().replace('_', "-").as_str() {
+                    "mschap-v2" => Auth::Eap(EapMethod::MsChapV2),
+                    "radius" => Auth::Eap(EapMethod::Radius),
+                    _ => {
+                        let message = format!("not a supported EAP type: {}", method.text);
+                        return Err(Diagnostic::at(&method.at, message));
+                    }
+                }
+            }
+            Some(AuthText::Psk(psk)) => match psk.text.strip_prefix("0x") {
+                Some(digits) => self.hex_psk(digits, &psk.at)?,
+                None => self.psk(psk.text.as_bytes().to_vec(), &psk.at)?,
+            },
+            Some(AuthText::PskFile(path)) => {
+                let wrong = |reason: &str| {
+                    Diagnostic::at(&path.at, format!("failed to read {}: {reason}", path.text))
+                };
+                let read = self.environment.files.read(&path.text);
+                let bytes = read.map_err(|reason| wrong(&reason))?;
+                let digits = std::str::from_utf8(&bytes).map_err(|_| wrong("not hexadecimal"))?;
+                self.hex_psk(digits.trim_ascii_end(), &path.at)?
+            }
+        })
+    }
+
+    fn hex_psk(&mut self, digits: &str, at: &Position) -> Outcome<Auth> {
+        let wrong = || Diagnostic::at(at, "pre-shared key is not hexadecimal".to_owned());
+        let mut nibbles = Zeroizing::new(Vec::with_capacity(digits.len()));
+        for c in digits.chars() {
+            nibbles.push(c.to_digit(16).ok_or_else(wrong)?);
+        }
+        if nibbles.len() % 2 != 0 {
+            self.warn(
+                at,
+                "odd number of hexadecimal digits: the last one is ignored",
+            );
+        }
+        let pairs = nibbles.chunks_exact(2);
+        let byte = |pair: &[u32]| pair.iter().fold(0u32, |sum, nibble| sum << 4 | nibble);
+        let bytes = pairs
+            .map(|pair| u8::try_from(byte(pair)).unwrap_or(0))
+            .collect();
+        self.psk(bytes, at)
+    }
+
+    fn psk(&self, bytes: Vec<u8>, at: &Position) -> Outcome<Auth> {
+        match bytes.len() {
+            0 => Err(Diagnostic::at(at, "empty pre-shared key".to_owned())),
+            1..=PSK_MAX => Ok(Auth::Psk(Secret::new(bytes))),
+            _ => Err(Diagnostic::at(at, "pre-shared key too long".to_owned())),
+        }
+    }
+
+    fn config_entries(&self, entries: &[CfgText]) -> Outcome<Vec<CfgEntry>> {
+        let mut config = Vec::new();
+        for entry in entries.iter().filter(|entry| !entry.request) {
+            if let (attribute, Some((value, is_pool))) = self.cfg_entry(entry)? {
+                config.push(CfgEntry {
+                    attribute,
+                    value,
+                    is_pool,
+                });
+            }
+        }
+        Ok(config)
+    }
+
+    fn request_entries(&self, entries: &[CfgText]) -> Outcome<Vec<(CfgAttrType, Option<IpNet>)>> {
+        let mut request = Vec::new();
+        for entry in entries.iter().filter(|entry| entry.request) {
+            let (attribute, value) = self.cfg_entry(entry)?;
+            request.push((attribute, value.map(|(net, _)| net)));
+        }
+        Ok(request)
+    }
+
+    /// The attribute, and the value with whether it has a prefix length; none for `any`.
+    fn cfg_entry(&self, entry: &CfgText) -> Outcome<(CfgAttrType, Option<(IpNet, bool)>)> {
+        let wrong = || {
+            let message = format!("{} not a valid ikecfg option", entry.name.text);
+            Diagnostic::at(&entry.name.at, message)
+        };
+        let (v4, v6) = *tables::find(tables::CFG, &entry.name.text).ok_or_else(wrong)?;
+        let Some(spec) = &entry.value else {
+            return Ok((v4, None));
+        };
+        let nets = hosts::networks(spec, self.environment)?;
+        let Some(&net) = nets.first() else {
+            return Err(wrong());
+        };
+        let attribute = if net.is_ipv4() {
+            v4
+        } else {
+            v6.ok_or_else(wrong)?
+        };
+        let has_len = spec.len.is_some() || spec.host.text.contains('/');
+        Ok((attribute, Some((net, has_len))))
+    }
+
+    fn tag(&mut self, tag: Option<&Text>) -> Outcome<Option<String>> {
+        let Some(tag) = tag else { return Ok(None) };
+        if tag.text.len() > TAG_MAX {
+            return Err(Diagnostic::at(&tag.at, "tag too long".to_owned()));
+        }
+        self.warn(&tag.at, "'tag' has no effect on this platform");
+        Ok(Some(tag.text.clone()))
+    }
+
+    fn tap(&mut self, tap: Option<&Text>) -> Outcome<Option<String>> {
+        let Some(tap) = tap else { return Ok(None) };
+        let wrong = |what: &str| {
+            Diagnostic::at(
+                &tap.at,
+                format!("invalid tap interface {what}: {}", tap.text),
+            )
+        };
+        let unit = tap.text.strip_prefix("enc").ok_or_else(|| wrong("name"))?;
+        unit.parse::<u32>().map_err(|_| wrong("unit"))?;
+        self.warn(&tap.at, "'tap' has no effect on this platform");
+        Ok(Some(tap.text.clone()))
+    }
+}
+
+fn parse_id(id: &Text) -> Outcome<crate::policy::Identity> {
+    identity::parse_identity(&id.text).map_err(|message| Diagnostic::at(&id.at, message))
+}
+
+fn in_range(number: i64, least: u64, most: u64, what: &str, at: &Position) -> Outcome<u64> {
+    let found = u64::try_from(number)
+        .ok()
+        .filter(|number| (least..=most).contains(number));
+    let wrong = || {
+        let message = format!("{what} out of range: {number} is not in {least}..{most}");
+        Diagnostic::at(at, message)
+    };
+    found.ok_or_else(wrong)
+}
+
+const NAME_MAX: usize = 1023;
+const USER_MAX: usize = 256;
+const TAG_MAX: usize = 63;
+const PSK_MAX: usize = 1024;
+const PROTOCOLS_MAX: usize = 16;
+/// As many as a traffic selector payload can number.
+const FLOWS_MAX: usize = 255;
+const CHILD_SECONDS: u64 = 10_800;
+const CHILD_BYTES: u64 = 4 << 30;
+/// A year.
+const MAX_SECONDS: u64 = 366 * 86_400;
