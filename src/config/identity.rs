@@ -42,8 +42,8 @@ pub fn identity_text(identity: &Identity) -> String {
     }
     // What the type stands in front of, in the common form.
     let text = identity.to_string();
-    text.split_once('/')
-        .map_or(text.clone(), |(_, text)| text.to_owned())
+    let bare = text.split_once('/').map(|(_, bare)| bare.to_owned());
+    bare.unwrap_or(text)
 }
 
 /// Longest text of an identity.

@@ -440,10 +440,11 @@ mod tests {
         let mut lexer = Lexer::new("test", text.as_bytes().to_vec());
         let mut kinds = Vec::new();
         loop {
-            match lexer.next(macros).kind {
-                Kind::Eof => return kinds,
-                kind => kinds.push(kind),
+            let kind = lexer.next(macros).kind;
+            if kind == Kind::Eof {
+                return kinds;
             }
+            kinds.push(kind);
         }
     }
 

@@ -292,7 +292,12 @@ impl Parser<'_> {
                 let message = format!("syntax error: a string must be quoted: {number}");
                 Err(Diagnostic::at(&token.at, message))
             }
-            _ => Err(unexpected(&token)),
+            Kind::Bare(_)
+            | Kind::Quoted(_)
+            | Kind::Char(_)
+            | Kind::Newline
+            | Kind::Eof
+            | Kind::Error(_) => Err(unexpected(&token)),
         }
     }
 
@@ -301,7 +306,12 @@ impl Parser<'_> {
         let token = self.take();
         match token.kind {
             Kind::Number(number) => Ok(number),
-            _ => Err(unexpected(&token)),
+            Kind::Bare(_)
+            | Kind::Quoted(_)
+            | Kind::Char(_)
+            | Kind::Newline
+            | Kind::Eof
+            | Kind::Error(_) => Err(unexpected(&token)),
         }
     }
 
@@ -325,7 +335,12 @@ impl Parser<'_> {
             Kind::Bare(text) | Kind::Quoted(text) if is_string => {
                 (scale(text, units), text.clone())
             }
-            _ => return Err(unexpected(&token)),
+            Kind::Bare(_)
+            | Kind::Quoted(_)
+            | Kind::Char(_)
+            | Kind::Newline
+            | Kind::Eof
+            | Kind::Error(_) => return Err(unexpected(&token)),
         };
         let value = value.filter(|value| *value <= most);
         value.ok_or_else(|| Diagnostic::at(&token.at, format!("{wrong}: {text}")))

@@ -59,36 +59,7 @@ pub fn transform_name(transform: &Transform, protocol: ProtocolId) -> Option<&'s
 
 fn settings(text: &mut String, settings: &Settings) {
     let default = Settings::default();
-    let switches = [
-        (settings.active, default.active, "active", "passive"),
-        (settings.couple, default.couple, "couple", "decouple"),
-        (
-            settings.fragmentation,
-            default.fragmentation,
-            "fragmentation",
-            "nofragmentation",
-        ),
-        (settings.mobike, default.mobike, "mobike", "nomobike"),
-        (
-            settings.vendor_id,
-            default.vendor_id,
-            "vendorid",
-            "novendorid",
-        ),
-        (
-            settings.enforce_single_ike_sa,
-            default.enforce_single_ike_sa,
-            "enforcesingleikesa",
-            "noenforcesingleikesa",
-        ),
-        (
-            settings.sticky_address,
-            default.sticky_address,
-            "stickyaddress",
-            "nostickyaddress",
-        ),
-    ];
-    for (value, default, on, off) in switches {
+    for (value, default, [off, on]) in switches(settings, &default) {
         if value != default {
             let _ = writeln!(text, "set {}", if value { on } else { off });
         }
@@ -97,51 +68,51 @@ fn settings(text: &mut String, settings: &Settings) {
         text.push_str("set cert_partial_chain\n");
     }
     if let Some(ocsp) = &settings.ocsp {
-        let _ = write!(
-            text,
-            "set ocsp {} tolerate {}",
-            quote(&ocsp.url),
-            ocsp.tolerate.as_secs()
-        );
+        let (url, tolerate) = (quote(&ocsp.url), ocsp.tolerate.as_secs());
+        let _ = write!(text, "set ocsp {url} tolerate {tolerate}");
         if let Some(max_age) = ocsp.max_age {
             let _ = write!(text, " maxage {}", max_age.as_secs());
         }
         text.push('\n');
     }
-    let seconds = |time: std::time::Duration| time.as_secs();
-    let numbers = [
-        (
-            "dpd_check_interval",
-            seconds(settings.dpd_check_interval),
-            seconds(default.dpd_check_interval),
-        ),
-        (
-            "cookie_threshold",
-            settings.cookie_threshold.into(),
-            default.cookie_threshold.into(),
-        ),
-        (
-            "halfopen_max",
-            settings.half_open_max.into(),
-            default.half_open_max.into(),
-        ),
-        (
-            "halfopen_timeout",
-            seconds(settings.half_open_timeout),
-            seconds(default.half_open_timeout),
-        ),
-        (
-            "fragment_size",
-            settings.fragment_size.into(),
-            default.fragment_size.into(),
-        ),
-    ];
-    for (name, value, _) in numbers
-        .iter()
-        .filter(|(_, value, default)| value != default)
-    {
-        let _ = writeln!(text, "set {name} {value}");
+    for ((name, value), (_, default)) in numbers(settings).into_iter().zip(numbers(&default)) {
+        if value != default {
+            let _ = writeln!(text, "set {name} {value}");
+        }
     }
+}
+
+/// The settings of two words: value, default, and the words for off and on.
+fn switches(now: &Settings, default: &Settings) -> [(bool, bool, [&'static str; 2]); 7] {
+    let single = ["noenforcesingleikesa", "enforcesingleikesa"];
+    let fragmentation = ["nofragmentation", "fragmentation"];
+    [
+        (now.active, default.active, ["passive", "active"]),
+        (now.couple, default.couple, ["decouple", "couple"]),
+        (now.fragmentation, default.fragmentation, fragmentation),
+        (now.mobike, default.mobike, ["nomobike", "mobike"]),
+        (now.vendor_id, default.vendor_id, ["novendorid", "vendorid"]),
+        (
+            now.enforce_single_ike_sa,
+            default.enforce_single_ike_sa,
+            single,
+        ),
+        (
+            now.sticky_address,
+            default.sticky_address,
+            ["nostickyaddress", "stickyaddress"],
+        ),
+    ]
+}
+
+fn numbers(settings: &Settings) -> [(&'static str, u64); 5] {
+    [
+        ("dpd_check_interval", settings.dpd_check_interval.as_secs()),
+        ("cookie_threshold", settings.cookie_threshold.into()),
+        ("halfopen_max", settings.half_open_max.into()),
+        ("halfopen_timeout", settings.half_open_timeout.as_secs()),
+        ("fragment_size", settings.fragment_size.into()),
+    ]
 }
 
 fn policy(text: &mut String, policy: &Policy, secrets: bool) {

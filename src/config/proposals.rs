@@ -116,7 +116,7 @@ fn look_up<T: Copy>(table: &[Row<T>], names: &[Text]) -> Result<Vec<T>, Diagnost
 fn build(protocol: ProtocolId, rules: &Rules, wanted: &Wanted) -> Vec<Proposal> {
     if protocol == ProtocolId::AH {
         // AH has no cipher, whatever is written.
-        return vec![one(protocol, rules, wanted, &[], &tables::DEFAULT_INTEG)];
+        return vec![one(protocol, rules, wanted, &[], tables::DEFAULT_INTEG)];
     }
     let (aead, encr): (Vec<Encr>, Vec<Encr>) =
         wanted.encr.iter().partition(|(id, _)| tables::is_aead(*id));
