@@ -67,7 +67,10 @@ impl<'a> Reader<'a> {
 
     /// The error of this reader with this kind.
     pub(super) const fn error(&self, kind: DecodeErrorKind) -> DecodeError {
-        DecodeError { what: self.what, kind }
+        DecodeError {
+            what: self.what,
+            kind,
+        }
     }
 
     /// The next `count` bytes.
@@ -120,23 +123,23 @@ impl<'a> Reader<'a> {
 
     /// A reader over the body of a structure whose 16-bit length, header of `header_len` bytes
     /// already read included, was `length`.
-    pub(super) fn body(
-        &mut self,
-        length: u16,
-        header_len: usize,
-    ) -> Result<Reader<'a>, DecodeError> {
+    pub(super) fn body(&mut self, length: u16, header_len: usize) -> Result<Self, DecodeError> {
         let Some(body_len) = usize::from(length).checked_sub(header_len) else {
             return Err(self.error(DecodeErrorKind::Length));
         };
         if body_len > self.len() {
             return Err(self.error(DecodeErrorKind::Length));
         }
-        Ok(Reader::new(self.take(body_len)?, self.what))
+        Ok(Self::new(self.take(body_len)?, self.what))
     }
 
     /// The structure must end here.
     pub(super) const fn finish(&self) -> Result<(), DecodeError> {
-        if self.is_empty() { Ok(()) } else { Err(self.error(DecodeErrorKind::Length)) }
+        if self.is_empty() {
+            Ok(())
+        } else {
+            Err(self.error(DecodeErrorKind::Length))
+        }
     }
 }
 
@@ -150,7 +153,10 @@ pub(super) fn put_u16(out: &mut Vec<u8>, value: u16) {
 /// What we send is far below 64 KiB; a longer structure would get a length that no peer accepts.
 pub(super) fn patch_length(out: &mut [u8], field_at: usize, start: usize) {
     let length = u16::try_from(out.len().saturating_sub(start)).unwrap_or(u16::MAX);
-    if let Some(field) = out.get_mut(field_at..).and_then(|tail| tail.first_chunk_mut::<2>()) {
+    if let Some(field) = out
+        .get_mut(field_at..)
+        .and_then(|tail| tail.first_chunk_mut::<2>())
+    {
         *field = length.to_be_bytes();
     }
 }

@@ -86,7 +86,10 @@ impl Header {
     /// Reads the fields and demands major version 2 and the true length.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let header = Self::peek(bytes)?;
-        let error = |kind| DecodeError { what: "header", kind };
+        let error = |kind| DecodeError {
+            what: "header",
+            kind,
+        };
         if header.major != 2 {
             return Err(error(DecodeErrorKind::Version(header.major)));
         }

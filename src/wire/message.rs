@@ -25,10 +25,7 @@ impl<'a> Message<'a> {
 }
 
 /// Decodes the payloads inside of a decrypted SK. An SK within is an error.
-pub fn decode_payloads(
-    first: PayloadType,
-    body: &[u8],
-) -> Result<Vec<Payload<'_>>, DecodeError> {
+pub fn decode_payloads(first: PayloadType, body: &[u8]) -> Result<Vec<Payload<'_>>, DecodeError> {
     chain(first, body, None)
 }
 
@@ -78,7 +75,11 @@ fn encrypted(
     body: &[u8],
 ) -> Result<Payload<'_>, DecodeError> {
     if kind == PayloadType::SK {
-        return Ok(Payload::Sk(Sk { first_inner, body_at, body }));
+        return Ok(Payload::Sk(Sk {
+            first_inner,
+            body_at,
+            body,
+        }));
     }
     let mut reader = Reader::new(body, "SKF");
     let (number, total) = (reader.u16()?, reader.u16()?);
@@ -87,7 +88,13 @@ fn encrypted(
         return Err(reader.error(DecodeErrorKind::Value));
     }
     let body_at = body_at + 4;
-    Ok(Payload::Skf(Skf { first_inner, number, total, body_at, body: reader.rest() }))
+    Ok(Payload::Skf(Skf {
+        first_inner,
+        number,
+        total,
+        body_at,
+        body: reader.rest(),
+    }))
 }
 
 /// Appends a chain of payloads; returns the type of the first, `NONE` for an empty chain. Critical
@@ -95,11 +102,14 @@ fn encrypted(
 pub fn encode_payloads(payloads: &[Payload<'_>], out: &mut Vec<u8>) -> PayloadType {
     let first = payloads.first().map_or(PayloadType::NONE, Payload::kind);
     for (index, payload) in payloads.iter().enumerate() {
-        let next = match payload {
-            Payload::Sk(Sk { first_inner, .. }) | Payload::Skf(Skf { first_inner, .. }) => {
-                *first_inner
-            }
-            _ => payloads.get(index + 1).map_or(PayloadType::NONE, Payload::kind),
+        let next = if let Payload::Sk(Sk { first_inner, .. })
+        | Payload::Skf(Skf { first_inner, .. }) = payload
+        {
+            *first_inner
+        } else {
+            payloads
+                .get(index + 1)
+                .map_or(PayloadType::NONE, Payload::kind)
         };
         let start = out.len();
         out.extend_from_slice(&[next.0, 0, 0, 0]);
@@ -113,7 +123,11 @@ pub fn encode_payloads(payloads: &[Payload<'_>], out: &mut Vec<u8>) -> PayloadTy
 pub fn encode_message(header: &Header, payloads: &[Payload<'_>], out: &mut Vec<u8>) {
     let start = out.len();
     let next_payload = payloads.first().map_or(PayloadType::NONE, Payload::kind);
-    Header { next_payload, ..*header }.encode(out);
+    Header {
+        next_payload,
+        ..*header
+    }
+    .encode(out);
     encode_payloads(payloads, out);
     patch_message_length(out, start);
 }
@@ -121,7 +135,9 @@ pub fn encode_message(header: &Header, payloads: &[Payload<'_>], out: &mut Vec<u
 /// Writes the length of the message that begins at `start` into its header.
 pub(super) fn patch_message_length(out: &mut [u8], start: usize) {
     let length = u32::try_from(out.len().saturating_sub(start)).unwrap_or(u32::MAX);
-    let field = out.get_mut(start + LENGTH_AT..).and_then(|tail| tail.first_chunk_mut::<4>());
+    let field = out
+        .get_mut(start + LENGTH_AT..)
+        .and_then(|tail| tail.first_chunk_mut::<4>());
     if let Some(field) = field {
         *field = length.to_be_bytes();
     }

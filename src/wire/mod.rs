@@ -22,8 +22,6 @@ pub use codec::{DecodeError, DecodeErrorKind};
 pub use cp::{CfgAttribute, Cp};
 pub use header::{Flags, Header};
 pub use message::{Message, decode_payloads, encode_message, encode_payloads};
-pub use payload::{
-    Auth, Cert, CertReq, Delete, Id, Ke, Notify, Payload, Sk, Skf, UnknownPayload,
-};
+pub use payload::{Auth, Cert, CertReq, Delete, Id, Ke, Notify, Payload, Sk, Skf, UnknownPayload};
 pub use sa::{Proposal, Transform, TransformId};
 pub use ts::TrafficSelector;

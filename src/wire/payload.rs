@@ -137,7 +137,10 @@ pub struct Delete<'a> {
 impl<'a> Delete<'a> {
     /// How many SPIs there are.
     pub fn count(&self) -> usize {
-        self.spis.len().checked_div(usize::from(self.spi_size)).unwrap_or(0)
+        self.spis
+            .len()
+            .checked_div(usize::from(self.spi_size))
+            .unwrap_or(0)
     }
 
     /// The SPIs of a Delete for AH or ESP; those of a wrong size or value are passed over.
@@ -295,14 +298,20 @@ fn decode_ke(body: &[u8]) -> Result<Ke<'_>, DecodeError> {
     if reader.is_empty() {
         return Err(reader.error(DecodeErrorKind::Truncated));
     }
-    Ok(Ke { method, data: reader.rest() })
+    Ok(Ke {
+        method,
+        data: reader.rest(),
+    })
 }
 
 fn decode_id(body: &[u8]) -> Result<Id<'_>, DecodeError> {
     let mut reader = Reader::new(body, "ID");
     let kind = IdType(reader.u8()?);
     let _reserved = reader.take(3)?;
-    Ok(Id { kind, data: reader.rest() })
+    Ok(Id {
+        kind,
+        data: reader.rest(),
+    })
 }
 
 fn encoding_and_data<'a>(
@@ -317,7 +326,10 @@ fn decode_auth(body: &[u8]) -> Result<Auth<'_>, DecodeError> {
     let mut reader = Reader::new(body, "AUTH");
     let method = AuthMethod(reader.u8()?);
     let _reserved = reader.take(3)?;
-    Ok(Auth { method, data: reader.rest() })
+    Ok(Auth {
+        method,
+        data: reader.rest(),
+    })
 }
 
 fn decode_nonce(body: &[u8]) -> Result<&[u8], DecodeError> {
@@ -325,7 +337,10 @@ fn decode_nonce(body: &[u8]) -> Result<&[u8], DecodeError> {
     if (16..=256).contains(&body.len()) {
         Ok(body)
     } else {
-        Err(DecodeError { what: "nonce", kind: DecodeErrorKind::Length })
+        Err(DecodeError {
+            what: "nonce",
+            kind: DecodeErrorKind::Length,
+        })
     }
 }
 
@@ -335,7 +350,12 @@ fn decode_notify(body: &[u8]) -> Result<Notify<'_>, DecodeError> {
     let spi_size = reader.u8()?;
     let kind = NotifyType(reader.u16()?);
     let spi = reader.take(usize::from(spi_size))?;
-    Ok(Notify { protocol, spi, kind, data: reader.rest() })
+    Ok(Notify {
+        protocol,
+        spi,
+        kind,
+        data: reader.rest(),
+    })
 }
 
 fn decode_delete(body: &[u8]) -> Result<Delete<'_>, DecodeError> {
@@ -348,5 +368,9 @@ fn decode_delete(body: &[u8]) -> Result<Delete<'_>, DecodeError> {
     if spis.len() != expected || (spi_size == 0 && count != 0) {
         return Err(reader.error(DecodeErrorKind::Length));
     }
-    Ok(Delete { protocol, spi_size, spis })
+    Ok(Delete {
+        protocol,
+        spi_size,
+        spis,
+    })
 }

@@ -174,7 +174,12 @@ fn decode_proposal<'a>(reader: &mut Reader<'a>) -> Result<Proposal<'a>, DecodeEr
         transforms.push(decode_transform(&mut inner)?);
     }
     reader.finish()?;
-    Ok(Proposal { number, protocol, spi, transforms })
+    Ok(Proposal {
+        number,
+        protocol,
+        spi,
+        transforms,
+    })
 }
 
 fn decode_transform(reader: &mut Reader<'_>) -> Result<Transform, DecodeError> {
@@ -197,9 +202,15 @@ fn decode_transform(reader: &mut Reader<'_>) -> Result<Transform, DecodeError> {
         }
     }
     if understood {
-        Ok(Transform { id: TransformId::from_wire(kind, number), key_length })
+        Ok(Transform {
+            id: TransformId::from_wire(kind, number),
+            key_length,
+        })
     } else {
-        Ok(Transform { id: TransformId::Unknown(kind, number), key_length: None })
+        Ok(Transform {
+            id: TransformId::Unknown(kind, number),
+            key_length: None,
+        })
     }
 }
 

@@ -36,7 +36,12 @@ pub fn seal_message(
 ) -> Result<(), SkFailure> {
     let mut plaintext = Vec::with_capacity(256);
     let first = encode_payloads(inner, &mut plaintext);
-    let whole = Piece { kind: PayloadType::SK, first, numbers: None, plaintext: &plaintext };
+    let whole = Piece {
+        kind: PayloadType::SK,
+        first,
+        numbers: None,
+        plaintext: &plaintext,
+    };
     seal_piece(header, whole, key, out)
 }
 
@@ -51,7 +56,12 @@ pub fn seal_fragments(
 ) -> Result<(), SkFailure> {
     let mut plaintext = Vec::with_capacity(256);
     let first = encode_payloads(inner, &mut plaintext);
-    let whole = Piece { kind: PayloadType::SK, first, numbers: None, plaintext: &plaintext };
+    let whole = Piece {
+        kind: PayloadType::SK,
+        first,
+        numbers: None,
+        plaintext: &plaintext,
+    };
     if sealed_len(key, plaintext.len(), 0) <= datagram_max {
         let mut datagram = Vec::with_capacity(sealed_len(key, plaintext.len(), 0));
         seal_piece(header, whole, key, &mut datagram)?;
@@ -61,9 +71,18 @@ pub fn seal_fragments(
     let room = fragment_room(key, datagram_max).ok_or(SkFailure)?;
     let total = u16::try_from(plaintext.len().div_ceil(room)).map_err(|_| SkFailure)?;
     for (number, chunk) in (1..=total).zip(plaintext.chunks(room)) {
-        let first = if number == 1 { first } else { PayloadType::NONE };
+        let first = if number == 1 {
+            first
+        } else {
+            PayloadType::NONE
+        };
         let numbers = Some((number, total));
-        let piece = Piece { kind: PayloadType::SKF, first, numbers, plaintext: chunk };
+        let piece = Piece {
+            kind: PayloadType::SKF,
+            first,
+            numbers,
+            plaintext: chunk,
+        };
         let mut datagram = Vec::with_capacity(datagram_max);
         seal_piece(header, piece, key, &mut datagram)?;
         out.push(datagram);
@@ -81,7 +100,10 @@ pub fn open_sk(
     let padded = key.open(message, body_at)?;
     let plaintext = message.get(padded.clone()).ok_or(SkFailure)?;
     let (&pad_len, content) = plaintext.split_last().ok_or(SkFailure)?;
-    let content_len = content.len().checked_sub(usize::from(pad_len)).ok_or(SkFailure)?;
+    let content_len = content
+        .len()
+        .checked_sub(usize::from(pad_len))
+        .ok_or(SkFailure)?;
     Ok(padded.start..padded.start + content_len)
 }
 
@@ -99,7 +121,11 @@ fn seal_piece(
     key: &mut impl SkKey,
     out: &mut Vec<u8>,
 ) -> Result<(), SkFailure> {
-    Header { next_payload: piece.kind, ..*header }.encode(out);
+    Header {
+        next_payload: piece.kind,
+        ..*header
+    }
+    .encode(out);
     let start = out.len();
     out.extend_from_slice(&[piece.first.0, 0, 0, 0]);
     if let Some((number, total)) = piece.numbers {

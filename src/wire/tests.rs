@@ -15,7 +15,11 @@ fn header() -> Header {
         major: 2,
         minor: 0,
         exchange: ExchangeType::IKE_SA_INIT,
-        flags: Flags { initiator: true, version: false, response: false },
+        flags: Flags {
+            initiator: true,
+            version: false,
+            response: false,
+        },
         message_id: 0,
         length: 0,
     }
@@ -35,7 +39,10 @@ const NONCE: Payload<'_> = Payload::Nonce(&[7; 32]);
 
 #[test]
 fn a_message_survives_encoding_and_decoding() {
-    let ke = Payload::Ke(Ke { method: KeId::CURVE25519, data: &[9; 32] });
+    let ke = Payload::Ke(Ke {
+        method: KeId::CURVE25519,
+        data: &[9; 32],
+    });
     let notify = Payload::Notify(Notify {
         protocol: ProtocolId::NONE,
         spi: &[],
@@ -74,26 +81,42 @@ fn other_major_versions_are_named() {
     bytes[17] = 0x30;
     assert_eq!(kind_of(&bytes), DecodeErrorKind::Version(3));
     bytes[17] = 0x2f;
-    assert!(Message::decode(&bytes).is_ok(), "minor versions are ignored");
+    assert!(
+        Message::decode(&bytes).is_ok(),
+        "minor versions are ignored"
+    );
 }
 
 #[test]
 fn an_unknown_payload_is_kept_unless_it_is_critical() {
-    let unknown = Payload::Unknown(UnknownPayload { kind: PayloadType(200), body: &[1] });
+    let unknown = Payload::Unknown(UnknownPayload {
+        kind: PayloadType(200),
+        body: &[1],
+    });
     let mut bytes = message(&[unknown, NONCE]);
     assert_eq!(Message::decode(&bytes).unwrap().payloads.len(), 2);
     bytes[29] |= 0x80;
-    assert_eq!(kind_of(&bytes), DecodeErrorKind::UnknownCritical(PayloadType(200)));
+    assert_eq!(
+        kind_of(&bytes),
+        DecodeErrorKind::UnknownCritical(PayloadType(200))
+    );
     let mut known = message(&[NONCE]);
     known[29] |= 0x80;
-    assert!(Message::decode(&known).is_ok(), "the critical bit of a known payload is ignored");
+    assert!(
+        Message::decode(&known).is_ok(),
+        "the critical bit of a known payload is ignored"
+    );
 }
 
 #[test]
 fn nonces_are_16_to_256_bytes() {
     for (len, good) in [(15, false), (16, true), (256, true), (257, false)] {
         let nonce = vec![1; len];
-        assert_eq!(Message::decode(&message(&[Payload::Nonce(&nonce)])).is_ok(), good, "{len}");
+        assert_eq!(
+            Message::decode(&message(&[Payload::Nonce(&nonce)])).is_ok(),
+            good,
+            "{len}"
+        );
     }
 }
 
@@ -113,7 +136,9 @@ fn a_delete_must_hold_as_many_spis_as_it_says() {
     });
     let good = message(&[delete]);
     let decoded = Message::decode(&good).unwrap();
-    let [Payload::Delete(delete)] = decoded.payloads.as_slice() else { panic!("{decoded:?}") };
+    let [Payload::Delete(delete)] = decoded.payloads.as_slice() else {
+        panic!("{decoded:?}")
+    };
     assert_eq!(delete.count(), 2);
     assert_eq!(delete.esp_spis().count(), 2);
     let mut bad = good;
@@ -143,7 +168,9 @@ impl SkKey for Shift {
         for byte in &mut message[iv_at + 8..] {
             *byte = byte.wrapping_add(1);
         }
-        let sum = message.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+        let sum = message
+            .iter()
+            .fold(0u8, |sum, byte| sum.wrapping_add(*byte));
         message.push(sum);
         Ok(())
     }
@@ -168,7 +195,9 @@ fn a_sealed_message_opens_to_the_same_payloads() {
         sk::seal_message(&header(), &[NONCE], &mut key, &mut bytes).unwrap();
         let (first, at) = {
             let message = Message::decode(&bytes).unwrap();
-            let [Payload::Sk(sk)] = message.payloads.as_slice() else { panic!("{message:?}") };
+            let [Payload::Sk(sk)] = message.payloads.as_slice() else {
+                panic!("{message:?}")
+            };
             (sk.first_inner, sk.body_at)
         };
         let range = sk::open_sk(&mut bytes, at, &key).unwrap();
@@ -190,16 +219,25 @@ fn fragments_fit_the_limit_and_join_to_the_whole() {
             assert!(bytes.len() <= 500);
             let at = {
                 let message = Message::decode(bytes).unwrap();
-                let [Payload::Skf(skf)] = message.payloads.as_slice() else { panic!() };
+                let [Payload::Skf(skf)] = message.payloads.as_slice() else {
+                    panic!()
+                };
                 assert_eq!(usize::from(skf.number), index + 1);
-                let first = if index == 0 { PayloadType::VENDOR_ID } else { PayloadType::NONE };
+                let first = if index == 0 {
+                    PayloadType::VENDOR_ID
+                } else {
+                    PayloadType::NONE
+                };
                 assert_eq!(skf.first_inner, first);
                 skf.body_at
             };
             let range = sk::open_sk(bytes, at, &key).unwrap();
             whole.extend_from_slice(&bytes[range]);
         }
-        assert_eq!(decode_payloads(PayloadType::VENDOR_ID, &whole).unwrap(), inner);
+        assert_eq!(
+            decode_payloads(PayloadType::VENDOR_ID, &whole).unwrap(),
+            inner
+        );
     }
 }
 

@@ -48,7 +48,11 @@ impl fmt::Display for TrafficSelector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.start, self.end)?;
         if self.protocol != 0 || self.start_port != 0 || self.end_port != u16::MAX {
-            write!(f, "[{}/{}-{}]", self.protocol, self.start_port, self.end_port)?;
+            write!(
+                f,
+                "[{}/{}-{}]",
+                self.protocol, self.start_port, self.end_port
+            )?;
         }
         Ok(())
     }
@@ -72,12 +76,24 @@ pub(super) fn decode(body: &[u8]) -> Result<Vec<TrafficSelector>, DecodeError> {
         }
         let (start_port, end_port) = (inner.u16()?, inner.u16()?);
         let (start, end) = if kind == TsType::IPV4_ADDR_RANGE {
-            (IpAddr::from(inner.array::<4>()?), IpAddr::from(inner.array::<4>()?))
+            (
+                IpAddr::from(inner.array::<4>()?),
+                IpAddr::from(inner.array::<4>()?),
+            )
         } else {
-            (IpAddr::from(inner.array::<16>()?), IpAddr::from(inner.array::<16>()?))
+            (
+                IpAddr::from(inner.array::<16>()?),
+                IpAddr::from(inner.array::<16>()?),
+            )
         };
         inner.finish()?;
-        selectors.push(TrafficSelector { protocol, start_port, end_port, start, end });
+        selectors.push(TrafficSelector {
+            protocol,
+            start_port,
+            end_port,
+            start,
+            end,
+        });
     }
     reader.finish()?;
     Ok(selectors)
@@ -88,8 +104,11 @@ pub(super) fn encode(selectors: &[TrafficSelector], out: &mut Vec<u8>) {
     out.extend_from_slice(&[0, 0, 0]);
     for selector in selectors {
         let start = out.len();
-        let kind =
-            if selector.is_ipv4() { TsType::IPV4_ADDR_RANGE } else { TsType::IPV6_ADDR_RANGE };
+        let kind = if selector.is_ipv4() {
+            TsType::IPV4_ADDR_RANGE
+        } else {
+            TsType::IPV6_ADDR_RANGE
+        };
         out.push(kind.0);
         out.push(selector.protocol);
         out.extend_from_slice(&[0, 0]);

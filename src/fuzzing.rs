@@ -1,0 +1,238 @@
+//! What the fuzz targets run, one function per target, so that tests replay the committed corpus
+//! through the same code without a fuzzer. Each takes any bytes and panics only on a bug of ours.
+
+use std::ops::Range;
+
+use crate::wire::registry::{ExchangeType, PayloadType};
+use crate::wire::sk::{self, SkFailure, SkKey};
+use crate::wire::spi::IkeSpi;
+use crate::wire::{
+    Flags, Header, Message, Payload, decode_payloads, encode_message, encode_payloads, print,
+};
+
+/// Every target.
+pub const TARGETS: &[Target] = &[
+    Target {
+        name: "message",
+        run: message,
+    },
+    Target {
+        name: "sk_payload",
+        run: sk_payload,
+    },
+];
+
+/// One fuzz target.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// Of its binary, its function and its corpus folder.
+    pub name: &'static str,
+    /// Its function.
+    pub run: fn(&[u8]),
+}
+
+/// A datagram as it comes from the network: decoding is total, and what was decoded, once encoded,
+/// is a fixed point of decoding and encoding.
+pub fn message(bytes: &[u8]) {
+    let Ok(first) = Message::decode(bytes) else {
+        return;
+    };
+    assert!(print::details(&first).starts_with(&print::one_line(&first)));
+    if !encodable(&first.payloads) {
+        return;
+    }
+    let once = encoded(&first);
+    assert!(
+        once.len() <= bytes.len(),
+        "encoding may leave out what is unknown, not add"
+    );
+    let second = Message::decode(&once);
+    assert!(second.is_ok(), "our own encoding is refused: {second:?}");
+    let Ok(second) = second else { return };
+    assert_eq!(encoded(&second), once);
+    // Selectors of unknown types and unknown attributes of transforms are left out; when nothing
+    // was, nothing may have changed.
+    if once.len() == bytes.len() {
+        assert_eq!(second, first);
+    }
+}
+
+/// The plaintext of an encrypted payload, as its authenticated peer may choose it.
+///
+/// The first byte is the type of the first payload inside, the second chooses the lengths of a key
+/// that changes nothing; the rest is plaintext, padding and pad length.
+pub fn sk_payload(bytes: &[u8]) {
+    let [first, shape, padded @ ..] = bytes else {
+        return;
+    };
+    if padded.len() > PLAINTEXT_MAX {
+        return;
+    }
+    let mut key = Transparent::new(*shape);
+    let mut datagram = enclosed(PayloadType(*first), padded, &key);
+    let Ok(range) = sk::open_sk(&mut datagram, BODY_AT, &key) else {
+        return;
+    };
+    let Some(plaintext) = datagram.get(range) else {
+        return;
+    };
+    let Ok(payloads) = decode_payloads(PayloadType(*first), plaintext) else {
+        return;
+    };
+    if !encodable(&payloads) {
+        return;
+    }
+    let mut normal = Vec::new();
+    let first = encode_payloads(&payloads, &mut normal);
+    for datagram_max in [usize::MAX, 576, 100] {
+        let mut datagrams = Vec::new();
+        let sealed = sk::seal_fragments(&HEADER, &payloads, &mut key, datagram_max, &mut datagrams);
+        assert_eq!(sealed, Ok(()));
+        assert!(
+            datagrams
+                .iter()
+                .all(|datagram| datagram.len() <= datagram_max)
+        );
+        assert_eq!(joined(&mut datagrams, &key), (first, normal.clone()));
+    }
+}
+
+/// Opens fragments in order and joins what they hold.
+fn joined(datagrams: &mut [Vec<u8>], key: &Transparent) -> (PayloadType, Vec<u8>) {
+    let mut whole = Vec::new();
+    let mut first = PayloadType::NONE;
+    for (number, datagram) in (1..).zip(datagrams) {
+        let place = match Message::decode(datagram)
+            .map(|message| message.payloads)
+            .as_deref()
+        {
+            Ok([Payload::Sk(sk)]) => Some((sk.first_inner, sk.body_at)),
+            Ok([Payload::Skf(skf)]) if skf.number == number => Some((skf.first_inner, skf.body_at)),
+            _ => None,
+        };
+        assert!(
+            place.is_some(),
+            "what was sealed is not one encrypted payload"
+        );
+        let Some((first_inner, body_at)) = place else {
+            continue;
+        };
+        if number == 1 {
+            first = first_inner;
+        }
+        let range = sk::open_sk(datagram, body_at, key);
+        assert!(range.is_ok(), "what was sealed does not open");
+        let Ok(range) = range else { continue };
+        whole.extend_from_slice(datagram.get(range).unwrap_or_default());
+    }
+    (first, whole)
+}
+
+/// Whether the encoding of these payloads is one that decoding accepts: a TS payload of which
+/// every selector was of an unknown type is left without any, which no peer may send.
+fn encodable(payloads: &[Payload<'_>]) -> bool {
+    !payloads.iter().any(|payload| {
+        matches!(payload, Payload::TsI(selectors) | Payload::TsR(selectors) if selectors.is_empty())
+    })
+}
+
+fn encoded(message: &Message<'_>) -> Vec<u8> {
+    let mut out = Vec::new();
+    encode_message(&message.header, &message.payloads, &mut out);
+    out
+}
+
+/// A datagram with one SK payload around `padded`.
+fn enclosed(first: PayloadType, padded: &[u8], key: &Transparent) -> Vec<u8> {
+    let mut body = vec![0; key.iv_len];
+    body.extend_from_slice(padded);
+    body.resize(body.len() + key.icv_len, 0);
+    let payload = Payload::Sk(crate::wire::Sk {
+        first_inner: first,
+        body_at: BODY_AT,
+        body: &body,
+    });
+    let mut out = Vec::new();
+    encode_message(&HEADER, &[payload], &mut out);
+    out
+}
+
+/// A key that neither hides nor checks anything.
+struct Transparent {
+    iv_len: usize,
+    block_len: usize,
+    icv_len: usize,
+}
+
+impl Transparent {
+    /// One of the shapes that real suites have: AEAD, CBC of 16-byte and of 8-byte blocks.
+    const fn new(shape: u8) -> Self {
+        match shape % 3 {
+            0 => Self {
+                iv_len: 8,
+                block_len: 1,
+                icv_len: 16,
+            },
+            1 => Self {
+                iv_len: 16,
+                block_len: 16,
+                icv_len: 16,
+            },
+            _ => Self {
+                iv_len: 8,
+                block_len: 8,
+                icv_len: 12,
+            },
+        }
+    }
+}
+
+impl SkKey for Transparent {
+    fn iv_len(&self) -> usize {
+        self.iv_len
+    }
+
+    fn block_len(&self) -> usize {
+        self.block_len
+    }
+
+    fn icv_len(&self) -> usize {
+        self.icv_len
+    }
+
+    fn seal(&mut self, message: &mut Vec<u8>, _iv_at: usize) -> Result<(), SkFailure> {
+        message.resize(message.len() + self.icv_len, 0);
+        Ok(())
+    }
+
+    fn open(&self, message: &mut [u8], iv_at: usize) -> Result<Range<usize>, SkFailure> {
+        let start = iv_at + self.iv_len;
+        let end = message.len().checked_sub(self.icv_len).ok_or(SkFailure)?;
+        let len = end.checked_sub(start).ok_or(SkFailure)?;
+        if len % self.block_len == 0 {
+            Ok(start..end)
+        } else {
+            Err(SkFailure)
+        }
+    }
+}
+
+const HEADER: Header = Header {
+    initiator_spi: Some(IkeSpi::MAX),
+    responder_spi: Some(IkeSpi::MAX),
+    next_payload: PayloadType::SK,
+    major: 2,
+    minor: 0,
+    exchange: ExchangeType::IKE_AUTH,
+    flags: Flags {
+        initiator: true,
+        version: false,
+        response: false,
+    },
+    message_id: 1,
+    length: 0,
+};
+/// Where the IV of an only SK payload stands: behind the IKE and the generic payload header.
+const BODY_AT: usize = Header::LEN + 4;
+/// More than this does not fit into the 16-bit length of an SK payload.
+const PLAINTEXT_MAX: usize = 60_000;
