@@ -4,3 +4,18 @@
 //! picture and `tests/tidy.rs` the check).
 
 pub mod wire;
+pub mod sys;
+pub mod time;
+pub mod crypto;
+pub mod policy;
+pub mod steer;
+pub mod kernel;
+pub mod auth;
+pub mod ike;
+pub mod mail;
+pub mod log;
+pub mod config;
+pub mod xfrm;
+pub mod sadb;
+pub mod shard;
+pub mod control;

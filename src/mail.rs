@@ -167,6 +167,11 @@ impl<T> Outlet<T> {
         false
     }
 
+    /// Sends now or not at all, behind nothing; false if it could not.
+    pub fn try_now(&self, mail: T) -> bool {
+        self.mailbox.try_send(mail).is_ok()
+    }
+
     /// Pieces of mail that wait.
     pub fn waiting(&self) -> usize {
         self.backlog.len()

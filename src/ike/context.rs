@@ -13,7 +13,7 @@ use super::stats::Stats;
 use crate::auth::store::CredentialStore;
 use crate::crypto::{Provider, Rng};
 use crate::kernel::{KernelRequest, RequestId};
-use crate::policy::{Config, Options};
+use crate::policy::{Config, Identity, Options};
 use crate::steer::{self, ShardId};
 use crate::wire::spi::{EspSpi, IkeSpi};
 
@@ -44,6 +44,8 @@ pub struct Context {
     pub coupled: bool,
     /// Limits unprotected answers.
     pub hints: Budget,
+    /// When this endpoint was made.
+    pub started_at: Instant,
     next_request: u64,
     next_reqid: u32,
 }
@@ -59,6 +61,8 @@ pub struct Outbox {
     pub events: VecDeque<Event>,
     /// Answers to commands.
     pub replies: VecDeque<(u64, Reply)>,
+    /// Identities just proven whose other IKE SAs must go.
+    pub contacts: Vec<(Identity, IkeSpi)>,
 }
 
 impl Context {
@@ -78,6 +82,7 @@ impl Context {
             out: Outbox::default(),
             coupled,
             hints: Budget::new(parts.now.mono),
+            started_at: parts.now.mono,
             next_request: 1,
             next_reqid: 1,
         }
@@ -91,6 +96,11 @@ impl Context {
     /// A state change worth a line.
     pub fn info(&mut self, line: fmt::Arguments<'_>) {
         self.log(Level::Info, line, false);
+    }
+
+    /// A fault that should not be.
+    pub fn warn(&mut self, line: fmt::Arguments<'_>) {
+        self.log(Level::Warning, line, false);
     }
 
     /// A detail for whoever looks for a fault.

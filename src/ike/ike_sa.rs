@@ -58,6 +58,8 @@ pub struct IkeSa {
     pub timer_at: Option<Instant>,
     /// Digest of the IKE_SA_INIT request, the key of the half-open table.
     pub init_digest: Option<u64>,
+    /// Listed under its peer's identity.
+    pub indexed: bool,
 }
 
 impl IkeSa {
@@ -90,6 +92,7 @@ impl IkeSa {
             heard_at: now,
             timer_at: None,
             init_digest: None,
+            indexed: false,
         }
     }
 

@@ -14,17 +14,17 @@ pub mod fragment;
 pub mod ike_sa;
 pub mod lease;
 pub mod message;
+pub mod names;
 pub mod narrow;
 pub mod natt;
 pub mod negotiate;
 pub mod show;
 pub mod state;
 pub mod stats;
+pub mod table;
 pub mod timer;
 pub mod window;
 
-#[cfg(test)]
-mod tests;
 
 pub use endpoint::{Endpoint, EndpointParts};
 pub use event::{Command, Event, Level, Path, Reply, Transmit};

@@ -7,11 +7,12 @@ use std::time::Instant;
 use super::child_sa::ChildSa;
 use super::exchange::auth::AuthReply;
 use super::negotiate::Chosen;
-use crate::crypto::keymat::{IkeKeys, IkeSuite};
-use crate::crypto::{ActiveKeyExchange, SecretBytes};
+use crate::crypto::keymat::{self, IkeKeys, IkeSuite};
+use crate::crypto::ActiveKeyExchange;
 use crate::kernel::RequestId;
-use crate::wire::registry::{CertEncoding, HashAlgorithm, KeId};
-use crate::wire::spi::EspSpi;
+use crate::wire::registry::{HashAlgorithm, KeId};
+use crate::wire::spi::{EspSpi, IkeSpi};
+use crate::wire::TrafficSelector;
 
 /// Where an IKE SA is in its life.
 pub enum State {
@@ -41,6 +42,8 @@ pub struct SaInitSent {
     pub nonce: Vec<u8>,
     /// The request as sent last, for AUTH.
     pub request: Vec<u8>,
+    /// The cookie to repeat, once one was asked for.
+    pub cookie: Vec<u8>,
     /// Times the responder asked for a COOKIE or another method.
     pub rounds: u32,
 }
@@ -65,6 +68,22 @@ pub struct HalfOpen {
     pub peer_hashes: Vec<HashAlgorithm>,
 }
 
+impl HalfOpen {
+    /// The keys of this SA (RFC 7296, 2.14); `None` where the peer's value is no good.
+    pub fn derive(
+        &self,
+        kex: Box<dyn ActiveKeyExchange>,
+        public: &[u8],
+        initiator: Option<IkeSpi>,
+        responder: IkeSpi,
+    ) -> Option<IkeKeys> {
+        let shared = kex.complete(public).ok()?;
+        let (ni, nr) = (&self.nonce_i, &self.nonce_r);
+        let seed = keymat::skeyseed(self.suite.prf, ni, nr, shared.expose());
+        IkeKeys::derive(&self.suite, seed.expose(), ni, nr, initiator?, responder).ok()
+    }
+}
+
 /// Key exchange before and after it is done.
 pub enum Keying {
     /// Our key pair and the peer's value.
@@ -85,10 +104,16 @@ pub struct AuthSent {
     pub nonce_i: Vec<u8>,
     /// Nonce of the responder.
     pub nonce_r: Vec<u8>,
+    /// Our IKE_SA_INIT request, for our AUTH.
+    pub request: Vec<u8>,
     /// The IKE_SA_INIT response, for the peer's AUTH.
     pub response: Vec<u8>,
+    /// Hash algorithms the peer verifies (RFC 7427); empty: it does not do method 14.
+    pub peer_hashes: Vec<HashAlgorithm>,
     /// Our inbound SPI of the first Child SA.
     pub inbound_spi: EspSpi,
+    /// The policy's selectors as offered: ours, the peer's.
+    pub offered: (Vec<TrafficSelector>, Vec<TrafficSelector>),
 }
 
 /// An answer to IKE_AUTH that waits for the kernel.
@@ -171,16 +196,3 @@ impl fmt::Debug for State {
         fmt::Display::fmt(self, f)
     }
 }
-
-/// The nonces and the shared secret that make keys, before they are keys.
-pub struct KeySeed<'a> {
-    /// Nonce of the initiator.
-    pub nonce_i: &'a [u8],
-    /// Nonce of the responder.
-    pub nonce_r: &'a [u8],
-    /// g^ir.
-    pub shared: SecretBytes,
-}
-
-/// A certificate or raw key to send: its encoding and data.
-pub type CertData = (CertEncoding, Vec<u8>);

@@ -2,7 +2,7 @@
 //! UDP encapsulation and the per-socket IPsec bypass.
 
 use std::io;
-use std::mem::{self, MaybeUninit};
+use std::mem::{MaybeUninit, zeroed};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -56,13 +56,13 @@ pub fn receive(
     let mut controls = [Control([0; CONTROL_LEN]); BATCH_MAX];
     let mut vectors = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; BATCH_MAX];
     // SAFETY: mmsghdr is plain data for which zero is valid.
-    let mut headers: [libc::mmsghdr; BATCH_MAX] = unsafe { mem::zeroed() };
+    let mut headers: [libc::mmsghdr; BATCH_MAX] = unsafe { zeroed() };
     for (index, buffer) in buffers.iter_mut().take(count).enumerate() {
         vectors[index].iov_base = buffer.as_mut_ptr().cast();
         vectors[index].iov_len = buffer.len();
         let header = &mut headers[index].msg_hdr;
         header.msg_name = names[index].as_mut_ptr().cast();
-        header.msg_namelen = mem::size_of::<libc::sockaddr_storage>() as u32;
+        header.msg_namelen = size_of::<libc::sockaddr_storage>() as u32;
         header.msg_iov = &mut vectors[index];
         header.msg_iovlen = 1;
         header.msg_control = controls[index].0.as_mut_ptr().cast();
@@ -149,7 +149,7 @@ pub fn send(socket: BorrowedFd<'_>, datagrams: &[Outgoing<'_>]) -> io::Result<us
     let empty = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
     let mut vectors = [[empty; 2]; BATCH_MAX];
     // SAFETY: mmsghdr is plain data for which zero is valid.
-    let mut headers: [libc::mmsghdr; BATCH_MAX] = unsafe { mem::zeroed() };
+    let mut headers: [libc::mmsghdr; BATCH_MAX] = unsafe { zeroed() };
     for (index, datagram) in datagrams.iter().take(count).enumerate() {
         let marker = if datagram.marker { MARKER.as_slice() } else { &[] };
         for (vector, bytes) in vectors[index].iter_mut().zip([marker, datagram.bytes]) {
@@ -194,7 +194,7 @@ fn fill_name(
             };
             // SAFETY: sockaddr_storage is larger than sockaddr_in and aligned for it.
             unsafe { storage.as_mut_ptr().cast::<libc::sockaddr_in>().write(name) };
-            mem::size_of::<libc::sockaddr_in>() as u32
+            size_of::<libc::sockaddr_in>() as u32
         }
         SocketAddr::V6(address) => {
             let name = libc::sockaddr_in6 {
@@ -206,7 +206,7 @@ fn fill_name(
             };
             // SAFETY: sockaddr_storage is larger than sockaddr_in6 and aligned for it.
             unsafe { storage.as_mut_ptr().cast::<libc::sockaddr_in6>().write(name) };
-            mem::size_of::<libc::sockaddr_in6>() as u32
+            size_of::<libc::sockaddr_in6>() as u32
         }
     }
 }
@@ -227,9 +227,9 @@ fn fill_source(header: &libc::msghdr, local: IpAddr, remote: SocketAddr) -> usiz
             control.cmsg_type = libc::IP_PKTINFO;
             // SAFETY: CMSG_LEN and CMSG_SPACE only compute; the data has room for an in_pktinfo.
             unsafe {
-                control.cmsg_len = libc::CMSG_LEN(mem::size_of_val(&info) as u32) as usize;
+                control.cmsg_len = libc::CMSG_LEN(size_of_val(&info) as u32) as usize;
                 libc::CMSG_DATA(control).cast::<libc::in_pktinfo>().write_unaligned(info);
-                libc::CMSG_SPACE(mem::size_of_val(&info) as u32) as usize
+                libc::CMSG_SPACE(size_of_val(&info) as u32) as usize
             }
         }
         IpAddr::V6(local) => {
@@ -242,9 +242,9 @@ fn fill_source(header: &libc::msghdr, local: IpAddr, remote: SocketAddr) -> usiz
             control.cmsg_type = libc::IPV6_PKTINFO;
             // SAFETY: CMSG_LEN and CMSG_SPACE only compute; the data has room for an in6_pktinfo.
             unsafe {
-                control.cmsg_len = libc::CMSG_LEN(mem::size_of_val(&info) as u32) as usize;
+                control.cmsg_len = libc::CMSG_LEN(size_of_val(&info) as u32) as usize;
                 libc::CMSG_DATA(control).cast::<libc::in6_pktinfo>().write_unaligned(info);
-                libc::CMSG_SPACE(mem::size_of_val(&info) as u32) as usize
+                libc::CMSG_SPACE(size_of_val(&info) as u32) as usize
             }
         }
     }
@@ -290,7 +290,7 @@ pub fn attach_reuseport_program(socket: BorrowedFd<'_>, program: &[BpfInsn]) -> 
             libc::SOL_SOCKET,
             libc::SO_ATTACH_REUSEPORT_CBPF,
             (&raw const program).cast(),
-            mem::size_of::<libc::sock_fprog>() as u32,
+            size_of::<libc::sock_fprog>() as u32,
         )
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::super::context::Context;
 use super::super::ike_sa::{self, IkeSa, LINGER};
 use super::super::message;
-use super::super::state::{Deleting, State};
+use super::super::state::{Deleting, Keying, State};
 use crate::wire::registry::{ExchangeType, ProtocolId};
 use crate::wire::{Delete, Payload};
 
@@ -96,10 +96,12 @@ pub fn linger(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
         State::Established(established) => established.keys,
         State::Deleting(deleting) => deleting.keys,
         State::AwaitKernel(wait) => wait.keys,
-        State::AwaitSaInitResponse(_)
-        | State::AwaitAuthRequest(_)
-        | State::AwaitAuthResponse(_)
-        | State::Closed => return,
+        State::AwaitAuthResponse(sent) => sent.keys,
+        State::AwaitAuthRequest(half_open) => match half_open.keying {
+            Keying::Ready(keys) => keys,
+            Keying::Pending(..) | Keying::Failed => return,
+        },
+        State::AwaitSaInitResponse(_) | State::Closed => return,
     };
     sa.state = State::Deleting(Deleting { keys, until: now + LINGER });
 }

@@ -1,0 +1,36 @@
+//! Who the peer is: the octets both sides sign (RFC 7296, 2.15), pre-shared keys, public keys, and
+//! the store of credentials.
+
+use crate::crypto::CryptoError;
+
+pub mod octets;
+pub mod psk;
+pub mod pubkey;
+pub mod store;
+
+/// Why a proof of identity does not count, or cannot be made. The peer learns none of this: it is
+/// told AUTHENTICATION_FAILED, or nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AuthError {
+    /// The policy does not allow this authentication method, or none was used.
+    #[error("authentication method not allowed")]
+    Method,
+    /// There is no public key for the peer's identity.
+    #[error("no public key for this identity")]
+    UnknownKey,
+    /// The peer sent a key that is not the one on file.
+    #[error("public key differs from the one on file")]
+    KeyMismatch,
+    /// The MAC made with the pre-shared key is wrong.
+    #[error("pre-shared key mismatch")]
+    Mac,
+    /// The signature is wrong, or of an algorithm not accepted.
+    #[error("signature: {0}")]
+    Signature(CryptoError),
+    /// We have no private key.
+    #[error("no private key")]
+    NoPrivateKey,
+    /// The peer verifies none of the hashes that our key can sign with.
+    #[error("no common signature algorithm")]
+    NoCommonHash,
+}

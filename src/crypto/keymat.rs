@@ -1,0 +1,209 @@
+//! From shared secrets to keys: SKEYSEED and the keys of an IKE SA (RFC 7296, 2.14 and 2.18), and
+//! KEYMAT of a Child SA (2.17). Everything here is wiped when dropped.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+use super::{Cipher, CryptoError, Integ, MessageKey, Prf, SecretBytes};
+use crate::wire::registry::{EncrId, IntegId, KeId};
+use crate::wire::spi::IkeSpi;
+use crate::wire::{Transform, TransformId};
+
+/// The agreed algorithms of an IKE SA.
+#[derive(Clone, Copy)]
+pub struct IkeSuite {
+    /// Encryption.
+    pub encr: &'static dyn Cipher,
+    /// Its Key Length attribute in bits.
+    pub key_length: Option<u16>,
+    /// Integrity; none with an AEAD.
+    pub integ: Option<&'static dyn Integ>,
+    /// Pseudorandom function.
+    pub prf: &'static dyn Prf,
+    /// Key exchange method.
+    pub ke: KeId,
+}
+
+impl fmt::Debug for IkeSuite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "IkeSuite({} {} {})", self.encr.id(), self.prf.id(), self.ke)
+    }
+}
+
+/// The keys of an IKE SA.
+pub struct IkeKeys {
+    /// Makes the keys of Child SAs and of the next IKE SA.
+    pub sk_d: SecretBytes,
+    /// Enters the initiator's AUTH.
+    pub sk_pi: SecretBytes,
+    /// Enters the responder's AUTH.
+    pub sk_pr: SecretBytes,
+    /// SK_ei and SK_ai: what the original initiator sends.
+    pub initiator: Box<dyn MessageKey>,
+    /// SK_er and SK_ar: what the original responder sends.
+    pub responder: Box<dyn MessageKey>,
+}
+
+impl fmt::Debug for IkeKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("IkeKeys(..)")
+    }
+}
+
+impl IkeKeys {
+    /// `{SK_d | SK_ai | SK_ar | SK_ei | SK_er | SK_pi | SK_pr} =
+    /// prf+ (SKEYSEED, Ni | Nr | SPIi | SPIr)`.
+    pub fn derive(
+        suite: &IkeSuite,
+        skeyseed: &[u8],
+        ni: &[u8],
+        nr: &[u8],
+        spi_i: IkeSpi,
+        spi_r: IkeSpi,
+    ) -> Result<Self, CryptoError> {
+        let prf_len = suite.prf.output_len();
+        let encr_len =
+            suite.encr.key_material_len(suite.key_length).ok_or(CryptoError::KeyLength)?;
+        let integ_len = suite.integ.map_or(0, |integ| integ.key_len());
+        let total = 3 * prf_len + 2 * integ_len + 2 * encr_len;
+        let mut material = Zeroizing::new(vec![0; total]);
+        let (spi_i, spi_r) = (spi_i.to_bytes(), spi_r.to_bytes());
+        suite.prf.plus(skeyseed, &[ni, nr, &spi_i, &spi_r], &mut material)?;
+        let mut rest = material.as_slice();
+        let mut take = |len| {
+            let (taken, left) = rest.split_at_checked(len).ok_or(CryptoError::KeyLength)?;
+            rest = left;
+            Ok::<_, CryptoError>(taken)
+        };
+        let sk_d = take(prf_len)?;
+        let (sk_ai, sk_ar) = (take(integ_len)?, take(integ_len)?);
+        let (sk_ei, sk_er) = (take(encr_len)?, take(encr_len)?);
+        let (sk_pi, sk_pr) = (take(prf_len)?, take(prf_len)?);
+        let key = |sk_e, sk_a| suite.encr.key(sk_e, suite.integ.map(|integ| (integ, sk_a)));
+        Ok(Self {
+            sk_d: SecretBytes::new(sk_d.to_vec()),
+            sk_pi: SecretBytes::new(sk_pi.to_vec()),
+            sk_pr: SecretBytes::new(sk_pr.to_vec()),
+            initiator: key(sk_ei, sk_ai)?,
+            responder: key(sk_er, sk_ar)?,
+        })
+    }
+}
+
+/// `SKEYSEED = prf(Ni | Nr, g^ir)`.
+pub fn skeyseed(prf: &dyn Prf, ni: &[u8], nr: &[u8], shared: &[u8]) -> SecretBytes {
+    let key = Zeroizing::new([ni, nr].concat());
+    let mut seed = vec![0; prf.output_len()];
+    prf.compute(&key, &[shared], &mut seed);
+    SecretBytes::new(seed)
+}
+
+/// `SKEYSEED = prf(SK_d (old), g^ir (new) | Ni | Nr)`, with the old SA's PRF (RFC 7296, 2.18).
+pub fn skeyseed_rekey(
+    prf_old: &dyn Prf,
+    sk_d_old: &[u8],
+    shared: &[u8],
+    ni: &[u8],
+    nr: &[u8],
+) -> SecretBytes {
+    let mut seed = vec![0; prf_old.output_len()];
+    prf_old.compute(sk_d_old, &[shared, ni, nr], &mut seed);
+    SecretBytes::new(seed)
+}
+
+/// The keys of both directions of a Child SA, as we use them. A cipher's salt follows its key.
+#[derive(Clone)]
+pub struct ChildKeys {
+    /// Encrypts what we send.
+    pub outbound_encr: SecretBytes,
+    /// Authenticates what we send; empty with an AEAD.
+    pub outbound_integ: SecretBytes,
+    /// Decrypts what we get.
+    pub inbound_encr: SecretBytes,
+    /// Checks what we get; empty with an AEAD.
+    pub inbound_integ: SecretBytes,
+}
+
+impl fmt::Debug for ChildKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ChildKeys(..)")
+    }
+}
+
+impl ChildKeys {
+    /// `KEYMAT = prf+(SK_d, [g^ir |] Ni | Nr)`: first the keys of what the initiator of the exchange
+    /// sends, encryption before integrity. Lengths in bytes.
+    pub fn derive(
+        prf: &dyn Prf,
+        sk_d: &[u8],
+        g_ir: Option<&[u8]>,
+        ni: &[u8],
+        nr: &[u8],
+        encr_len: usize,
+        integ_len: usize,
+        we_are_exchange_initiator: bool,
+    ) -> Result<Self, CryptoError> {
+        let mut material = Zeroizing::new(vec![0; 2 * (encr_len + integ_len)]);
+        prf.plus(sk_d, &[g_ir.unwrap_or(&[]), ni, nr], &mut material)?;
+        let (initiator, responder) = material.split_at(encr_len + integ_len);
+        let (outbound, inbound) = if we_are_exchange_initiator {
+            (initiator, responder)
+        } else {
+            (responder, initiator)
+        };
+        let split = |keys: &[u8]| {
+            let (encr, integ) = keys.split_at(encr_len);
+            (SecretBytes::new(encr.to_vec()), SecretBytes::new(integ.to_vec()))
+        };
+        let (outbound_encr, outbound_integ) = split(outbound);
+        let (inbound_encr, inbound_integ) = split(inbound);
+        Ok(Self { outbound_encr, outbound_integ, inbound_encr, inbound_integ })
+    }
+}
+
+/// Key lengths in bytes of an ESP or AH suite: encryption with its salt, integrity. `None`: a
+/// transform or key length that does not exist.
+pub fn child_key_lengths(transforms: &[Transform]) -> Option<(usize, usize)> {
+    let (mut encr_len, mut integ_len) = (0, 0);
+    for transform in transforms {
+        match transform.id {
+            TransformId::Encr(id) => encr_len = child_encr_len(id, transform.key_length)?,
+            TransformId::Integ(id) => integ_len = child_integ_len(id)?,
+            TransformId::Prf(_) | TransformId::Ke(_) | TransformId::Esn(_) => {}
+            TransformId::Unknown(..) => return None,
+        }
+    }
+    Some((encr_len, integ_len))
+}
+
+fn child_encr_len(id: EncrId, key_length: Option<u16>) -> Option<usize> {
+    let bytes = key_length.map(|bits| usize::from(bits) / 8);
+    let aes = || bytes.filter(|len| [16, 24, 32].contains(len));
+    match id {
+        EncrId::AES_CBC => aes(),
+        EncrId::AES_CTR
+        | EncrId::AES_GCM_8
+        | EncrId::AES_GCM_12
+        | EncrId::AES_GCM_16
+        | EncrId::AES_GMAC => aes().map(|len| len + 4),
+        EncrId::CHACHA20_POLY1305 if key_length.is_none_or(|bits| bits == 256) => Some(36),
+        EncrId::DES3 if key_length.is_none() => Some(24),
+        EncrId::BLOWFISH => Some(bytes.unwrap_or(16)).filter(|len| (5..=56).contains(len)),
+        EncrId::CAST => Some(bytes.unwrap_or(16)).filter(|len| *len == 16),
+        EncrId::NULL => Some(0),
+        _ => None,
+    }
+}
+
+fn child_integ_len(id: IntegId) -> Option<usize> {
+    match id {
+        IntegId::NONE => Some(0),
+        IntegId::HMAC_MD5_96 => Some(16),
+        IntegId::HMAC_SHA1_96 => Some(20),
+        IntegId::HMAC_SHA2_256_128 => Some(32),
+        IntegId::HMAC_SHA2_384_192 => Some(48),
+        IntegId::HMAC_SHA2_512_256 => Some(64),
+        _ => None,
+    }
+}

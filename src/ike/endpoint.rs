@@ -1,0 +1,635 @@
+//! All IKE SAs of one shard: routes each datagram to its IKE SA and its exchange, keeps the timers,
+//! takes the kernel's answers and the operator's commands. Nothing a datagram says counts before
+//! its integrity is proven.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Role;
+use super::context::Context;
+use super::error::{Answer, Error};
+use super::event::{Command, Event, Path, Reply, Transmit};
+use super::exchange::{auth, auth_initiator, create_child, informational};
+use super::exchange::{sa_init, sa_init_initiator};
+use super::ike_sa::IkeSa;
+use super::message::{self, Opened};
+use super::show;
+use super::state::{Keying, State};
+use super::stats::Stats;
+use super::table::{Key, Table};
+use super::window::{Arrival, Retry};
+use crate::auth::store::CredentialStore;
+use crate::crypto::{Provider, Rng};
+use crate::kernel::{KernelError, KernelEvent, KernelRequest};
+use crate::policy::{Config, Identity, Options};
+use crate::steer::ShardId;
+use crate::time::Now;
+use crate::wire::registry::{ExchangeType, NotifyType};
+use crate::wire::spi::IkeSpi;
+use crate::wire::{Flags, Header, Payload, decode_payloads, encode_message};
+
+/// What an [`Endpoint`] is made of.
+#[derive(Debug)]
+pub struct EndpointParts {
+    /// Its shard.
+    pub shard: ShardId,
+    /// How many shards there are.
+    pub shards: u8,
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The command line.
+    pub options: Arc<Options>,
+    /// Keys and certificates.
+    pub store: Arc<CredentialStore>,
+    /// Algorithms.
+    pub provider: Provider,
+    /// Randomness, of this shard alone.
+    pub rng: Rng,
+    /// The same in all shards.
+    pub cookie_seed: [u8; 32],
+    /// The time of making.
+    pub now: Now,
+}
+
+/// All IKE SAs of one shard.
+#[derive(Debug)]
+pub struct Endpoint {
+    cx: Context,
+    table: Table,
+    shows: VecDeque<Show>,
+}
+
+/// A `show sa` that is being answered.
+#[derive(Debug)]
+struct Show {
+    id: u64,
+    left: VecDeque<Key>,
+}
+
+impl Endpoint {
+    /// An endpoint without IKE SAs.
+    pub fn new(mut parts: EndpointParts) -> Self {
+        let table = Table::new(&mut parts.rng);
+        Self { cx: Context::new(parts), table, shows: VecDeque::new() }
+    }
+
+    /// Takes one datagram, marker stripped. It is decrypted in place.
+    pub fn handle_datagram(&mut self, now: Now, path: Path, bytes: &mut [u8]) {
+        self.cx.stats.msg_rcvd += 1;
+        let header = match Header::decode(bytes) {
+            Ok(header) => header,
+            Err(error) => return self.undecodable(now, path, bytes, error.into()),
+        };
+        let own_spi = if header.flags.initiator {
+            header.responder_spi
+        } else {
+            header.initiator_spi
+        };
+        let Some(own_spi) = own_spi else {
+            return self.sa_init_request(now, path, &header, bytes);
+        };
+        let Some(key) = self.table.by_spi(own_spi) else {
+            self.cx.stats.unknown_spi += 1;
+            return self.hint(now, path, &header, bytes.len(), NotifyType::INVALID_IKE_SPI);
+        };
+        let Some(mut sa) = self.table.take(key) else { return };
+        self.message(&mut sa, now, path, &header, bytes);
+        self.table.put(&mut self.cx, key, sa);
+        self.meet_contacts(now);
+    }
+
+    fn undecodable(&mut self, now: Now, path: Path, bytes: &[u8], error: Error) {
+        self.cx.stats.msg_rcvd_dropped += 1;
+        match (error.answer(false), Header::peek(bytes)) {
+            (Answer::Notify(kind, _), Ok(header)) => {
+                self.cx.stats.version_errors += 1;
+                self.hint(now, path, &header, bytes.len(), kind);
+            }
+            (_, _) => self.cx.stats.decode_errors += 1,
+        }
+    }
+
+    /// An unprotected answer to a request: never longer than it, never many (RFC 7296, 2.21.4).
+    fn hint(
+        &mut self,
+        now: Now,
+        path: Path,
+        request: &Header,
+        request_len: usize,
+        kind: NotifyType,
+    ) {
+        let answer_len = Header::LEN + 8;
+        if request.flags.response
+            || request_len < answer_len
+            || !self.cx.hints.take(now.mono)
+        {
+            return;
+        }
+        let flags =
+            Flags { initiator: !request.flags.initiator, version: false, response: true };
+        let header = Header { major: 2, minor: 0, flags, ..*request };
+        let mut out = Vec::with_capacity(answer_len);
+        encode_message(&header, &[sa_init::status(kind, &[])], &mut out);
+        self.cx.stats.notifies_sent += 1;
+        self.cx.transmit(path, out);
+    }
+
+    fn sa_init_request(&mut self, now: Now, path: Path, header: &Header, bytes: &[u8]) {
+        let first = header.exchange == ExchangeType::IKE_SA_INIT
+            && header.flags.initiator
+            && !header.flags.response
+            && header.initiator_spi.is_some()
+            && header.message_id == 0;
+        if !first {
+            self.cx.stats.unexpected += 1;
+            self.cx.stats.msg_rcvd_dropped += 1;
+            return;
+        }
+        let digest = self.table.digest((path.remote.ip(), &*bytes));
+        if let Some(key) = self.table.by_init(digest) {
+            return self.repeat_sa_init(path, key);
+        }
+        let half_open = self.table.half_open_len();
+        let made = sa_init::respond(&mut self.cx, now, path, header, bytes, half_open);
+        let Some(mut sa) = made else { return };
+        if self.table.has_spi(sa.own_spi) {
+            // 56 random bits met twice: the initiator will ask again.
+            return;
+        }
+        sa.init_digest = Some(digest);
+        sa.window.answer(0, digest, Vec::new());
+        self.table.insert(&mut self.cx, sa);
+    }
+
+    fn repeat_sa_init(&mut self, path: Path, key: Key) {
+        let Some(sa) = self.table.get(key) else { return };
+        if let State::AwaitAuthRequest(half_open) = &sa.state {
+            let response = half_open.response.clone();
+            self.cx.stats.retransmit_response += 1;
+            self.cx.transmit(path, response);
+        }
+    }
+
+    /// A datagram with one of our SPIs in it.
+    fn message(
+        &mut self,
+        sa: &mut IkeSa,
+        now: Now,
+        path: Path,
+        header: &Header,
+        bytes: &mut [u8],
+    ) {
+        let from_initiator = sa.role == Role::OriginalResponder;
+        let theirs =
+            if from_initiator { header.initiator_spi } else { header.responder_spi };
+        let first_answer = matches!(sa.state, State::AwaitSaInitResponse(_));
+        if header.flags.initiator != from_initiator || (theirs != sa.peer_spi && !first_answer) {
+            return self.drop_unexpected();
+        }
+        if header.flags.response {
+            self.response(sa, now, path, header, bytes);
+        } else {
+            self.request(sa, now, path, header, bytes);
+        }
+    }
+
+    fn drop_unexpected(&mut self) {
+        self.cx.stats.unexpected += 1;
+        self.cx.stats.msg_rcvd_dropped += 1;
+    }
+
+    fn request(
+        &mut self,
+        sa: &mut IkeSa,
+        now: Now,
+        path: Path,
+        header: &Header,
+        bytes: &mut [u8],
+    ) {
+        let digest = self.table.digest(&*bytes);
+        let id = header.message_id;
+        match sa.window.arrival(id) {
+            Arrival::Next => {}
+            Arrival::Repeated => return self.repeat_response(sa, path, id, digest),
+            Arrival::Outside => return self.drop_unexpected(),
+        }
+        match &sa.state {
+            State::AwaitKernel(_) => {
+                self.cx.stats.msg_rcvd_busy += 1;
+                return;
+            }
+            State::AwaitAuthRequest(_) if header.exchange != ExchangeType::IKE_AUTH => {
+                return self.drop_unexpected();
+            }
+            State::AwaitAuthRequest(_) | State::Established(_) | State::Deleting(_) => {}
+            State::AwaitSaInitResponse(_) | State::AwaitAuthResponse(_) | State::Closed => {
+                return self.drop_unexpected();
+            }
+        }
+        if !ready_keys(sa) {
+            return self.drop_unexpected();
+        }
+        let Some((first, plaintext)) = self.open(sa, now, path, bytes) else { return };
+        let payloads = match decode_payloads(first, &plaintext) {
+            Ok(payloads) => payloads,
+            Err(error) => {
+                self.cx.stats.decode_errors += 1;
+                let exchange = header.exchange;
+                return refuse(&mut self.cx, sa, now, exchange, id, digest, &error.into());
+            }
+        };
+        self.dispatch(sa, now, header, digest, &payloads);
+    }
+
+    fn repeat_response(&mut self, sa: &IkeSa, path: Path, id: u32, digest: u64) {
+        let Some(datagrams) = sa.window.cached(id, digest) else {
+            return self.drop_unexpected();
+        };
+        if !datagrams.is_empty() {
+            self.cx.stats.retransmit_response += 1;
+        }
+        for datagram in datagrams {
+            self.cx.transmit(path, datagram.clone());
+        }
+    }
+
+    /// Decrypts; only past this point the sender is known to be the peer.
+    fn open(
+        &mut self,
+        sa: &mut IkeSa,
+        now: Now,
+        path: Path,
+        bytes: &mut [u8],
+    ) -> Option<(crate::wire::registry::PayloadType, Vec<u8>)> {
+        match message::open(&mut self.cx, sa, bytes) {
+            Opened::Whole(first, plaintext) => {
+                sa.heard_at = now.mono;
+                follow(sa, path);
+                Some((first, plaintext))
+            }
+            Opened::Partial => {
+                follow(sa, path);
+                None
+            }
+            Opened::Dropped => {
+                self.cx.stats.msg_rcvd_dropped += 1;
+                None
+            }
+        }
+    }
+
+    fn dispatch(
+        &mut self,
+        sa: &mut IkeSa,
+        now: Now,
+        header: &Header,
+        digest: u64,
+        payloads: &[Payload<'_>],
+    ) {
+        let (cx, id) = (&mut self.cx, header.message_id);
+        match (&sa.state, header.exchange) {
+            (State::AwaitAuthRequest(_), ExchangeType::IKE_AUTH) => {
+                auth::respond(cx, sa, now, id, digest, payloads);
+            }
+            (State::Established(_) | State::Deleting(_), ExchangeType::INFORMATIONAL) => {
+                informational::respond(cx, sa, now.mono, id, digest, payloads);
+            }
+            (State::Established(_), ExchangeType::CREATE_CHILD_SA) => {
+                create_child::respond(cx, sa, id, digest);
+            }
+            (_, exchange) => {
+                let error = Error::Unexpected(exchange);
+                refuse(cx, sa, now, exchange, id, digest, &error);
+            }
+        }
+    }
+
+    fn response(
+        &mut self,
+        sa: &mut IkeSa,
+        now: Now,
+        path: Path,
+        header: &Header,
+        bytes: &mut [u8],
+    ) {
+        if !sa.window.expects(header.message_id, header.exchange) {
+            return self.drop_unexpected();
+        }
+        if matches!(sa.state, State::AwaitSaInitResponse(_)) {
+            return sa_init_initiator::conclude(&mut self.cx, sa, now, path, bytes);
+        }
+        let Some((first, plaintext)) = self.open(sa, now, path, bytes) else { return };
+        let Ok(payloads) = decode_payloads(first, &plaintext) else {
+            self.cx.stats.decode_errors += 1;
+            return;
+        };
+        match header.exchange {
+            ExchangeType::IKE_AUTH => {
+                auth_initiator::conclude(&mut self.cx, sa, now, &payloads);
+            }
+            ExchangeType::INFORMATIONAL => informational::conclude(&mut self.cx, sa),
+            _ => self.drop_unexpected(),
+        }
+    }
+
+    /// Drops the other IKE SAs of identities that said INITIAL_CONTACT, here and elsewhere.
+    fn meet_contacts(&mut self, now: Now) {
+        for (identity, except) in std::mem::take(&mut self.cx.out.contacts) {
+            self.handle_initial_contact(now, &identity, except);
+            self.cx.out.events.push_back(Event::InitialContact { identity, except });
+        }
+    }
+
+    /// The peer with this identity has no IKE SA but `except`: drops what is left of others,
+    /// silently, since the peer does not know them (RFC 7296, 2.4).
+    pub fn handle_initial_contact(&mut self, _now: Now, identity: &Identity, except: IkeSpi) {
+        for key in self.table.by_identity(identity) {
+            let Some(mut sa) = self.table.take(key) else { continue };
+            if sa.own_spi != except {
+                self.close(&mut sa, "initial contact");
+            }
+            self.table.put(&mut self.cx, key, sa);
+        }
+    }
+
+    /// Takes what the kernel says.
+    pub fn handle_kernel(&mut self, now: Now, event: KernelEvent) {
+        let (id, result) = match event {
+            KernelEvent::Done { id } => (id, Ok(())),
+            KernelEvent::Failed { id, error } => (id, Err(error)),
+            // Lifetimes are kept by the rekeying of this SA, and an address is followed only when
+            // IKE itself proves it.
+            KernelEvent::Expire { .. } | KernelEvent::Mapping { .. } => return,
+        };
+        let Some(key) = self.table.by_request(id) else { return };
+        let Some(mut sa) = self.table.take(key) else { return };
+        auth::installed(&mut self.cx, &mut sa, now, result);
+        self.table.put(&mut self.cx, key, sa);
+        self.meet_contacts(now);
+    }
+
+    /// Takes an operator's command; `id` comes back with each reply.
+    pub fn handle_command(&mut self, now: Now, id: u64, command: Command) {
+        let count = match command {
+            Command::ShowSa => {
+                let left = self.table.keys_by_spi().into();
+                return self.shows.push_back(Show { id, left });
+            }
+            Command::ShowStats => {
+                let reply = Reply::Stats(Box::new(self.cx.stats.clone()));
+                return self.cx.out.replies.push_back((id, reply));
+            }
+            Command::ResetAll => self.each(|endpoint, sa| endpoint.close(sa, "reset")),
+            Command::ResetSa => self.each(|endpoint, sa| endpoint.delete(sa, now.mono)),
+            Command::ResetId(wanted) => {
+                self.each_where(
+                    |sa| sa.peer_id.as_ref().is_some_and(|id| id.to_string() == wanted),
+                    |endpoint, sa| endpoint.delete(sa, now.mono),
+                )
+            }
+            Command::Active(_) => 0,
+            Command::Couple(couple) => {
+                self.cx.coupled = couple;
+                0
+            }
+            Command::Initiate(index) => self.initiate(now, index),
+            Command::Shutdown => self.each(|endpoint, sa| {
+                endpoint.delete(sa, now.mono);
+                sa.state = State::Closed;
+            }),
+        };
+        self.cx.out.replies.push_back((id, Reply::Done { count }));
+    }
+
+    fn initiate(&mut self, now: Now, index: u32) -> usize {
+        let Some(policy) = self.cx.config.policies.get(index as usize).cloned() else { return 0 };
+        let Some(sa) = sa_init_initiator::start(&mut self.cx, now, policy) else { return 0 };
+        self.table.insert(&mut self.cx, sa);
+        1
+    }
+
+    fn each(&mut self, act: impl FnMut(&mut Self, &mut IkeSa)) -> usize {
+        self.each_where(|_| true, act)
+    }
+
+    fn each_where(
+        &mut self,
+        wanted: impl Fn(&IkeSa) -> bool,
+        mut act: impl FnMut(&mut Self, &mut IkeSa),
+    ) -> usize {
+        let mut count = 0;
+        for key in self.table.keys_by_spi() {
+            if !self.table.get(key).is_some_and(&wanted) {
+                continue;
+            }
+            let Some(mut sa) = self.table.take(key) else { continue };
+            act(self, &mut sa);
+            self.table.put(&mut self.cx, key, sa);
+            count += 1;
+        }
+        count
+    }
+
+    /// Ends an IKE SA without a word to the peer.
+    fn close(&mut self, sa: &mut IkeSa, reason: &str) {
+        self.cx.info(format_args!("{}: sa_free: {reason}", sa.tag()));
+        if matches!(sa.state, State::Established(_)) {
+            self.cx.stats.sa_established_current =
+                self.cx.stats.sa_established_current.saturating_sub(1);
+        }
+        sa.release(&mut self.cx);
+        sa.state = State::Closed;
+    }
+
+    /// Deletes an IKE SA: tells the peer where there is an established one.
+    fn delete(&mut self, sa: &mut IkeSa, now: Instant) {
+        if matches!(sa.state, State::Established(_)) {
+            informational::delete(&mut self.cx, sa, now);
+        } else if !matches!(sa.state, State::Deleting(_)) {
+            self.close(sa, "reset");
+        }
+    }
+
+    /// Takes a new configuration; IKE SAs keep the policy they were made by.
+    pub fn handle_config(&mut self, _now: Now, config: Arc<Config>) {
+        self.cx.coupled = config.settings.couple;
+        self.cx.config = config;
+    }
+
+    /// Does what is due: a bounded number of deadlines and one chunk of a `show sa`.
+    pub fn handle_timeout(&mut self, now: Now) {
+        for _ in 0..DUE_MAX {
+            let Some((key, mut sa)) = self.table.take_due(now.mono) else { break };
+            self.due(&mut sa, now);
+            self.table.put(&mut self.cx, key, sa);
+        }
+        self.show_chunk();
+    }
+
+    fn due(&mut self, sa: &mut IkeSa, now: Now) {
+        match sa.window.retry(now.mono) {
+            Some(Retry::Again) => self.retransmit(sa),
+            Some(Retry::GiveUp) => {
+                self.cx.stats.retransmit_limit += 1;
+                return self.close(sa, "retransmit limit reached");
+            }
+            None => {}
+        }
+        let Some((at, _)) = sa.deadline(&self.cx) else { return };
+        if at > now.mono {
+            return;
+        }
+        match &sa.state {
+            State::AwaitAuthRequest(_) => {
+                self.cx.stats.half_open_timeouts += 1;
+                self.cx.stats.sa_established_failures += 1;
+                self.close(sa, "SA_INIT timeout");
+            }
+            State::AwaitKernel(_) => {
+                let error = KernelError { errno: libc::ETIMEDOUT, action: "answer" };
+                auth::installed(&mut self.cx, sa, now, Err(error));
+            }
+            State::Established(_) => informational::probe(&mut self.cx, sa, now.mono),
+            State::Deleting(_) => sa.state = State::Closed,
+            State::AwaitSaInitResponse(_) | State::AwaitAuthResponse(_) | State::Closed => {}
+        }
+    }
+
+    fn retransmit(&mut self, sa: &IkeSa) {
+        let Some(outstanding) = sa.window.outstanding() else { return };
+        self.cx.stats.retransmit_request += 1;
+        self.cx.info(format_args!(
+            "{}: retransmit {} {} req {} peer {} local {}",
+            sa.tag(),
+            outstanding.retries,
+            outstanding.exchange,
+            outstanding.id,
+            sa.path.remote,
+            sa.path.local
+        ));
+        for datagram in &outstanding.datagrams {
+            self.cx.transmit(sa.path, datagram.clone());
+        }
+    }
+
+    fn show_chunk(&mut self) {
+        let Some(show) = self.shows.front_mut() else { return };
+        let count = show.left.len().min(SHOW_CHUNK);
+        let keys: Vec<Key> = show.left.drain(..count).collect();
+        let lines = keys.iter().filter_map(|&key| self.table.get(key)).flat_map(show::sa).collect();
+        let more = !show.left.is_empty();
+        self.cx.out.replies.push_back((show.id, Reply::Text { lines, more }));
+        if !more {
+            self.shows.pop_front();
+        }
+    }
+
+    /// The next datagram to send; its bytes go to `out`, which is cleared first.
+    pub fn poll_transmit(&mut self, out: &mut Vec<u8>) -> Option<Transmit> {
+        let (path, bytes) = self.cx.out.transmits.pop_front()?;
+        out.clear();
+        out.extend_from_slice(&bytes);
+        Some(Transmit { path })
+    }
+
+    /// The next request to the kernel thread.
+    pub fn poll_kernel(&mut self) -> Option<KernelRequest> {
+        self.cx.out.kernel.pop_front()
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.cx.out.events.pop_front()
+    }
+
+    /// The next answer to a command.
+    pub fn poll_reply(&mut self) -> Option<(u64, Reply)> {
+        self.cx.out.replies.pop_front()
+    }
+
+    /// When to call [`Self::handle_timeout`] at the latest, and why.
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        if !self.shows.is_empty() {
+            return Some((self.cx.started_at, "show"));
+        }
+        self.table.next_deadline().map(|at| (at, "deadline"))
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> &Stats {
+        &self.cx.stats
+    }
+
+    /// The counters, for what the shell counts.
+    pub fn stats_mut(&mut self) -> &mut Stats {
+        &mut self.cx.stats
+    }
+
+    /// IKE SAs in any state.
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+}
+
+/// Does the key exchange computation that was put off until IKE_AUTH arrived. False: this SA will
+/// never have keys.
+fn ready_keys(sa: &mut IkeSa) -> bool {
+    let (own_spi, peer_spi) = (sa.own_spi, sa.peer_spi);
+    let State::AwaitAuthRequest(half_open) = &mut sa.state else { return true };
+    if matches!(half_open.keying, Keying::Pending(..))
+        && let Keying::Pending(kex, public) =
+            std::mem::replace(&mut half_open.keying, Keying::Failed)
+        && let Some(keys) = half_open.derive(kex, &public, peer_spi, own_spi)
+    {
+        half_open.keying = Keying::Ready(keys);
+    }
+    matches!(half_open.keying, Keying::Ready(_))
+}
+
+/// Follows the peer to the address its authenticated message came from: into UDP encapsulation
+/// during the handshake, and when its NAT moves it (RFC 7296, 2.23).
+fn follow(sa: &mut IkeSa, path: Path) {
+    if matches!(sa.state, State::AwaitAuthRequest(_)) || sa.nat.remote {
+        sa.path = path;
+    }
+}
+
+/// Answers a protected request with the row of `error`.
+pub(super) fn refuse(
+    cx: &mut Context,
+    sa: &mut IkeSa,
+    now: Now,
+    exchange: ExchangeType,
+    id: u32,
+    digest: u64,
+    error: &Error,
+) {
+    cx.info(format_args!("{}: {exchange}: {error}", sa.tag()));
+    match error.answer(true) {
+        Answer::Silent => {
+            cx.stats.unexpected += 1;
+            cx.stats.msg_rcvd_dropped += 1;
+        }
+        Answer::Notify(kind, data) => {
+            message::respond(cx, sa, exchange, id, digest, &[sa_init::status(kind, &data)]);
+        }
+        Answer::NotifyAndClose(kind, data) => {
+            message::respond(cx, sa, exchange, id, digest, &[sa_init::status(kind, &data)]);
+            if !sa.state.is_authenticated() {
+                cx.stats.sa_established_failures += 1;
+            }
+            informational::linger(cx, sa, now.mono);
+        }
+    }
+}
+
+/// Deadlines handled in one turn.
+const DUE_MAX: usize = 1024;
+/// IKE SAs in one chunk of `show sa`.
+const SHOW_CHUNK: usize = 64;

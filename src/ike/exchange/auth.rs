@@ -1,0 +1,531 @@
+//! IKE_AUTH as responder (RFC 7296, 1.2 and 2.15): the peer proves its identity, gets an address
+//! and the first Child SA. The answer waits for the kernel, so that the peer's first packet finds
+//! its SA; a Child SA that cannot be had leaves the IKE SA up (RFC 7296, 1.2).
+
+use std::sync::Arc;
+
+use super::super::child_sa::{self, ChildSa};
+use super::super::context::Context;
+use super::super::endpoint;
+use super::super::error::{Answer, Error};
+use super::super::ike_sa::IkeSa;
+use super::super::lease::{self, CfgReply};
+use super::super::message;
+use super::super::names;
+use super::super::narrow::{self, Dynamic, Narrowed};
+use super::super::negotiate::{self, Chosen, Rules};
+use super::super::show;
+use super::super::state::{AwaitKernel, Established, HalfOpen, Keying, State};
+use super::sa_init::{has_notify, status};
+use crate::auth::{octets, psk, pubkey};
+use crate::crypto::keymat::{self, ChildKeys, IkeKeys, IkeSuite};
+use crate::kernel::KernelError;
+use crate::policy::select::{self, PolicyKey};
+use crate::policy::{Auth as AuthWords, Identity, Policy};
+use crate::time::Now;
+use crate::wire::registry::{
+    AuthMethod, CertEncoding, CfgType, ExchangeType, IdType, NotifyType, ProtocolId,
+};
+use crate::wire::spi::EspSpi;
+use crate::wire::{
+    Auth, Cert, CfgAttribute, Cp, DecodeError, DecodeErrorKind, Id, Payload, Proposal,
+    TrafficSelector, Transform,
+};
+
+/// An IKE_AUTH response to be: everything in it, owned.
+#[derive(Debug)]
+pub struct AuthReply {
+    id: Identity,
+    certs: Vec<(CertEncoding, Vec<u8>)>,
+    auth: (AuthMethod, Vec<u8>),
+    cp: Option<CfgReply>,
+    child: Result<ChildReply, (NotifyType, Vec<u8>)>,
+    /// The peer says that this is its only IKE SA.
+    initial_contact: bool,
+}
+
+/// The part of the reply about the Child SA.
+#[derive(Debug)]
+struct ChildReply {
+    number: u8,
+    protocol: ProtocolId,
+    spi: [u8; 4],
+    transforms: Vec<Transform>,
+    ts_i: Vec<TrafficSelector>,
+    ts_r: Vec<TrafficSelector>,
+    transport: bool,
+}
+
+/// The payloads of a request, each at most once.
+#[derive(Debug, Default)]
+struct Request<'a> {
+    id_i: Option<Id<'a>>,
+    id_r: Option<Id<'a>>,
+    auth: Option<Auth<'a>>,
+    certs: Vec<(CertEncoding, &'a [u8])>,
+    cert_requests: Vec<(CertEncoding, &'a [u8])>,
+    proposals: Option<&'a [Proposal<'a>]>,
+    ts_i: Option<&'a [TrafficSelector]>,
+    ts_r: Option<&'a [TrafficSelector]>,
+    cp: Option<&'a Cp<'a>>,
+    initial_contact: bool,
+    transport: bool,
+}
+
+/// Answers the request that ends the half-open state, whatever it brings.
+pub fn respond(
+    cx: &mut Context,
+    sa: &mut IkeSa,
+    now: Now,
+    message_id: u32,
+    digest: u64,
+    payloads: &[Payload<'_>],
+) {
+    let proven = match &sa.state {
+        State::AwaitAuthRequest(half_open) => match &half_open.keying {
+            Keying::Ready(keys) => {
+                read(payloads).and_then(|request| {
+                    let proof = prove(cx, sa, half_open, keys, &request)?;
+                    Ok((request, proof))
+                })
+            }
+            Keying::Pending(..) | Keying::Failed => return,
+        },
+        State::AwaitSaInitResponse(_)
+        | State::AwaitAuthResponse(_)
+        | State::AwaitKernel(_)
+        | State::Established(_)
+        | State::Deleting(_)
+        | State::Closed => return,
+    };
+    let (request, proof) = match proven {
+        Ok(proven) => proven,
+        Err(error) => {
+            let exchange = ExchangeType::IKE_AUTH;
+            return endpoint::refuse(cx, sa, now, exchange, message_id, digest, &error);
+        }
+    };
+    let Some((half_open, keys)) = take_half_open(sa) else { return };
+    sa.peer_id = Some(proof.peer_id.clone());
+    sa.policy = Arc::clone(&proof.policy);
+    grant(cx, sa, now, Pending { message_id, digest, half_open, keys }, &request, proof);
+}
+
+/// What `respond` holds while it decides about the Child SA.
+struct Pending {
+    message_id: u32,
+    digest: u64,
+    half_open: Box<HalfOpen>,
+    keys: IkeKeys,
+}
+
+fn take_half_open(sa: &mut IkeSa) -> Option<(Box<HalfOpen>, IkeKeys)> {
+    let State::AwaitAuthRequest(mut half_open) = std::mem::replace(&mut sa.state, State::Closed)
+    else {
+        return None;
+    };
+    match std::mem::replace(&mut half_open.keying, Keying::Failed) {
+        Keying::Ready(keys) => Some((half_open, keys)),
+        Keying::Pending(..) | Keying::Failed => None,
+    }
+}
+
+fn read<'a>(payloads: &'a [Payload<'a>]) -> Result<Request<'a>, Error> {
+    let mut request = Request {
+        initial_contact: has_notify(payloads, NotifyType::INITIAL_CONTACT),
+        transport: has_notify(payloads, NotifyType::USE_TRANSPORT_MODE),
+        ..Request::default()
+    };
+    for payload in payloads {
+        let repeated = match payload {
+            Payload::IdI(id) => request.id_i.replace(*id).is_some(),
+            Payload::IdR(id) => request.id_r.replace(*id).is_some(),
+            Payload::Auth(auth) => request.auth.replace(*auth).is_some(),
+            Payload::Sa(list) => request.proposals.replace(list.as_slice()).is_some(),
+            Payload::TsI(list) => request.ts_i.replace(list.as_slice()).is_some(),
+            Payload::TsR(list) => request.ts_r.replace(list.as_slice()).is_some(),
+            Payload::Cp(cp) => request.cp.replace(cp).is_some(),
+            Payload::Cert(cert) => {
+                request.certs.push((cert.encoding, cert.data));
+                false
+            }
+            Payload::CertReq(asked) => {
+                request.cert_requests.push((asked.encoding, asked.data));
+                false
+            }
+            Payload::Ke(_)
+            | Payload::Nonce(_)
+            | Payload::Notify(_)
+            | Payload::Delete(_)
+            | Payload::VendorId(_)
+            | Payload::Sk(_)
+            | Payload::Skf(_)
+            | Payload::Eap(_)
+            | Payload::Unknown(_) => false,
+        };
+        if repeated {
+            let kind = DecodeErrorKind::Duplicate;
+            return Err(DecodeError { what: "payload", kind }.into());
+        }
+    }
+    Ok(request)
+}
+
+/// The identity behind an ID payload, if its data have a form its type allows.
+pub fn identity(id: &Id<'_>) -> Option<Identity> {
+    let good = match id.kind {
+        IdType::IPV4_ADDR => id.data.len() == 4,
+        IdType::IPV6_ADDR => id.data.len() == 16,
+        _ => !id.data.is_empty() && id.data.len() <= IDENTITY_MAX,
+    };
+    good.then(|| Identity { kind: id.kind, data: id.data.to_vec() })
+}
+
+/// Both proofs: the peer's, checked, and ours, made.
+struct Proof {
+    peer_id: Identity,
+    policy: Arc<Policy>,
+    certs: Vec<(CertEncoding, Vec<u8>)>,
+    auth: (AuthMethod, Vec<u8>),
+}
+
+fn prove(
+    cx: &mut Context,
+    sa: &IkeSa,
+    half_open: &HalfOpen,
+    keys: &IkeKeys,
+    request: &Request<'_>,
+) -> Result<Proof, Error> {
+    let id_i = request.id_i.ok_or(Error::Missing("IDi"))?;
+    let peer_id = identity(&id_i).ok_or(Error::NoPolicy)?;
+    let policy = choose_policy(cx, sa, &half_open.chosen, &peer_id, request)?;
+    // Without AUTH the peer wants EAP (RFC 7296, 2.16), which no policy here offers.
+    let auth = request.auth.ok_or(crate::auth::AuthError::Method)?;
+    let prf = half_open.suite.prf;
+    let theirs = octets::signed_octets(
+        &half_open.request,
+        &half_open.nonce_r,
+        prf,
+        keys.sk_pi.expose(),
+        &id_i.body(),
+    );
+    let id_r = Id { kind: policy.srcid.kind, data: &policy.srcid.data };
+    let ours = octets::signed_octets(
+        &half_open.response,
+        &half_open.nonce_i,
+        prf,
+        keys.sk_pr.expose(),
+        &id_r.body(),
+    );
+    let (auth, certs) = match &policy.auth {
+        AuthWords::Psk(secret) => {
+            psk::verify(&cx.provider, prf, secret.expose(), &theirs, auth.method, auth.data)?;
+            let mac = psk::shared_key_auth(prf, secret.expose(), &ours);
+            ((AuthMethod::SHARED_KEY, mac), Vec::new())
+        }
+        AuthWords::PublicKey(words) => {
+            pubkey::verify(
+                &cx.provider,
+                &cx.store,
+                *words,
+                &peer_id,
+                &request.certs,
+                auth.method,
+                auth.data,
+                &theirs,
+                cx.provider.signature_hashes,
+            )?;
+            let signed = pubkey::sign(&cx.store, *words, &half_open.peer_hashes, &ours)?;
+            (signed, pubkey::certs_to_send(&cx.store, &request.cert_requests))
+        }
+        AuthWords::Eap(_) => return Err(crate::auth::AuthError::Method.into()),
+    };
+    Ok(Proof { peer_id, policy, certs, auth })
+}
+
+/// The policy of IKE_SA_INIT was chosen by addresses; the identities may lead to another one, which
+/// must be content with what was agreed.
+fn choose_policy(
+    cx: &mut Context,
+    sa: &IkeSa,
+    agreed: &Chosen,
+    peer_id: &Identity,
+    request: &Request<'_>,
+) -> Result<Arc<Policy>, Error> {
+    let local_id = request.id_r.as_ref().and_then(identity);
+    let fits = |policy: &Policy| {
+        let holds = |proposal: &crate::policy::Proposal| {
+            agreed.transforms.iter().all(|t| proposal.transforms.contains(t))
+        };
+        policy.ike_proposals.iter().any(holds)
+    };
+    let key = |local_id| PolicyKey {
+        local: sa.path.local.ip(),
+        peer: sa.path.remote.ip(),
+        peer_id: Some(peer_id),
+        local_id,
+        transport: request.transport,
+        fits: &fits,
+    };
+    // An IDr is a wish (RFC 7296, 3.5): a policy with another srcid still answers, and the
+    // initiator decides whether that identity will do.
+    let found = select::select(&cx.config, &key(local_id.as_ref()))
+        .or_else(|| select::select(&cx.config, &key(None)));
+    if found.is_none() {
+        cx.stats.no_policy += 1;
+    }
+    found.cloned().ok_or(Error::NoPolicy)
+}
+
+/// The peer is who it says: makes the Child SA, or says why not, and answers.
+fn grant(
+    cx: &mut Context,
+    sa: &mut IkeSa,
+    now: Now,
+    pending: Pending,
+    request: &Request<'_>,
+    proof: Proof,
+) {
+    let Pending { message_id, digest, half_open, keys } = pending;
+    let made = make_child(cx, sa, request, &half_open, &keys);
+    let (cp, child_reply, install) = match made {
+        Ok(Made { cp, reply, child, child_keys }) => (cp, Ok(reply), Some((child, child_keys))),
+        Err(error) => {
+            cx.info(format_args!("{}: no Child SA: {error}", sa.tag()));
+            cx.pools.release(std::mem::take(&mut sa.lease));
+            (None, Err(notification(&error)), None)
+        }
+    };
+    let Proof { peer_id: _, policy: _, certs, auth } = proof;
+    let id = sa.policy.srcid.clone();
+    let initial_contact = request.initial_contact;
+    let reply = AuthReply { id, certs, auth, cp, child: child_reply, initial_contact };
+    let suite = half_open.suite;
+    match install {
+        Some((child, child_keys)) if cx.coupled => {
+            let id = cx.next_request();
+            let policy = Arc::clone(&sa.policy);
+            let add =
+                child_sa::install_request(id, &mut cx.rng, &policy, sa, &child, child_keys);
+            cx.out.kernel.push_back(add);
+            let reply = Some(Box::new(reply));
+            let wait =
+                AwaitKernel { keys, suite, request: id, reply, child, message_id, digest };
+            sa.state = State::AwaitKernel(Box::new(wait));
+        }
+        install => {
+            sa.state = State::Established(Established { keys });
+            establish(cx, sa, now, &suite);
+            if let Some((child, _)) = install {
+                add_child(cx, sa, child);
+            }
+            answer(cx, sa, message_id, digest, &reply);
+        }
+    }
+    cx.stats.leases = cx.pools.in_use() as u64;
+}
+
+fn notification(error: &Error) -> (NotifyType, Vec<u8>) {
+    match error.answer(true) {
+        Answer::Notify(kind, data) | Answer::NotifyAndClose(kind, data) => (kind, data),
+        Answer::Silent => (NotifyType::NO_PROPOSAL_CHOSEN, Vec::new()),
+    }
+}
+
+/// A Child SA ready to be installed.
+struct Made {
+    cp: Option<CfgReply>,
+    reply: ChildReply,
+    child: ChildSa,
+    child_keys: ChildKeys,
+}
+
+fn make_child(
+    cx: &mut Context,
+    sa: &mut IkeSa,
+    request: &Request<'_>,
+    half_open: &HalfOpen,
+    keys: &IkeKeys,
+) -> Result<Made, Error> {
+    let proposals = request.proposals.ok_or(Error::Missing("SA"))?;
+    let ts_i = request.ts_i.ok_or(Error::Missing("TSi"))?;
+    let ts_r = request.ts_r.ok_or(Error::Missing("TSr"))?;
+    let policy = Arc::clone(&sa.policy);
+    let (lease, cp) = lease::answer(&mut cx.pools, &mut cx.rng, &policy, request.cp)
+        .inspect_err(|error| {
+            if matches!(error, Error::AddressFailure) {
+                cx.stats.leases_exhausted += 1;
+            }
+        })?;
+    sa.lease = lease;
+    let rules = Rules { ke_sent: None, ignore_ke: true };
+    let chosen = negotiate::choose(&policy.child_proposals, proposals, rules);
+    let Some(chosen) = chosen else {
+        cx.stats.sa_proposals_negotiate_failures += 1;
+        return Err(Error::NoProposal);
+    };
+    let outbound_spi = <[u8; 4]>::try_from(chosen.spi.as_slice())
+        .ok()
+        .and_then(EspSpi::from_bytes)
+        .ok_or(Error::NoProposal)?;
+    let leased = Dynamic {
+        v4: sa.lease.v4.map(|(address, _)| address),
+        v6: sa.lease.v6.map(|(address, _)| address),
+    };
+    let narrowed =
+        narrow::narrow(&policy.flows, ts_r, ts_i, leased).ok_or(Error::TrafficSelectors)?;
+    let transport = request.transport && policy.transport;
+    let inbound_spi = cx.draw_esp_spi();
+    let child =
+        ChildSa::new(cx, sa, &chosen, inbound_spi, outbound_spi, &narrowed, transport);
+    let (encr_len, integ_len) =
+        keymat::child_key_lengths(&chosen.transforms).ok_or(Error::NoProposal)?;
+    let child_keys = ChildKeys::derive(
+        half_open.suite.prf,
+        keys.sk_d.expose(),
+        None,
+        &half_open.nonce_i,
+        &half_open.nonce_r,
+        encr_len,
+        integ_len,
+        false,
+    )?;
+    let reply = child_reply(&chosen, inbound_spi, narrowed, transport);
+    Ok(Made { cp, reply, child, child_keys })
+}
+
+fn child_reply(
+    chosen: &Chosen,
+    inbound_spi: EspSpi,
+    narrowed: Narrowed,
+    transport: bool,
+) -> ChildReply {
+    ChildReply {
+        number: chosen.number,
+        protocol: chosen.protocol,
+        spi: inbound_spi.to_bytes(),
+        transforms: chosen.transforms.clone(),
+        ts_i: narrowed.remote,
+        ts_r: narrowed.local,
+        transport,
+    }
+}
+
+/// The kernel answered: ends the handshake either way.
+pub fn installed(
+    cx: &mut Context,
+    sa: &mut IkeSa,
+    now: Now,
+    result: Result<(), KernelError>,
+) {
+    let wait = match std::mem::replace(&mut sa.state, State::Closed) {
+        State::AwaitKernel(wait) => *wait,
+        other => {
+            sa.state = other;
+            return;
+        }
+    };
+    let AwaitKernel { keys, suite, request: _, reply, child, message_id, digest } = wait;
+    sa.state = State::Established(Established { keys });
+    establish(cx, sa, now, &suite);
+    let failed = match result {
+        Ok(()) => {
+            add_child(cx, sa, ChildSa { loaded: true, ..child });
+            None
+        }
+        Err(error) => {
+            cx.stats.kernel_failures += 1;
+            cx.pools.release(std::mem::take(&mut sa.lease));
+            let error = Error::Kernel(error);
+            cx.warn(format_args!("{}: no Child SA: {error}", sa.tag()));
+            Some(notification(&error))
+        }
+    };
+    // As initiator there is nothing to answer.
+    let Some(mut reply) = reply else { return };
+    if let Some(refused) = failed {
+        reply.cp = None;
+        reply.child = Err(refused);
+    }
+    answer(cx, sa, message_id, digest, &reply);
+}
+
+/// Counts and logs an IKE SA that is up now.
+pub fn establish(cx: &mut Context, sa: &mut IkeSa, now: Now, suite: &IkeSuite) {
+    sa.heard_at = now.mono;
+    cx.stats.sa_established_total += 1;
+    cx.stats.sa_established_current += 1;
+    let peer = sa.peer_id.as_ref().map(ToString::to_string).unwrap_or_default();
+    let assigned: String = [sa.lease.v4, sa.lease.v6]
+        .into_iter()
+        .flatten()
+        .map(|(address, _)| format!(" assigned {address}"))
+        .collect();
+    let role = match sa.role {
+        super::super::Role::OriginalInitiator => "initiator",
+        super::super::Role::OriginalResponder => "responder",
+    };
+    cx.info(format_args!(
+        "{}: established peer {}[{peer}] local {}[{}]{assigned} policy '{}' as {role} ({})",
+        sa.tag(),
+        sa.path.remote,
+        sa.path.local,
+        sa.policy.srcid,
+        sa.policy.name,
+        names::suite(suite)
+    ));
+}
+
+/// Takes a Child SA into its IKE SA, counts and logs it.
+pub fn add_child(cx: &mut Context, sa: &mut IkeSa, child: ChildSa) {
+    cx.stats.csa_created += 2;
+    let (outbound, inbound) = (child.names.outbound_spi, child.names.inbound_spi);
+    cx.info(format_args!(
+        "{}: ikev2_childsa_enable: loaded SPIs: {outbound}, {inbound} ({})",
+        sa.tag(),
+        child.algorithms()
+    ));
+    cx.info(format_args!(
+        "{}: ikev2_childsa_enable: loaded flows: {}",
+        sa.tag(),
+        show::flows(&child)
+    ));
+    sa.children.push(child);
+}
+
+fn answer(cx: &mut Context, sa: &mut IkeSa, message_id: u32, digest: u64, reply: &AuthReply) {
+    let mut payloads = vec![Payload::IdR(Id { kind: reply.id.kind, data: &reply.id.data })];
+    for (encoding, data) in &reply.certs {
+        payloads.push(Payload::Cert(Cert { encoding: *encoding, data }));
+    }
+    payloads.push(Payload::Auth(Auth { method: reply.auth.0, data: &reply.auth.1 }));
+    if let Some(cp) = &reply.cp {
+        let attributes =
+            cp.iter().map(|(kind, value)| CfgAttribute { kind: *kind, value }).collect();
+        payloads.push(Payload::Cp(Cp { kind: CfgType::REPLY, attributes }));
+    }
+    match &reply.child {
+        Ok(child) => {
+            if child.transport {
+                payloads.push(status(NotifyType::USE_TRANSPORT_MODE, &[]));
+            }
+            payloads.push(Payload::Sa(vec![Proposal {
+                number: child.number,
+                protocol: child.protocol,
+                spi: &child.spi,
+                transforms: child.transforms.clone(),
+            }]));
+            payloads.push(Payload::TsI(child.ts_i.clone()));
+            payloads.push(Payload::TsR(child.ts_r.clone()));
+        }
+        Err((kind, data)) => payloads.push(status(*kind, data)),
+    }
+    message::respond(cx, sa, ExchangeType::IKE_AUTH, message_id, digest, &payloads);
+    let single = reply.initial_contact || cx.config.settings.enforce_single_ike_sa;
+    if let (true, Some(identity)) = (single, &sa.peer_id) {
+        cx.out.contacts.push((identity.clone(), sa.own_spi));
+    }
+}
+
+/// Longest identity taken: an ASN.1 name of a few hundred bytes has room.
+const IDENTITY_MAX: usize = 1024;

@@ -1,0 +1,364 @@
+//! IKE_AUTH as initiator (RFC 7296, 1.2 and 2.15): our proof and what we ask for, then the
+//! responder's proof and what it granted.
+
+use std::sync::Arc;
+
+use super::super::child_sa::{self, ChildSa};
+use super::super::context::Context;
+use super::super::error::Error;
+use super::super::ike_sa::IkeSa;
+use super::super::message;
+use super::super::narrow::{self, Dynamic, Narrowed};
+use super::super::negotiate::{self, Chosen, Rules};
+use super::super::state::{AuthSent, AwaitKernel, Established, State};
+use super::auth::{add_child, establish, identity};
+use super::informational;
+use super::sa_init::status;
+use crate::auth::{AuthError, octets, psk, pubkey};
+use crate::crypto::keymat::{self, ChildKeys, IkeKeys, IkeSuite};
+use crate::kernel::SelectorPair;
+use crate::policy::{Auth as AuthWords, Policy};
+use crate::time::Now;
+use crate::wire::registry::{
+    AuthMethod, CertEncoding, CfgType, ExchangeType, HashAlgorithm, NotifyType, TransformType,
+};
+use crate::wire::spi::EspSpi;
+use crate::wire::{
+    Auth, Cert, CertReq, CfgAttribute, Cp, Id, Payload, Proposal, TrafficSelector,
+};
+
+/// What IKE_SA_INIT left behind.
+pub struct Facts {
+    /// Keys.
+    pub keys: IkeKeys,
+    /// The agreed algorithms.
+    pub suite: IkeSuite,
+    /// Our nonce.
+    pub nonce_i: Vec<u8>,
+    /// The responder's nonce.
+    pub nonce_r: Vec<u8>,
+    /// Our request as sent last.
+    pub request: Vec<u8>,
+    /// The response.
+    pub response: Vec<u8>,
+    /// Hash algorithms of the responder.
+    pub peer_hashes: Vec<HashAlgorithm>,
+}
+
+/// Moves the SA to the state that waits for the IKE_AUTH response; [`send`] follows.
+pub fn prepare(cx: &mut Context, sa: &mut IkeSa, facts: Facts) {
+    let inbound_spi = cx.draw_esp_spi();
+    let offered = offered_selectors(&sa.policy);
+    let Facts { keys, suite, nonce_i, nonce_r, request, response, peer_hashes } = facts;
+    let sent = AuthSent {
+        keys,
+        suite,
+        nonce_i,
+        nonce_r,
+        request,
+        response,
+        peer_hashes,
+        inbound_spi,
+        offered,
+    };
+    sa.state = State::AwaitAuthResponse(Box::new(sent));
+}
+
+fn offered_selectors(policy: &Policy) -> (Vec<TrafficSelector>, Vec<TrafficSelector>) {
+    let mut ours = Vec::new();
+    let mut theirs = Vec::new();
+    for flow in &policy.flows {
+        // We have no address yet: `dynamic` asks for any, and the responder narrows.
+        for (end, list) in [(&flow.from, &mut ours), (&flow.to, &mut theirs)] {
+            let end = crate::policy::FlowEnd { dynamic: false, ..*end };
+            let selector = narrow::selector_of(&end, flow.protocol, Dynamic::default());
+            list.extend(selector.filter(|s| !list.contains(s)));
+        }
+    }
+    (ours, theirs)
+}
+
+/// Sends the request.
+pub fn send(cx: &mut Context, sa: &mut IkeSa, now: Now) {
+    let State::AwaitAuthResponse(sent) = &sa.state else { return };
+    let (auth, certs) = match prove(cx, &sa.policy, sent) {
+        Ok(proof) => proof,
+        Err(error) => {
+            cx.warn(format_args!("{}: cannot authenticate: {error}", sa.tag()));
+            sa.state = State::Closed;
+            return;
+        }
+    };
+    let policy = Arc::clone(&sa.policy);
+    let spi = sent.inbound_spi.to_bytes();
+    let (ts_i, ts_r) = sent.offered.clone();
+    let requests = pubkey_requests(cx, &policy);
+    let mut payloads = vec![Payload::IdI(Id { kind: policy.srcid.kind, data: &policy.srcid.data })];
+    for (encoding, data) in &certs {
+        payloads.push(Payload::Cert(Cert { encoding: *encoding, data }));
+    }
+    for (encoding, data) in &requests {
+        payloads.push(Payload::CertReq(CertReq { encoding: *encoding, data }));
+    }
+    if let Some(id) = &policy.dstid {
+        payloads.push(Payload::IdR(Id { kind: id.kind, data: &id.data }));
+    }
+    payloads.push(Payload::Auth(Auth { method: auth.0, data: &auth.1 }));
+    payloads.push(status(NotifyType::INITIAL_CONTACT, &[]));
+    if !policy.request.is_empty() {
+        let attributes =
+            policy.request.iter().map(|(kind, _)| CfgAttribute { kind: *kind, value: &[] });
+        let attributes = attributes.collect();
+        payloads.push(Payload::Cp(Cp { kind: CfgType::REQUEST, attributes }));
+    }
+    if policy.transport {
+        payloads.push(status(NotifyType::USE_TRANSPORT_MODE, &[]));
+    }
+    payloads.push(Payload::Sa(child_proposals(&policy, &spi)));
+    payloads.push(Payload::TsI(ts_i));
+    payloads.push(Payload::TsR(ts_r));
+    message::request(cx, sa, ExchangeType::IKE_AUTH, &payloads, now.mono);
+}
+
+/// Key exchange has no place in the proposals of IKE_AUTH (RFC 7296, 1.2).
+fn child_proposals<'a>(policy: &Policy, spi: &'a [u8; 4]) -> Vec<Proposal<'a>> {
+    (1..)
+        .zip(&policy.child_proposals)
+        .map(|(number, proposal)| Proposal {
+            number,
+            protocol: proposal.protocol,
+            spi,
+            transforms: proposal
+                .transforms
+                .iter()
+                .filter(|t| t.id.kind() != TransformType::KE)
+                .copied()
+                .collect(),
+        })
+        .collect()
+}
+
+fn pubkey_requests(cx: &Context, policy: &Policy) -> Vec<(CertEncoding, Vec<u8>)> {
+    match policy.auth {
+        AuthWords::PublicKey(_) => pubkey::certreq_to_send(&cx.store),
+        AuthWords::Psk(_) | AuthWords::Eap(_) => Vec::new(),
+    }
+}
+
+type Ours = ((AuthMethod, Vec<u8>), Vec<(CertEncoding, Vec<u8>)>);
+
+fn prove(cx: &Context, policy: &Policy, sent: &AuthSent) -> Result<Ours, AuthError> {
+    let id = Id { kind: policy.srcid.kind, data: &policy.srcid.data };
+    let prf = sent.suite.prf;
+    let octets = octets::signed_octets(
+        &sent.request,
+        &sent.nonce_r,
+        prf,
+        sent.keys.sk_pi.expose(),
+        &id.body(),
+    );
+    match &policy.auth {
+        AuthWords::Psk(secret) => {
+            let mac = psk::shared_key_auth(prf, secret.expose(), &octets);
+            Ok(((AuthMethod::SHARED_KEY, mac), Vec::new()))
+        }
+        AuthWords::PublicKey(words) => {
+            let signed = pubkey::sign(&cx.store, *words, &sent.peer_hashes, &octets)?;
+            Ok((signed, pubkey::certs_to_send(&cx.store, &[])))
+        }
+        AuthWords::Eap(_) => Err(AuthError::Method),
+    }
+}
+
+/// Takes the response: the responder must prove itself before anything else in it counts.
+pub fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<'_>]) {
+    sa.window.settle();
+    let verified = match &sa.state {
+        State::AwaitAuthResponse(sent) => verify(cx, &sa.policy, sent, payloads),
+        State::AwaitSaInitResponse(_)
+        | State::AwaitAuthRequest(_)
+        | State::AwaitKernel(_)
+        | State::Established(_)
+        | State::Deleting(_)
+        | State::Closed => return,
+    };
+    let peer_id = match verified {
+        Ok(peer_id) => peer_id,
+        Err(error) => {
+            cx.info(format_args!("{}: sa_free: {error}", sa.tag()));
+            cx.stats.sa_established_failures += 1;
+            // RFC 7296, 2.21.2: the responder believes the SA is up, so it is told.
+            if !matches!(error, Error::Reported(_)) {
+                informational::delete(cx, sa, now.mono);
+            } else {
+                sa.state = State::Closed;
+            }
+            return;
+        }
+    };
+    sa.peer_id = Some(peer_id);
+    let State::AwaitAuthResponse(sent) = std::mem::replace(&mut sa.state, State::Closed) else {
+        return;
+    };
+    finish(cx, sa, now, *sent, payloads);
+}
+
+fn finish(
+    cx: &mut Context,
+    sa: &mut IkeSa,
+    now: Now,
+    sent: AuthSent,
+    payloads: &[Payload<'_>],
+) {
+    let made = make_child(cx, sa, &sent, payloads);
+    let AuthSent { keys, suite, .. } = sent;
+    match made {
+        Ok((child, child_keys)) if cx.coupled => {
+            let id = cx.next_request();
+            let policy = Arc::clone(&sa.policy);
+            let add =
+                child_sa::install_request(id, &mut cx.rng, &policy, sa, &child, child_keys);
+            cx.out.kernel.push_back(add);
+            let wait = AwaitKernel {
+                keys,
+                suite,
+                request: id,
+                reply: None,
+                child,
+                message_id: 0,
+                digest: 0,
+            };
+            sa.state = State::AwaitKernel(Box::new(wait));
+        }
+        made => {
+            sa.state = State::Established(Established { keys });
+            establish(cx, sa, now, &suite);
+            match made {
+                Ok((child, _)) => add_child(cx, sa, child),
+                Err(error) => cx.info(format_args!("{}: no Child SA: {error}", sa.tag())),
+            }
+        }
+    }
+}
+
+fn verify(
+    cx: &Context,
+    policy: &Policy,
+    sent: &AuthSent,
+    payloads: &[Payload<'_>],
+) -> Result<crate::policy::Identity, Error> {
+    let mut id_r = None;
+    let mut auth = None;
+    let mut certs = Vec::new();
+    let mut reported = None;
+    for payload in payloads {
+        match payload {
+            Payload::IdR(id) => id_r = Some(*id),
+            Payload::Auth(value) => auth = Some(*value),
+            Payload::Cert(cert) => certs.push((cert.encoding, cert.data)),
+            Payload::Notify(notify) if notify.kind.is_error() => reported = Some(notify.kind),
+            _ => {}
+        }
+    }
+    let (Some(id_r), Some(auth)) = (id_r, auth) else {
+        return Err(reported.map_or(Error::Missing("AUTH"), Error::Reported));
+    };
+    let peer_id = identity(&id_r).ok_or(Error::NoPolicy)?;
+    if policy.dstid.as_ref().is_some_and(|wanted| *wanted != peer_id) {
+        return Err(Error::NoPolicy);
+    }
+    let prf = sent.suite.prf;
+    let octets = octets::signed_octets(
+        &sent.response,
+        &sent.nonce_i,
+        prf,
+        sent.keys.sk_pr.expose(),
+        &id_r.body(),
+    );
+    match &policy.auth {
+        AuthWords::Psk(secret) => {
+            psk::verify(&cx.provider, prf, secret.expose(), &octets, auth.method, auth.data)?;
+        }
+        AuthWords::PublicKey(words) => pubkey::verify(
+            &cx.provider,
+            &cx.store,
+            *words,
+            &peer_id,
+            &certs,
+            auth.method,
+            auth.data,
+            &octets,
+            cx.provider.signature_hashes,
+        )?,
+        AuthWords::Eap(_) => return Err(AuthError::Method.into()),
+    }
+    Ok(peer_id)
+}
+
+fn make_child(
+    cx: &mut Context,
+    sa: &IkeSa,
+    sent: &AuthSent,
+    payloads: &[Payload<'_>],
+) -> Result<(ChildSa, ChildKeys), Error> {
+    let (chosen, narrowed, transport) = granted(sa, sent, payloads)?;
+    let outbound_spi = <[u8; 4]>::try_from(chosen.spi.as_slice())
+        .ok()
+        .and_then(EspSpi::from_bytes)
+        .ok_or(Error::Answer("SPI"))?;
+    let inbound_spi = sent.inbound_spi;
+    let child =
+        ChildSa::new(cx, sa, &chosen, inbound_spi, outbound_spi, &narrowed, transport);
+    let (encr_len, integ_len) =
+        keymat::child_key_lengths(&chosen.transforms).ok_or(Error::Answer("proposal"))?;
+    let keys = ChildKeys::derive(
+        sent.suite.prf,
+        sent.keys.sk_d.expose(),
+        None,
+        &sent.nonce_i,
+        &sent.nonce_r,
+        encr_len,
+        integ_len,
+        true,
+    )?;
+    Ok((child, keys))
+}
+
+fn granted(
+    sa: &IkeSa,
+    sent: &AuthSent,
+    payloads: &[Payload<'_>],
+) -> Result<(Chosen, Narrowed, bool), Error> {
+    let mut proposals = None;
+    let (mut ts_i, mut ts_r) = (None, None);
+    let mut transport = false;
+    for payload in payloads {
+        match payload {
+            Payload::Sa(list) => proposals = Some(list.as_slice()),
+            Payload::TsI(list) => ts_i = Some(list.as_slice()),
+            Payload::TsR(list) => ts_r = Some(list.as_slice()),
+            Payload::Notify(notify) if notify.kind.is_error() => {
+                return Err(Error::Reported(notify.kind));
+            }
+            Payload::Notify(notify) => transport |= notify.kind == NotifyType::USE_TRANSPORT_MODE,
+            _ => {}
+        }
+    }
+    let proposals = proposals.filter(|list| list.len() == 1).ok_or(Error::Missing("SA"))?;
+    let rules = Rules { ke_sent: None, ignore_ke: true };
+    let chosen = negotiate::choose(&sa.policy.child_proposals, proposals, rules)
+        .ok_or(Error::Answer("proposal"))?;
+    let (ts_i, ts_r) = (ts_i.ok_or(Error::Missing("TSi"))?, ts_r.ok_or(Error::Missing("TSr"))?);
+    let within = |granted: &[TrafficSelector], offered: &[TrafficSelector]| {
+        granted.iter().all(|g| offered.iter().any(|o| narrow::contains(o, g)))
+    };
+    if !within(ts_i, &sent.offered.0) || !within(ts_r, &sent.offered.1) {
+        return Err(Error::Answer("traffic selectors"));
+    }
+    let pairs: Vec<SelectorPair> = narrow::all_pairs(ts_i, ts_r);
+    if pairs.is_empty() {
+        return Err(Error::TrafficSelectors);
+    }
+    let narrowed = Narrowed { local: ts_i.to_vec(), remote: ts_r.to_vec(), pairs };
+    Ok((chosen, narrowed, transport && sa.policy.transport))
+}

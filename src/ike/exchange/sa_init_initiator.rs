@@ -1,0 +1,249 @@
+//! IKE_SA_INIT as initiator (RFC 7296, 1.2 and 2.6): the request, a COOKIE or another key exchange
+//! method where the responder asks for it, and the keys from its answer.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::super::Role;
+use super::super::context::Context;
+use super::super::error::Error;
+use super::super::event::Path;
+use super::super::ike_sa::IkeSa;
+use super::super::natt;
+use super::super::negotiate::{self, Chosen, Rules};
+use super::super::state::{SaInitSent, State};
+use super::auth_initiator;
+use super::sa_init::{
+    NONCE_LEN, find_notify, has_notify, hash_list, header, signature_hashes, status,
+};
+use crate::crypto::keymat::{self, IkeKeys};
+use crate::policy::Policy;
+use crate::time::Now;
+use crate::wire::registry::{ExchangeType, KeId, NotifyType, ProtocolId};
+use crate::wire::spi::IkeSpi;
+use crate::wire::{Ke, Message, Payload, Proposal, TransformId, encode_message};
+
+/// Sends the first request of a new IKE SA to the policy's peer. `None`: the policy names no single
+/// peer, or no method of its proposals exists here.
+pub fn start(cx: &mut Context, now: Now, policy: Arc<Policy>) -> Option<IkeSa> {
+    let peer = policy.peer.map(|net| net.addr)?;
+    let local = policy.local.map_or_else(|| unspecified(peer), |net| net.addr);
+    let marker = cx.options.natt_only;
+    let port = if marker { cx.options.natt_port } else { IKE_PORT };
+    let path = Path {
+        local: SocketAddr::new(local, port),
+        remote: SocketAddr::new(peer, if marker { NATT_PORT } else { IKE_PORT }),
+        marker,
+    };
+    let method = first_method(cx, &policy)?;
+    let kex = cx.provider.key_exchange(method)?.start(&mut cx.rng).ok()?;
+    let nonce = cx.rng.bytes::<NONCE_LEN>().to_vec();
+    let own_spi = cx.draw_ike_spi();
+    cx.info(format_args!("ikev2_init_ike_sa: initiating \"{}\"", policy.name));
+    let sent =
+        SaInitSent { kex, method, nonce, request: Vec::new(), cookie: Vec::new(), rounds: 0 };
+    let state = State::AwaitSaInitResponse(Box::new(sent));
+    let role = Role::OriginalInitiator;
+    let mut sa = IkeSa::new(own_spi, None, role, policy, path, state, now.mono);
+    cx.stats.sa_created += 1;
+    send(cx, &mut sa, now);
+    Some(sa)
+}
+
+fn unspecified(like: IpAddr) -> IpAddr {
+    match like {
+        IpAddr::V4(_) => IpAddr::from([0; 4]),
+        IpAddr::V6(_) => IpAddr::from([0; 16]),
+    }
+}
+
+fn first_method(cx: &Context, policy: &Policy) -> Option<KeId> {
+    let transforms = policy.ike_proposals.iter().flat_map(|p| &p.transforms);
+    transforms
+        .filter_map(|t| match t.id {
+            TransformId::Ke(id) => Some(id),
+            TransformId::Encr(_)
+            | TransformId::Prf(_)
+            | TransformId::Integ(_)
+            | TransformId::Esn(_)
+            | TransformId::Unknown(..) => None,
+        })
+        .find(|&id| cx.provider.key_exchange(id).is_some())
+}
+
+/// Builds the request from the state and sends it.
+fn send(cx: &mut Context, sa: &mut IkeSa, now: Now) {
+    let State::AwaitSaInitResponse(sent) = &mut sa.state else { return };
+    let proposals: Vec<Proposal<'_>> = (1..)
+        .zip(&sa.policy.ike_proposals)
+        .map(|(number, proposal)| Proposal {
+            number,
+            protocol: ProtocolId::IKE,
+            spi: &[],
+            transforms: proposal.transforms.clone(),
+        })
+        .collect();
+    let spis = (sa.own_spi, None);
+    let force = cx.options.natt_only || sa.policy.natt;
+    let (local, remote) = (sa.path.local, sa.path.remote);
+    let hashes = natt::hashes_to_send(&cx.provider, &mut cx.rng, force, spis, local, remote);
+    let hash_list = hash_list(cx.provider.signature_hashes);
+    let mut payloads = Vec::new();
+    if !sent.cookie.is_empty() {
+        payloads.push(status(NotifyType::COOKIE, &sent.cookie));
+    }
+    payloads.extend([
+        Payload::Sa(proposals),
+        Payload::Ke(Ke { method: sent.method, data: sent.kex.public() }),
+        Payload::Nonce(&sent.nonce),
+    ]);
+    if cx.config.settings.fragmentation {
+        payloads.push(status(NotifyType::FRAGMENTATION_SUPPORTED, &[]));
+    }
+    if !cx.options.natt_off {
+        payloads.extend(natt::notifications(&hashes));
+    }
+    payloads.push(status(NotifyType::SIGNATURE_HASH_ALGORITHMS, &hash_list));
+    let mut request = Vec::with_capacity(512);
+    encode_message(&header(sa.own_spi, None, false), &payloads, &mut request);
+    sent.request = request.clone();
+    cx.transmit(sa.path, request.clone());
+    sa.window.restart();
+    sa.window.sent(0, ExchangeType::IKE_SA_INIT, vec![request], now.mono);
+}
+
+/// Takes a response. Nothing in it is authenticated: what does not fit is dropped, and the true
+/// answer may still come.
+pub fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, path: Path, bytes: &[u8]) {
+    let Ok(message) = Message::decode(bytes) else {
+        cx.stats.decode_errors += 1;
+        return;
+    };
+    if ask_again(cx, sa, now, &message.payloads) {
+        return;
+    }
+    match accept(cx, sa, path, message.header.responder_spi, &message.payloads, bytes) {
+        Ok(()) => auth_initiator::send(cx, sa, now),
+        Err(error) => {
+            cx.stats.msg_rcvd_dropped += 1;
+            cx.noise(format_args!("{}: IKE_SA_INIT response: {error}", sa.tag()));
+        }
+    }
+}
+
+/// COOKIE and INVALID_KE_PAYLOAD: the same SPI, the request changed (RFC 7296, 2.6 and 2.7).
+fn ask_again(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<'_>]) -> bool {
+    let State::AwaitSaInitResponse(sent) = &mut sa.state else { return false };
+    if let Some(cookie) = find_notify(payloads, NotifyType::COOKIE) {
+        if cookie.is_empty() || cookie.len() > COOKIE_MAX || sent.rounds >= ROUNDS_MAX {
+            return true;
+        }
+        sent.cookie = cookie.to_vec();
+    } else if let Some(wanted) = find_notify(payloads, NotifyType::INVALID_KE_PAYLOAD) {
+        let Ok(wanted) = <[u8; 2]>::try_from(wanted) else { return true };
+        let wanted = KeId(u16::from_be_bytes(wanted));
+        let offered = |p: &crate::policy::Proposal| {
+            p.transforms.iter().any(|t| t.id == TransformId::Ke(wanted))
+        };
+        if sent.rounds >= ROUNDS_MAX || !sa.policy.ike_proposals.iter().any(offered) {
+            return true;
+        }
+        let kex = cx.provider.key_exchange(wanted).and_then(|ke| ke.start(&mut cx.rng).ok());
+        let Some(kex) = kex else { return true };
+        sent.kex = kex;
+        sent.method = wanted;
+        cx.info(format_args!("spi={}: reinitiating with new DH group", sa.own_spi));
+    } else {
+        return false;
+    }
+    sent.rounds += 1;
+    send(cx, sa, now);
+    true
+}
+
+fn accept(
+    cx: &mut Context,
+    sa: &mut IkeSa,
+    path: Path,
+    responder: Option<IkeSpi>,
+    payloads: &[Payload<'_>],
+    bytes: &[u8],
+) -> Result<(), Error> {
+    let responder = responder.ok_or(Error::Answer("no responder SPI"))?;
+    let (chosen, public, nonce_r) = read(sa, payloads)?;
+    let suite = chosen.ike_suite(&cx.provider).ok_or(Error::Answer("suite"))?;
+    let State::AwaitSaInitResponse(sent) = &sa.state else { return Ok(()) };
+    if suite.ke != sent.method {
+        return Err(Error::InvalidKe(suite.ke));
+    }
+    let method = cx.provider.key_exchange(suite.ke).ok_or(Error::NoProposal)?;
+    method.check_public(public)?;
+    let State::AwaitSaInitResponse(sent) = std::mem::replace(&mut sa.state, State::Closed) else {
+        return Ok(());
+    };
+    let SaInitSent { kex, nonce: nonce_i, request, .. } = *sent;
+    let shared = kex.complete(public)?;
+    let seed = keymat::skeyseed(suite.prf, &nonce_i, nonce_r, shared.expose());
+    let keys =
+        IkeKeys::derive(&suite, seed.expose(), &nonce_i, nonce_r, sa.own_spi, responder)?;
+    sa.window.settle();
+    sa.peer_spi = Some(responder);
+    let spis = (sa.own_spi, Some(responder));
+    if !cx.options.natt_off {
+        sa.nat = natt::detect(&cx.provider, payloads, spis, path.local, path.remote);
+    }
+    sa.path.local = path.local;
+    if sa.nat.encapsulate() && !sa.path.marker {
+        // RFC 7296, 2.23: both ports float to 4500.
+        sa.path.local.set_port(cx.options.natt_port);
+        sa.path.remote.set_port(NATT_PORT);
+        sa.path.marker = true;
+    }
+    sa.fragmentation = cx.config.settings.fragmentation
+        && has_notify(payloads, NotifyType::FRAGMENTATION_SUPPORTED);
+    let facts = auth_initiator::Facts {
+        keys,
+        suite,
+        nonce_i,
+        nonce_r: nonce_r.to_vec(),
+        request,
+        response: bytes.to_vec(),
+        peer_hashes: signature_hashes(payloads),
+    };
+    auth_initiator::prepare(cx, sa, facts);
+    Ok(())
+}
+
+fn read<'a>(
+    sa: &IkeSa,
+    payloads: &[Payload<'a>],
+) -> Result<(Chosen, &'a [u8], &'a [u8]), Error> {
+    let mut proposal = None;
+    let mut public = None;
+    let mut nonce = None;
+    for payload in payloads {
+        match payload {
+            Payload::Sa(list) => proposal = list.first().filter(|_| list.len() == 1).cloned(),
+            Payload::Ke(ke) => public = Some(ke.data),
+            Payload::Nonce(value) => nonce = Some(*value),
+            Payload::Notify(notify) if notify.kind.is_error() => {
+                return Err(Error::Reported(notify.kind));
+            }
+            _ => {}
+        }
+    }
+    let proposal = proposal.ok_or(Error::Missing("SA"))?;
+    let rules = Rules { ke_sent: None, ignore_ke: false };
+    let chosen = negotiate::choose(&sa.policy.ike_proposals, &[proposal], rules);
+    let chosen = chosen.ok_or(Error::Answer("proposal"))?;
+    Ok((chosen, public.ok_or(Error::Missing("KE"))?, nonce.ok_or(Error::Missing("nonce"))?))
+}
+
+/// The IKE port.
+const IKE_PORT: u16 = 500;
+/// The NAT-T port.
+const NATT_PORT: u16 = 4500;
+/// Longest cookie (RFC 7296, 2.6).
+const COOKIE_MAX: usize = 64;
+/// Times a responder may ask for something else: twice for each is the RFC's own example.
+const ROUNDS_MAX: u32 = 4;

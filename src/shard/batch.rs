@@ -1,0 +1,153 @@
+//! Datagrams by the batch: fixed buffers for one `recvmmsg`, and what waits for one `sendmmsg`.
+
+use std::io;
+
+use super::socket::ShardSocket;
+use crate::ike::Path;
+use crate::sys::net::{self, BATCH_MAX, Outgoing, Received};
+
+/// Buffers for one receive call, and what it said.
+#[derive(Debug)]
+pub struct ReceiveBatch {
+    buffers: Vec<Vec<u8>>,
+    received: Vec<Received>,
+}
+
+/// How a receive call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// The socket is empty.
+    Yes,
+    /// There may be more.
+    No,
+}
+
+impl ReceiveBatch {
+    /// Buffers for whole UDP datagrams.
+    pub fn new() -> Self {
+        let buffers = (0..BATCH_MAX).map(|_| vec![0; DATAGRAM_MAX]).collect();
+        Self { buffers, received: Vec::with_capacity(BATCH_MAX) }
+    }
+
+    /// One receive call.
+    pub fn receive(&mut self, socket: &ShardSocket) -> io::Result<Drained> {
+        match net::receive(socket.fd(), &mut self.buffers, &mut self.received) {
+            Ok(()) if self.received.len() == BATCH_MAX => Ok(Drained::No),
+            Ok(()) => Ok(Drained::Yes),
+            Err(error) => {
+                self.received.clear();
+                match error.kind() {
+                    io::ErrorKind::WouldBlock => Ok(Drained::Yes),
+                    io::ErrorKind::Interrupted => Ok(Drained::No),
+                    _ => Err(error),
+                }
+            }
+        }
+    }
+
+    /// Datagrams in the batch.
+    pub fn len(&self) -> usize {
+        self.received.len()
+    }
+
+    /// Whether the batch is empty.
+    pub fn is_empty(&self) -> bool {
+        self.received.is_empty()
+    }
+
+    /// Datagram `index` with its path; `None` where it was cut off or has no such index.
+    pub fn datagram(
+        &mut self,
+        index: usize,
+        socket: &ShardSocket,
+    ) -> Option<(Path, &mut [u8])> {
+        let received = self.received.get(index).filter(|r| !r.truncated)?;
+        let bytes = self.buffers.get_mut(index)?.get_mut(..received.len)?;
+        let local = (received.local, socket.bound.port()).into();
+        Some((Path { local, remote: received.remote, marker: socket.marker }, bytes))
+    }
+}
+
+impl Default for ReceiveBatch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Datagrams on their way out, and buffers that were.
+#[derive(Debug, Default)]
+pub struct SendBatch {
+    waiting: Vec<(Path, Vec<u8>)>,
+    spare: Vec<Vec<u8>>,
+}
+
+/// What sending came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Datagrams the kernel took.
+    pub sent: u64,
+    /// Datagrams it refused; UDP may lose them, the peer asks again.
+    pub failed: u64,
+}
+
+impl SendBatch {
+    /// An empty buffer to write a datagram to.
+    pub fn buffer(&mut self) -> Vec<u8> {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    /// Queues a datagram.
+    pub fn push(&mut self, path: Path, bytes: Vec<u8>) {
+        self.waiting.push((path, bytes));
+    }
+
+    /// Gives back a buffer that was not used.
+    pub fn recycle(&mut self, mut buffer: Vec<u8>) {
+        if self.spare.len() < BATCH_MAX {
+            buffer.clear();
+            self.spare.push(buffer);
+        }
+    }
+
+    /// Sends all that wait, by socket.
+    pub fn flush(&mut self, sockets: &[ShardSocket]) -> Sent {
+        let mut result = Sent::default();
+        for socket in sockets {
+            let outgoing: Vec<Outgoing<'_>> = self
+                .waiting
+                .iter()
+                .filter(|(path, _)| socket.carries(path.remote.ip(), path.marker))
+                .map(|(path, bytes)| Outgoing {
+                    bytes,
+                    marker: path.marker,
+                    remote: path.remote,
+                    local: path.local.ip(),
+                })
+                .collect();
+            send_all(socket, &outgoing, &mut result);
+        }
+        for (_, buffer) in std::mem::take(&mut self.waiting) {
+            self.recycle(buffer);
+        }
+        result
+    }
+}
+
+fn send_all(socket: &ShardSocket, mut outgoing: &[Outgoing<'_>], result: &mut Sent) {
+    while !outgoing.is_empty() {
+        match net::send(socket.fd(), outgoing) {
+            Ok(count) if count > 0 => {
+                result.sent += count as u64;
+                outgoing = outgoing.get(count..).unwrap_or(&[]);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(_) | Err(_) => {
+                result.failed += 1;
+                outgoing = outgoing.get(1..).unwrap_or(&[]);
+            }
+        }
+    }
+}
+
+/// Largest UDP payload.
+const DATAGRAM_MAX: usize = 65_535;

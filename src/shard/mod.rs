@@ -1,0 +1,332 @@
+//! The worker thread: its sockets, its mail, and one [`Endpoint`] that knows the protocol. One turn
+//! of the loop reads the clock once, takes a bounded amount of each kind of work, then sends all
+//! answers at once.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant, SystemTime};
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+
+use crate::ike::{Command, Endpoint, Event, Path, Stats};
+use crate::log;
+use crate::mail::{ControlMail, Inbox, KernelMail, Mailbox, Outlet, ShardMail};
+use crate::steer::{ShardId, Steer, Steering};
+use crate::time::Now;
+use crate::wire::Header;
+use crate::wire::registry::ExchangeType;
+
+pub mod batch;
+pub mod socket;
+pub mod spawn;
+
+use batch::{Drained, ReceiveBatch, SendBatch};
+use socket::ShardSocket;
+
+/// Everything a shard is made of.
+#[derive(Debug)]
+pub struct ShardParts {
+    /// Its number.
+    pub id: ShardId,
+    /// The protocol.
+    pub endpoint: Endpoint,
+    /// Its members of the socket groups.
+    pub sockets: Vec<ShardSocket>,
+    /// Its poll; the waker of `inbox` is registered with it.
+    pub poll: Poll,
+    /// Its mail.
+    pub inbox: Inbox<ShardMail>,
+    /// All shards' mailboxes by number, its own among them.
+    pub peers: Vec<Mailbox<ShardMail>>,
+    /// The kernel thread.
+    pub kernel: Mailbox<KernelMail>,
+    /// The control thread.
+    pub control: Mailbox<ControlMail>,
+    /// Whose datagram is whose.
+    pub steering: Steering,
+}
+
+/// A running shard.
+struct Shard {
+    id: ShardId,
+    endpoint: Endpoint,
+    sockets: Vec<ShardSocket>,
+    readable: Vec<bool>,
+    inbox: Inbox<ShardMail>,
+    mail_left: bool,
+    peers: Vec<Outlet<ShardMail>>,
+    kernel: Outlet<KernelMail>,
+    control: Outlet<ControlMail>,
+    steering: Steering,
+    incoming: ReceiveBatch,
+    outgoing: SendBatch,
+    stopping: bool,
+}
+
+/// The token of the waker in a shard's poll; sockets count from 1.
+pub const WAKE: Token = Token(0);
+
+/// Runs a shard until it is told to shut down.
+pub fn run(parts: ShardParts) -> io::Result<()> {
+    let mut poll = parts.poll;
+    for (index, socket) in parts.sockets.iter().enumerate() {
+        let source = socket.raw_fd();
+        poll.registry().register(&mut SourceFd(&source), Token(index + 1), Interest::READABLE)?;
+    }
+    let mut shard = Shard {
+        id: parts.id,
+        endpoint: parts.endpoint,
+        // A datagram may have come before the registration: look once.
+        readable: vec![true; parts.sockets.len()],
+        sockets: parts.sockets,
+        inbox: parts.inbox,
+        mail_left: true,
+        peers: parts.peers.into_iter().map(Outlet::new).collect(),
+        kernel: Outlet::new(parts.kernel),
+        control: Outlet::new(parts.control),
+        steering: parts.steering,
+        incoming: ReceiveBatch::new(),
+        outgoing: SendBatch::default(),
+        stopping: false,
+    };
+    let mut events = Events::with_capacity(16);
+    while !shard.stopping {
+        let timeout = shard.timeout(now().mono);
+        match poll.poll(&mut events, Some(timeout)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        for event in &events {
+            match event.token() {
+                WAKE => shard.mail_left = true,
+                Token(socket) => {
+                    if let Some(readable) = shard.readable.get_mut(socket - 1) {
+                        *readable = true;
+                    }
+                }
+            }
+        }
+        // A fault in the core must not take the other SAs down: the SA at work is lost with its
+        // turn, everything else is as it was before.
+        if catch_unwind(AssertUnwindSafe(|| shard.turn(now()))).is_err() {
+            shard.endpoint.stats_mut().faults += 1;
+            log::write(crate::ike::Level::Warning, "shard recovered from a fault of its own");
+        }
+    }
+    shard.finish();
+    Ok(())
+}
+
+impl Shard {
+    fn timeout(&mut self, now: Instant) -> Duration {
+        if self.mail_left || self.readable.contains(&true) {
+            return Duration::ZERO;
+        }
+        let mut timeout = IDLE_MAX;
+        let waiting = self.kernel.waiting() + self.control.waiting();
+        if waiting > 0 || self.peers.iter().any(|peer| peer.waiting() > 0) {
+            timeout = BACKLOG_RETRY;
+        }
+        if let Some((at, _)) = self.endpoint.poll_timeout() {
+            timeout = timeout.min(at.saturating_duration_since(now));
+        }
+        timeout
+    }
+
+    fn turn(&mut self, now: Now) {
+        self.kernel.flush();
+        self.control.flush();
+        for peer in &mut self.peers {
+            peer.flush();
+        }
+        self.take_mail(now);
+        for index in 0..self.sockets.len() {
+            if self.readable.get(index) == Some(&true) {
+                self.take_datagrams(now, index);
+                self.drain();
+            }
+        }
+        self.endpoint.handle_timeout(now);
+        self.drain();
+    }
+
+    fn take_mail(&mut self, now: Now) {
+        let mut mail = Vec::new();
+        self.mail_left = self.inbox.drain(MAIL_MAX, |one| mail.push(one));
+        for one in mail {
+            match one {
+                ShardMail::Forwarded { path, mut datagram } => {
+                    self.endpoint.handle_datagram(now, path, &mut datagram);
+                }
+                ShardMail::Kernel(events) => {
+                    for event in events {
+                        self.endpoint.handle_kernel(now, event);
+                    }
+                }
+                ShardMail::Command { id, command } => {
+                    self.stopping |= command == Command::Shutdown;
+                    self.endpoint.handle_command(now, id, command);
+                }
+                ShardMail::Config(config) => self.endpoint.handle_config(now, config),
+                ShardMail::InitialContact { identity, except } => {
+                    self.endpoint.handle_initial_contact(now, &identity, except);
+                }
+            }
+            self.drain();
+        }
+    }
+
+    /// One batch: established traffic first, IKE_SA_INIT, which costs most, after it.
+    fn take_datagrams(&mut self, now: Now, index: usize) {
+        let Some(socket) = self.sockets.get(index) else { return };
+        let drained = self.incoming.receive(socket);
+        if let (Ok(Drained::Yes), Some(readable)) = (&drained, self.readable.get_mut(index)) {
+            *readable = false;
+        }
+        let mut put_off = [false; crate::sys::net::BATCH_MAX];
+        for (at, off) in put_off.iter_mut().enumerate().take(self.incoming.len()) {
+            *off = self.take_datagram(now, index, at, true);
+        }
+        for at in (0..self.incoming.len()).filter(|&at| put_off.get(at) == Some(&true)) {
+            self.take_datagram(now, index, at, false);
+        }
+    }
+
+    /// Handles one datagram; true if it is an IKE_SA_INIT that was `put_off`.
+    fn take_datagram(&mut self, now: Now, index: usize, at: usize, put_off: bool) -> bool {
+        let Some(socket) = self.sockets.get(index) else { return false };
+        let marker = socket.marker;
+        let Some((path, bytes)) = self.incoming.datagram(at, socket) else {
+            count_dropped(self.endpoint.stats_mut());
+            return false;
+        };
+        let owner = self.steering.owner_of(bytes, marker);
+        let Some(ike) = strip(bytes, marker) else {
+            // A NAT keepalive is no datagram of anybody; the rest is ESP that the kernel left us.
+            if bytes != [0xff] {
+                count_dropped(self.endpoint.stats_mut());
+            }
+            return false;
+        };
+        if put_off && is_sa_init(ike) {
+            return true;
+        }
+        let (Steer::Shard(shard) | Steer::Initial(shard)) = owner else {
+            self.endpoint.handle_datagram(now, path, ike);
+            return false;
+        };
+        if shard == self.id {
+            self.endpoint.handle_datagram(now, path, ike);
+        } else {
+            let datagram = Box::<[u8]>::from(&*ike);
+            forward(&mut self.peers, self.endpoint.stats_mut(), shard, path, datagram);
+        }
+        false
+    }
+
+    /// Moves everything the endpoint wants done to where it goes.
+    fn drain(&mut self) {
+        loop {
+            let mut buffer = self.outgoing.buffer();
+            match self.endpoint.poll_transmit(&mut buffer) {
+                Some(transmit) => self.outgoing.push(transmit.path, buffer),
+                None => {
+                    self.outgoing.recycle(buffer);
+                    break;
+                }
+            }
+        }
+        let sent = self.outgoing.flush(&self.sockets);
+        let stats = self.endpoint.stats_mut();
+        stats.msg_sent += sent.sent;
+        stats.msg_send_failures += sent.failed;
+        let mut requests = Vec::new();
+        while let Some(request) = self.endpoint.poll_kernel() {
+            requests.push(request);
+        }
+        if !requests.is_empty() {
+            self.kernel.send(KernelMail::Requests { from: self.id, requests });
+        }
+        while let Some(event) = self.endpoint.poll_event() {
+            self.report(event);
+        }
+        while let Some((id, reply)) = self.endpoint.poll_reply() {
+            self.control.send(ControlMail::Reply { shard: self.id, id, reply });
+        }
+    }
+
+    fn report(&mut self, event: Event) {
+        match event {
+            Event::Log { level, line, unauthenticated: false } => log::write(level, &line),
+            Event::Log { level, line, unauthenticated: true } => log::write_noise(level, &line),
+            Event::InitialContact { identity, except } => {
+                let me = usize::from(self.id.0);
+                for (_, peer) in self.peers.iter_mut().enumerate().filter(|(at, _)| *at != me) {
+                    let identity = identity.clone();
+                    peer.send(ShardMail::InitialContact { identity, except });
+                }
+            }
+        }
+    }
+
+    /// Hands over what still waits, for a moment at most.
+    fn finish(&mut self) {
+        let until = now().mono + FINISH_MAX;
+        while (self.kernel.flush() | self.control.flush()) && now().mono < until {
+            std::thread::yield_now();
+        }
+        self.control.send(ControlMail::Ended(self.id));
+    }
+}
+
+fn count_dropped(stats: &mut Stats) {
+    stats.msg_rcvd += 1;
+    stats.msg_rcvd_dropped += 1;
+}
+
+fn forward(
+    peers: &mut [Outlet<ShardMail>],
+    stats: &mut Stats,
+    shard: ShardId,
+    path: Path,
+    datagram: Box<[u8]>,
+) {
+    // Datagrams may get lost, so they never wait behind a full mailbox.
+    let Some(peer) = peers.get_mut(usize::from(shard.0)) else { return };
+    if peer.try_now(ShardMail::Forwarded { path, datagram }) {
+        stats.forwarded += 1;
+    } else {
+        stats.forward_dropped += 1;
+    }
+}
+
+/// The IKE message without the non-ESP marker.
+fn strip(bytes: &mut [u8], marker: bool) -> Option<&mut [u8]> {
+    if !marker {
+        return Some(bytes);
+    }
+    match bytes.split_first_chunk_mut::<4>() {
+        Some(([0, 0, 0, 0], ike)) => Some(ike),
+        Some(_) | None => None,
+    }
+}
+
+fn is_sa_init(ike: &[u8]) -> bool {
+    Header::peek(ike).is_ok_and(|h| h.exchange == ExchangeType::IKE_SA_INIT && !h.flags.response)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the shell owns the clock and passes it in")]
+fn now() -> Now {
+    Now { mono: Instant::now(), wall: SystemTime::now() }
+}
+
+/// Mail taken in one turn: keeps datagrams from waiting long behind a burst of it.
+const MAIL_MAX: usize = 256;
+/// Longest sleep; nothing depends on it.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+/// How soon a full mailbox is tried again.
+const BACKLOG_RETRY: Duration = Duration::from_millis(2);
+/// How long a shard that ends tries to hand over what waits.
+const FINISH_MAX: Duration = Duration::from_secs(1);

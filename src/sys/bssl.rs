@@ -1,0 +1,402 @@
+//! BoringSSL where the `boring` crate has no safe call that is fast enough or no call at all: keyed
+//! HMAC states that are copied instead of rekeyed, AEADs with short tags, CBC in place, X25519,
+//! constant-time exponentiation, and curves that have no name there.
+
+use std::mem::MaybeUninit;
+use std::ptr::{self, NonNull};
+
+use boring::bn::{BigNum, BigNumContext, BigNumRef};
+use boring::ec::EcGroup;
+use boring_sys as ffi;
+use foreign_types::{ForeignType, ForeignTypeRef};
+
+/// The library refused; it says why only to its own error queue, which is cleared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failure;
+
+fn check(result: i32) -> Result<(), Failure> {
+    if result == 1 {
+        return Ok(());
+    }
+    // SAFETY: no arguments; clears this thread's error queue.
+    unsafe { ffi::ERR_clear_error() };
+    Err(Failure)
+}
+
+/// A hash function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hash {
+    /// MD5.
+    Md5,
+    /// SHA-1.
+    Sha1,
+    /// SHA-256.
+    Sha256,
+    /// SHA-384.
+    Sha384,
+    /// SHA-512.
+    Sha512,
+}
+
+impl Hash {
+    fn md(self) -> *const ffi::EVP_MD {
+        // SAFETY: these return pointers to static tables.
+        unsafe {
+            match self {
+                Self::Md5 => ffi::EVP_md5(),
+                Self::Sha1 => ffi::EVP_sha1(),
+                Self::Sha256 => ffi::EVP_sha256(),
+                Self::Sha384 => ffi::EVP_sha384(),
+                Self::Sha512 => ffi::EVP_sha512(),
+            }
+        }
+    }
+}
+
+/// HMAC with its key already absorbed.
+#[derive(Debug)]
+pub struct HmacKey(NonNull<ffi::HMAC_CTX>);
+
+// SAFETY: the context is only written while it is made; computing copies it.
+unsafe impl Send for HmacKey {}
+// SAFETY: as above.
+unsafe impl Sync for HmacKey {}
+
+impl HmacKey {
+    /// Absorbs a key of any length.
+    pub fn new(hash: Hash, key: &[u8]) -> Result<Self, Failure> {
+        // SAFETY: allocates a context, null on failure.
+        let context = NonNull::new(unsafe { ffi::HMAC_CTX_new() }).ok_or(Failure)?;
+        let made = Self(context);
+        // SAFETY: the context is live; key pointer and length are those of a slice.
+        check(unsafe {
+            ffi::HMAC_Init_ex(
+                made.0.as_ptr(),
+                key.as_ptr().cast(),
+                key.len(),
+                hash.md(),
+                ptr::null_mut(),
+            )
+        })?;
+        Ok(made)
+    }
+
+    /// HMAC of the parts, one after the other; fills `out` with its first bytes.
+    pub fn compute(&self, parts: &[&[u8]], out: &mut [u8]) -> Result<(), Failure> {
+        let mut context = Scratch::new();
+        let pointer = context.0.as_mut_ptr();
+        // SAFETY: both contexts are live, the scratch one initialised.
+        check(unsafe { ffi::HMAC_CTX_copy_ex(pointer, self.0.as_ptr()) })?;
+        for part in parts {
+            // SAFETY: the context is live; pointer and length are those of a slice.
+            check(unsafe { ffi::HMAC_Update(pointer, part.as_ptr(), part.len()) })?;
+        }
+        let mut full = [0u8; ffi::EVP_MAX_MD_SIZE as usize];
+        let mut length = 0;
+        // SAFETY: `full` has room for the longest digest.
+        check(unsafe { ffi::HMAC_Final(pointer, full.as_mut_ptr(), &raw mut length) })?;
+        let length = (length as usize).min(out.len());
+        let result = match (out.get_mut(..length), full.get(..length)) {
+            (Some(out), Some(full)) => {
+                out.copy_from_slice(full);
+                Ok(())
+            }
+            (_, _) => Err(Failure),
+        };
+        zeroize::Zeroize::zeroize(&mut full);
+        result
+    }
+}
+
+impl Drop for HmacKey {
+    fn drop(&mut self) {
+        // SAFETY: made by HMAC_CTX_new, freed once; BoringSSL wipes what it frees.
+        unsafe { ffi::HMAC_CTX_free(self.0.as_ptr()) };
+    }
+}
+
+/// A context on the stack.
+struct Scratch(MaybeUninit<ffi::HMAC_CTX>);
+
+impl Scratch {
+    fn new() -> Self {
+        let mut context = MaybeUninit::uninit();
+        // SAFETY: HMAC_CTX_init makes uninitialised memory a valid, empty context.
+        unsafe { ffi::HMAC_CTX_init(context.as_mut_ptr()) };
+        Self(context)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // SAFETY: initialised in `new`, cleaned up once.
+        unsafe { ffi::HMAC_CTX_cleanup(self.0.as_mut_ptr()) };
+    }
+}
+
+/// An AEAD of the library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aead {
+    /// AES-128-GCM.
+    Aes128Gcm,
+    /// AES-192-GCM.
+    Aes192Gcm,
+    /// AES-256-GCM.
+    Aes256Gcm,
+    /// ChaCha20-Poly1305.
+    ChaCha20Poly1305,
+}
+
+/// An AEAD key. Nonces are 12 bytes.
+#[derive(Debug)]
+pub struct AeadKey(NonNull<ffi::EVP_AEAD_CTX>);
+
+// SAFETY: after it is made a context is only read.
+unsafe impl Send for AeadKey {}
+// SAFETY: as above.
+unsafe impl Sync for AeadKey {}
+
+impl AeadKey {
+    /// A key with tags of `tag_len` bytes.
+    pub fn new(aead: Aead, key: &[u8], tag_len: usize) -> Result<Self, Failure> {
+        // SAFETY: these return pointers to static tables.
+        let (aead, key_len) = unsafe {
+            match aead {
+                Aead::Aes128Gcm => (ffi::EVP_aead_aes_128_gcm(), 16),
+                Aead::Aes192Gcm => (ffi::EVP_aead_aes_192_gcm(), 24),
+                Aead::Aes256Gcm => (ffi::EVP_aead_aes_256_gcm(), 32),
+                Aead::ChaCha20Poly1305 => (ffi::EVP_aead_chacha20_poly1305(), 32),
+            }
+        };
+        if key.len() != key_len {
+            return Err(Failure);
+        }
+        // SAFETY: pointer and length are those of a slice.
+        let context = unsafe { ffi::EVP_AEAD_CTX_new(aead, key.as_ptr(), key.len(), tag_len) };
+        NonNull::new(context).map(Self).ok_or(Failure)
+    }
+
+    /// Encrypts `data` in place and writes the tag, which fills `tag`.
+    pub fn seal(
+        &self,
+        nonce: &[u8; 12],
+        aad: &[u8],
+        data: &mut [u8],
+        tag: &mut [u8],
+    ) -> Result<(), Failure> {
+        let mut tag_len = 0;
+        // SAFETY: all pointers and lengths are those of live slices; output and input may be the
+        // same buffer, and the tag is written to at most tag.len() bytes.
+        check(unsafe {
+            ffi::EVP_AEAD_CTX_seal_scatter(
+                self.0.as_ptr(),
+                data.as_mut_ptr(),
+                tag.as_mut_ptr(),
+                &raw mut tag_len,
+                tag.len(),
+                nonce.as_ptr(),
+                nonce.len(),
+                data.as_ptr(),
+                data.len(),
+                ptr::null(),
+                0,
+                aad.as_ptr(),
+                aad.len(),
+            )
+        })?;
+        if tag_len == tag.len() { Ok(()) } else { Err(Failure) }
+    }
+
+    /// Checks the tag and decrypts `data` in place.
+    pub fn open(
+        &self,
+        nonce: &[u8; 12],
+        aad: &[u8],
+        data: &mut [u8],
+        tag: &[u8],
+    ) -> Result<(), Failure> {
+        // SAFETY: all pointers and lengths are those of live slices; in place is allowed.
+        check(unsafe {
+            ffi::EVP_AEAD_CTX_open_gather(
+                self.0.as_ptr(),
+                data.as_mut_ptr(),
+                nonce.as_ptr(),
+                nonce.len(),
+                data.as_ptr(),
+                data.len(),
+                tag.as_ptr(),
+                tag.len(),
+                aad.as_ptr(),
+                aad.len(),
+            )
+        })
+    }
+}
+
+impl Drop for AeadKey {
+    fn drop(&mut self) {
+        // SAFETY: made by EVP_AEAD_CTX_new, freed once; BoringSSL wipes what it frees.
+        unsafe { ffi::EVP_AEAD_CTX_free(self.0.as_ptr()) };
+    }
+}
+
+/// A block cipher in CBC mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cbc {
+    /// AES-128.
+    Aes128,
+    /// AES-192.
+    Aes192,
+    /// AES-256.
+    Aes256,
+    /// Triple DES with three keys.
+    Des3,
+}
+
+impl Cbc {
+    fn shape(self) -> (*const ffi::EVP_CIPHER, usize, usize) {
+        // SAFETY: these return pointers to static tables.
+        unsafe {
+            match self {
+                Self::Aes128 => (ffi::EVP_aes_128_cbc(), 16, 16),
+                Self::Aes192 => (ffi::EVP_aes_192_cbc(), 24, 16),
+                Self::Aes256 => (ffi::EVP_aes_256_cbc(), 32, 16),
+                Self::Des3 => (ffi::EVP_des_ede3_cbc(), 24, 8),
+            }
+        }
+    }
+
+    /// Encrypts or decrypts whole blocks in place, without padding.
+    pub fn run(self, encrypt: bool, key: &[u8], iv: &[u8], data: &mut [u8]) -> Result<(), Failure> {
+        let (cipher, key_len, block_len) = self.shape();
+        let data_len = i32::try_from(data.len()).map_err(|_| Failure)?;
+        if key.len() != key_len || iv.len() != block_len || data.len() % block_len != 0 {
+            return Err(Failure);
+        }
+        let mut context = MaybeUninit::<ffi::EVP_CIPHER_CTX>::uninit();
+        let pointer = context.as_mut_ptr();
+        let mut written = 0;
+        // SAFETY: the context is initialised before use and cleaned up after it; key and IV have
+        // the lengths of the cipher; whole blocks without padding give as many bytes as they take.
+        let result = unsafe {
+            ffi::EVP_CIPHER_CTX_init(pointer);
+            let mut result = ffi::EVP_CipherInit_ex(
+                pointer,
+                cipher,
+                ptr::null_mut(),
+                key.as_ptr(),
+                iv.as_ptr(),
+                i32::from(encrypt),
+            );
+            if result == 1 {
+                result = ffi::EVP_CIPHER_CTX_set_padding(pointer, 0);
+            }
+            if result == 1 {
+                result = ffi::EVP_CipherUpdate(
+                    pointer,
+                    data.as_mut_ptr(),
+                    &raw mut written,
+                    data.as_ptr(),
+                    data_len,
+                );
+            }
+            ffi::EVP_CIPHER_CTX_cleanup(pointer);
+            result
+        };
+        check(result)?;
+        if written == data_len { Ok(()) } else { Err(Failure) }
+    }
+}
+
+/// The X25519 public value of a secret.
+pub fn x25519_public(secret: &[u8; 32]) -> [u8; 32] {
+    let mut public = [0; 32];
+    // SAFETY: both are 32 bytes.
+    unsafe { ffi::X25519_public_from_private(public.as_mut_ptr(), secret.as_ptr()) };
+    public
+}
+
+/// The X25519 shared secret; fails where it is all zero (RFC 8031, 2.3).
+pub fn x25519(secret: &[u8; 32], public: &[u8; 32]) -> Result<[u8; 32], Failure> {
+    let mut shared = [0; 32];
+    // SAFETY: all are 32 bytes.
+    check(unsafe { ffi::X25519(shared.as_mut_ptr(), secret.as_ptr(), public.as_ptr()) })?;
+    Ok(shared)
+}
+
+/// `base ^ exponent mod modulus` in time that does not depend on the exponent.
+pub fn mod_exp(
+    base: &BigNumRef,
+    exponent: &BigNumRef,
+    modulus: &BigNumRef,
+) -> Result<BigNum, Failure> {
+    let result = BigNum::new().map_err(|_| Failure)?;
+    let context = BigNumContext::new().map_err(|_| Failure)?;
+    // SAFETY: all numbers and the context are live; no Montgomery context is passed.
+    check(unsafe {
+        ffi::BN_mod_exp_mont_consttime(
+            result.as_ptr(),
+            base.as_ptr(),
+            exponent.as_ptr(),
+            modulus.as_ptr(),
+            context.as_ptr(),
+            ptr::null(),
+        )
+    })?;
+    Ok(result)
+}
+
+/// The primes of RFC 3526, by their length in bits.
+pub fn modp_prime(bits: u32) -> Result<BigNum, Failure> {
+    let prime = BigNum::new().map_err(|_| Failure)?;
+    // SAFETY: `prime` is live; the calls write a constant to it.
+    let pointer = unsafe {
+        match bits {
+            1536 => ffi::BN_get_rfc3526_prime_1536(prime.as_ptr()),
+            2048 => ffi::BN_get_rfc3526_prime_2048(prime.as_ptr()),
+            3072 => ffi::BN_get_rfc3526_prime_3072(prime.as_ptr()),
+            4096 => ffi::BN_get_rfc3526_prime_4096(prime.as_ptr()),
+            6144 => ffi::BN_get_rfc3526_prime_6144(prime.as_ptr()),
+            8192 => ffi::BN_get_rfc3526_prime_8192(prime.as_ptr()),
+            _ => ptr::null_mut(),
+        }
+    };
+    if pointer.is_null() { Err(Failure) } else { Ok(prime) }
+}
+
+/// A curve by its parameters p, a, b, generator x and y, order; the cofactor is 1.
+pub fn curve(parameters: &[BigNum; 6]) -> Result<EcGroup, Failure> {
+    let [p, a, b, x, y, order] = parameters;
+    let context = BigNumContext::new().map_err(|_| Failure)?;
+    let one = BigNum::from_u32(1).map_err(|_| Failure)?;
+    // SAFETY: all numbers and the context are live; the group is owned from here on.
+    let group = unsafe {
+        let group =
+            ffi::EC_GROUP_new_curve_GFp(p.as_ptr(), a.as_ptr(), b.as_ptr(), context.as_ptr());
+        if group.is_null() {
+            return Err(Failure);
+        }
+        EcGroup::from_ptr(group)
+    };
+    let generator = boring::ec::EcPoint::new(&group).map_err(|_| Failure)?;
+    // SAFETY: group, point, numbers and context are live; the point belongs to the group.
+    check(unsafe {
+        ffi::EC_POINT_set_affine_coordinates_GFp(
+            group.as_ptr(),
+            generator.as_ptr(),
+            x.as_ptr(),
+            y.as_ptr(),
+            context.as_ptr(),
+        )
+    })?;
+    // SAFETY: as above; the group copies the generator.
+    check(unsafe {
+        ffi::EC_GROUP_set_generator(
+            group.as_ptr(),
+            generator.as_ptr(),
+            order.as_ptr(),
+            one.as_ptr(),
+        )
+    })?;
+    Ok(group)
+}
