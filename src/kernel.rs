@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use crate::crypto::keymat::ChildKeys;
 use crate::policy::IpNet;
+use crate::wire::Transform;
 use crate::wire::registry::ProtocolId;
 use crate::wire::spi::EspSpi;
-use crate::wire::Transform;
 
 /// Names one request of one shard; the answer carries it back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -92,6 +92,17 @@ pub struct SelectorPair {
     pub remote_port: Option<u16>,
 }
 
+impl SelectorPair {
+    /// The place of its policies in the SPD: the lowest number comes first, so more specific
+    /// selectors have lower ones. Both prefix lengths count most, then protocol, then ports.
+    pub fn priority(&self) -> u32 {
+        let bits = u32::from(self.local.network().len) + u32::from(self.remote.network().len);
+        let protocol = if self.protocol == 0 { 0 } else { 4 };
+        let ports = u32::from(self.local_port.is_some()) + u32::from(self.remote_port.is_some());
+        PRIORITY_LEAST - bits * 8 - protocol - ports
+    }
+}
+
 /// Ports of UDP encapsulation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Encap {
@@ -143,9 +154,17 @@ pub struct KernelError {
 
 impl fmt::Display for KernelError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.action, io::Error::from_raw_os_error(self.errno))
+        write!(
+            f,
+            "{}: {}",
+            self.action,
+            io::Error::from_raw_os_error(self.errno)
+        )
     }
 }
+
+/// Priority of `any to any`, above the greatest sum that is taken from it: 256 * 8 + 6.
+const PRIORITY_LEAST: u32 = 16_384;
 
 /// A way into one kernel (or a stand-in for one). Driven only by the `sadb` thread.
 pub trait Backend: Send {

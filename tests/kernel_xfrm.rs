@@ -2,7 +2,10 @@
 //! between two network namespaces, counted in the SAs. Needs root and a kernel with ESP;
 //! `make test-kernel` runs it inside one. Elsewhere each test says on stderr that it did not run.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, its helpers too"
+)]
 
 use std::fs::File;
 use std::io::Write as _;
@@ -17,6 +20,7 @@ use iked::crypto::keymat::ChildKeys;
 use iked::kernel::{
     Backend, ChildInstall, ChildRemove, Encap, KernelEvent, KernelRequest, RequestId, SelectorPair,
 };
+use iked::pfkey::PfKey;
 use iked::policy::IpNet;
 use iked::sys::{net, netlink};
 use iked::wire::registry::{EncrId, EsnId, IntegId, ProtocolId};
@@ -36,10 +40,13 @@ impl Pair {
         if let Err(missing) = xfrm::probe() {
             let line = format!("{test}: NOT RUN: {missing}; use `make test-kernel`");
             assert!(std::env::var_os("IKED_KERNEL_TESTS").is_none(), "{line}");
-            // Not eprintln: libtest would swallow it.
-            writeln!(std::io::stderr(), "{line}").unwrap();
+            tell(&line);
             return None;
         }
+        Some(Self::wire_up(test))
+    }
+
+    fn wire_up(test: &str) -> Self {
         let id = std::process::id();
         let pair = Self {
             a: format!("{test}-a{id}"),
@@ -64,7 +71,7 @@ impl Pair {
             ip(&["-n", ns, "-batch", path.to_str().unwrap()]);
             std::fs::remove_file(path).unwrap();
         }
-        Some(pair)
+        pair
     }
 
     fn open(&self) -> (Xfrm, Xfrm) {
@@ -101,6 +108,12 @@ impl Drop for Pair {
             let _ = Command::new("ip").args(["netns", "del", ns]).output();
         }
     }
+}
+
+/// Says it past libtest, which swallows what `eprintln!` says in a test that passes.
+fn tell(line: &str) {
+    let mut stderr = std::io::stderr();
+    stderr.write_all(format!("{line}\n").as_bytes()).unwrap();
 }
 
 fn ip(arguments: &[&str]) -> String {
@@ -278,9 +291,22 @@ fn all_ok(results: &[Result<(), iked::kernel::KernelError>]) {
     }
 }
 
+fn open_xfrm() -> Box<dyn Backend> {
+    Box::new(Xfrm::open().unwrap())
+}
+
+fn open_pfkey() -> Box<dyn Backend> {
+    Box::new(PfKey::open().unwrap())
+}
+
 /// Installs the plan on both sides, pings through it, checks counters and names, removes it.
 fn carries_traffic(pair: &Pair, plan: &Plan, shown: &[&str]) {
-    let (mut a, mut b) = pair.open();
+    carries_traffic_over(open_xfrm, pair, plan, shown);
+}
+
+fn carries_traffic_over(open: fn() -> Box<dyn Backend>, pair: &Pair, plan: &Plan, shown: &[&str]) {
+    let mut a = in_namespace(&pair.a, open);
+    let mut b = in_namespace(&pair.b, open);
     all_ok(&a.apply(&[plan.add(0)]));
     all_ok(&b.apply(&[plan.add(1)]));
     let hosts = plan.inner_hosts();
@@ -613,6 +639,80 @@ fn thousand_child_sas_go_in_and_out_in_batches() {
         "1000 Child SAs: added in {added:?}, deleted in {:?}",
         started.elapsed()
     );
-    writeln!(std::io::stderr(), "{line}").unwrap();
+    tell(&line);
     assert_eq!(pair.tables(), "");
+}
+
+#[test]
+fn pfkey_carries_traffic_with_what_it_can_do() {
+    let Some(pair) = Pair::new("pfkey") else {
+        return;
+    };
+    let sha512 = IntegId::HMAC_SHA2_512_256;
+    for (plan, cipher, checksum) in [
+        (
+            esp(EncrId::AES_CBC, IntegId::HMAC_SHA1_96, 128, 16, 20),
+            "cbc(aes)",
+            "hmac(sha1)",
+        ),
+        (
+            esp(EncrId::AES_CBC, sha512, 256, 32, 64),
+            "cbc(aes)",
+            "hmac(sha512)",
+        ),
+        (
+            esp(EncrId::AES_CTR, sha512, 256, 36, 64),
+            "rfc3686(ctr(aes))",
+            "hmac(sha512)",
+        ),
+        (
+            esp(EncrId::DES3, IntegId::HMAC_SHA2_384_192, 192, 24, 48).in_transport_mode(),
+            "cbc(des3_ede)",
+            "hmac(sha384)",
+        ),
+        (
+            esp(EncrId::AES_CBC, sha512, 128, 16, 64)
+                .over_ipv6()
+                .with_ipv6_inside(),
+            "cbc(aes)",
+            "hmac(sha512)",
+        ),
+    ] {
+        let shown = [format!("enc {cipher} "), format!("auth-trunc {checksum} ")];
+        carries_traffic_over(open_pfkey, &pair, &plan, &[&shown[0], &shown[1]]);
+    }
+    let mut encapsulated = esp(EncrId::AES_CBC, sha512, 128, 16, 64);
+    encapsulated.encap = Some([4500, 4500]);
+    let _sockets = encapsulation_sockets(&pair);
+    carries_traffic_over(
+        open_pfkey,
+        &pair,
+        &encapsulated,
+        &["espinudp sport 4500 dport 4500"],
+    );
+}
+
+#[test]
+fn pfkey_fails_whole_and_tells_expiries() {
+    let Some(pair) = Pair::new("pfail") else {
+        return;
+    };
+    let mut backend = in_namespace(&pair.a, open_pfkey);
+    let bad = esp(EncrId::AES_CBC, IntegId::HMAC_SHA1_96, 128, 5, 20);
+    let results = backend.apply(&[bad.add(0), Plan::gcm().add(0)]);
+    assert_eq!(results[0].as_ref().unwrap_err().action, "add SA");
+    assert_eq!(results[1].as_ref().unwrap_err().errno, libc::EOPNOTSUPP);
+    assert_eq!(pair.tables(), "");
+    let mut plan = esp(EncrId::AES_CBC, IntegId::HMAC_SHA1_96, 128, 16, 20);
+    (plan.soft, plan.hard) = (1, 3);
+    all_ok(&backend.apply(&[plan.add(0)]));
+    let spi = plan.names(0).inbound_spi;
+    let mut events = Vec::new();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while events.len() < 3 && Instant::now() < deadline {
+        assert!(!backend.poll_events(&mut events), "none are lost");
+        thread::sleep(Duration::from_millis(50));
+    }
+    let expire = |hard| KernelEvent::Expire { spi, hard };
+    assert_eq!(events, [expire(false), expire(true), expire(true)]);
 }

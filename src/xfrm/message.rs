@@ -235,7 +235,7 @@ impl Requests {
         self.selector(direction, pair);
         self.lifetimes(&[0; 4], &[0; 4]);
         self.zeros(CURRENT_LIFETIME_LEN);
-        self.u32(priority(pair));
+        self.u32(pair.priority());
         self.u32(0);
         self.raw(&[direction as u8, POLICY_ALLOW, 0, 0]);
         self.zeros(4);
@@ -543,18 +543,6 @@ fn sa_name(info: &[u8]) -> Option<SaName> {
     })
 }
 
-/// More specific selectors win: in the SPD the lowest number comes first. Both prefix lengths
-/// count most, then protocol, then ports.
-fn priority(pair: &SelectorPair) -> u32 {
-    let bits = u32::from(pair.local.len) + u32::from(pair.remote.len);
-    let mut specific = bits * 8;
-    if pair.protocol != 0 {
-        specific += 4;
-    }
-    specific += u32::from(pair.local_port.is_some()) + u32::from(pair.remote_port.is_some());
-    PRIORITY_LEAST - specific
-}
-
 fn replay_in_attribute(sa: &SaEntry<'_>) -> bool {
     sa.algorithms.esn || sa.replay_window > 32
 }
@@ -659,8 +647,6 @@ const POLICY_ALLOW: u8 = 0;
 const STATE_AF_UNSPEC: u8 = 32;
 const STATE_ALIGN4: u8 = 64;
 const STATE_ESN: u8 = 128;
-/// Priority of `any to any`: below it 8 steps for each of 256 prefix bits and 7 for the rest.
-const PRIORITY_LEAST: u32 = 16_384;
 
 #[cfg(test)]
 #[path = "message_tests.rs"]

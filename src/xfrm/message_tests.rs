@@ -186,7 +186,7 @@ fn longer_prefixes_and_narrower_selectors_come_first() {
         pair(16, 6, None),
         pair(16, 0, None),
     ];
-    let numbers: Vec<u32> = order.iter().map(priority).collect();
+    let numbers: Vec<u32> = order.iter().map(SelectorPair::priority).collect();
     assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
 }
 

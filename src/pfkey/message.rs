@@ -1,0 +1,541 @@
+//! PF_KEY version 2 messages (RFC 2367) with the extensions of KAME and Linux (linux/pfkeyv2.h,
+//! linux/ipsec.h). Lengths count in units of 8 bytes; integers are in the machine's order, ports
+//! and SPIs in network order. No sockets here.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use crate::kernel::SelectorPair;
+use crate::wire::registry::{EncrId, IntegId, ProtocolId};
+use crate::wire::spi::EspSpi;
+use crate::wire::{Transform, TransformId};
+
+/// Message types, SADB_*.
+pub mod kind {
+    /// Add an SA.
+    pub const ADD: u8 = 3;
+    /// Delete an SA.
+    pub const DELETE: u8 = 4;
+    /// Ask to be told about SAs of one type.
+    pub const REGISTER: u8 = 7;
+    /// An SA reached a lifetime.
+    pub const EXPIRE: u8 = 8;
+    /// Add or replace a policy.
+    pub const SPD_UPDATE: u8 = 13;
+    /// Delete a policy.
+    pub const SPD_DELETE: u8 = 15;
+    /// ESP in UDP comes from a new place.
+    pub const NEW_MAPPING: u8 = 23;
+}
+
+/// Which way a policy looks, IPSEC_DIR_*.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Packets for us.
+    In = 1,
+    /// Packets from us, and packets forwarded towards the peer.
+    Out = 2,
+    /// Packets from the peer that we forward.
+    Forward = 3,
+}
+
+/// The algorithms of a Child SA by PF_KEY's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Algorithms {
+    encr: u8,
+    integ: u8,
+}
+
+impl Algorithms {
+    /// Reads the chosen transforms. `None` for what Linux cannot do over PF_KEY: authenticated
+    /// encryption and extended sequence numbers have no words in it, and for HMAC-SHA2-256 it
+    /// would cut the ICV to 96 bits where RFC 4868 has 128.
+    pub fn of(protocol: ProtocolId, transforms: &[Transform]) -> Option<Self> {
+        let (mut encr, mut integ) = (None, None);
+        for transform in transforms {
+            match transform.id {
+                TransformId::Encr(id) => encr = Some(encr_number(id)?),
+                TransformId::Integ(IntegId::NONE) => {}
+                TransformId::Integ(id) => integ = Some(integ_number(id)?),
+                TransformId::Esn(id) if id.0 == 0 => {}
+                TransformId::Ke(_) | TransformId::Prf(_) => {}
+                TransformId::Esn(_) | TransformId::Unknown(..) => return None,
+            }
+        }
+        match (protocol, encr, integ) {
+            (ProtocolId::ESP, Some(encr), Some(integ)) => Some(Self { encr, integ }),
+            (ProtocolId::AH, None, Some(integ)) => Some(Self { encr: 0, integ }),
+            _ => None,
+        }
+    }
+}
+
+fn encr_number(id: EncrId) -> Option<u8> {
+    // SADB_EALG_* and SADB_X_EALG_*; most are IKE's numbers.
+    match id {
+        EncrId::DES3 => Some(3),
+        EncrId::CAST => Some(6),
+        EncrId::BLOWFISH => Some(7),
+        EncrId::NULL => Some(11),
+        EncrId::AES_CBC => Some(12),
+        EncrId::AES_CTR => Some(13),
+        _ => None,
+    }
+}
+
+fn integ_number(id: IntegId) -> Option<u8> {
+    // SADB_AALG_* and SADB_X_AALG_*.
+    match id {
+        IntegId::HMAC_MD5_96 => Some(2),
+        IntegId::HMAC_SHA1_96 => Some(3),
+        IntegId::HMAC_SHA2_384_192 => Some(6),
+        IntegId::HMAC_SHA2_512_256 => Some(7),
+        _ => None,
+    }
+}
+
+/// One SA, one direction.
+#[derive(Debug)]
+pub struct SaEntry<'a> {
+    /// Outer source.
+    pub source: IpAddr,
+    /// Outer destination.
+    pub destination: IpAddr,
+    /// SPI at the destination.
+    pub spi: EspSpi,
+    /// ESP or AH.
+    pub protocol: ProtocolId,
+    /// Transport mode (else tunnel).
+    pub transport: bool,
+    /// Ties policies to it.
+    pub reqid: u32,
+    /// Algorithms.
+    pub algorithms: Algorithms,
+    /// Key of the encryption.
+    pub encr_key: &'a [u8],
+    /// Key of the integrity algorithm.
+    pub integ_key: &'a [u8],
+    /// UDP encapsulation: source and destination port.
+    pub encap: Option<(u16, u16)>,
+    /// Time after which the kernel warns; zero is never.
+    pub soft: Duration,
+    /// Time after which the kernel drops it; zero is never.
+    pub hard: Duration,
+    /// Bytes after which the kernel warns; zero is never.
+    pub bytes_soft: u64,
+    /// Bytes after which the kernel drops it; zero is never.
+    pub bytes_hard: u64,
+    /// Anti-replay window in packets; the kernel keeps at most 32 over PF_KEY.
+    pub replay_window: u32,
+}
+
+/// What a policy demands of packets: the SA's outer addresses and its reqid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Template {
+    /// Outer source.
+    pub source: IpAddr,
+    /// Outer destination.
+    pub destination: IpAddr,
+    /// ESP or AH.
+    pub protocol: ProtocolId,
+    /// Transport mode (else tunnel).
+    pub transport: bool,
+    /// Of the SA.
+    pub reqid: u32,
+}
+
+/// One message for one send; wiped when dropped.
+#[derive(Debug)]
+pub struct Request {
+    bytes: Zeroizing<Vec<u8>>,
+}
+
+impl Request {
+    /// `SADB_REGISTER` for one SA type.
+    pub fn register(seq: u32, pid: u32, protocol: ProtocolId) -> Self {
+        Self::begin(kind::REGISTER, sa_type(protocol), seq, pid).end()
+    }
+
+    /// `SADB_ADD`.
+    pub fn add(seq: u32, pid: u32, sa: &SaEntry<'_>) -> Self {
+        let mut request = Self::begin(kind::ADD, sa_type(sa.protocol), seq, pid);
+        request.sa(sa.spi, sa.replay_window.min(32) as u8, sa.algorithms);
+        request.extension(extension::SA2, |out| {
+            out.extend_from_slice(&[mode(sa.transport), 0, 0, 0]);
+            out.extend_from_slice(&[0; 4]);
+            out.extend_from_slice(&short_reqid(sa.reqid).to_ne_bytes());
+        });
+        request.address(
+            extension::ADDRESS_SRC,
+            SocketAddr::new(sa.source, 0),
+            0,
+            None,
+        );
+        request.address(
+            extension::ADDRESS_DST,
+            SocketAddr::new(sa.destination, 0),
+            0,
+            None,
+        );
+        // Linux wants both lifetimes or none.
+        if sa.bytes_hard != 0 || sa.bytes_soft != 0 || !sa.hard.is_zero() || !sa.soft.is_zero() {
+            request.lifetime(extension::LIFETIME_HARD, sa.bytes_hard, sa.hard);
+            request.lifetime(extension::LIFETIME_SOFT, sa.bytes_soft, sa.soft);
+        }
+        request.key(extension::KEY_AUTH, sa.integ_key);
+        // Also with NULL encryption, whose key is empty.
+        if sa.protocol == ProtocolId::ESP {
+            request.key(extension::KEY_ENCRYPT, sa.encr_key);
+        }
+        if let Some((source_port, destination_port)) = sa.encap {
+            request.extension(extension::NAT_T_TYPE, |out| {
+                out.extend_from_slice(&[UDP_ENCAP_ESPINUDP, 0, 0, 0]);
+            });
+            for (number, port) in [
+                (extension::NAT_T_SPORT, source_port),
+                (extension::NAT_T_DPORT, destination_port),
+            ] {
+                request.extension(number, |out| {
+                    out.extend_from_slice(&port.to_be_bytes());
+                    out.extend_from_slice(&[0; 2]);
+                });
+            }
+        }
+        request.end()
+    }
+
+    /// `SADB_DELETE`.
+    pub fn delete(
+        seq: u32,
+        pid: u32,
+        source: IpAddr,
+        destination: IpAddr,
+        spi: EspSpi,
+        protocol: ProtocolId,
+    ) -> Self {
+        let mut request = Self::begin(kind::DELETE, sa_type(protocol), seq, pid);
+        request.sa(spi, 0, Algorithms { encr: 0, integ: 0 });
+        request.address(extension::ADDRESS_SRC, SocketAddr::new(source, 0), 0, None);
+        request.address(
+            extension::ADDRESS_DST,
+            SocketAddr::new(destination, 0),
+            0,
+            None,
+        );
+        request.end()
+    }
+
+    /// `SADB_X_SPDUPDATE`: adds a policy or replaces the one with the same selector.
+    pub fn update_policy(
+        seq: u32,
+        pid: u32,
+        direction: Direction,
+        pair: &SelectorPair,
+        priority: u32,
+        template: &Template,
+    ) -> Self {
+        let mut request = Self::begin(kind::SPD_UPDATE, SA_TYPE_UNSPEC, seq, pid);
+        request.selector(direction, pair);
+        request.policy(direction, priority, Some(template));
+        request.end()
+    }
+
+    /// `SADB_X_SPDDELETE`.
+    pub fn delete_policy(seq: u32, pid: u32, direction: Direction, pair: &SelectorPair) -> Self {
+        let mut request = Self::begin(kind::SPD_DELETE, SA_TYPE_UNSPEC, seq, pid);
+        request.selector(direction, pair);
+        request.policy(direction, 0, None);
+        request.end()
+    }
+
+    /// The bytes to send.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    fn begin(message_kind: u8, sa_type: u8, seq: u32, pid: u32) -> Self {
+        let mut bytes = Zeroizing::new(Vec::with_capacity(REQUEST_LEN_MAX));
+        bytes.extend_from_slice(&[PF_KEY_V2, message_kind, 0, sa_type, 0, 0, 0, 0]);
+        bytes.extend_from_slice(&seq.to_ne_bytes());
+        bytes.extend_from_slice(&pid.to_ne_bytes());
+        Self { bytes }
+    }
+
+    fn end(mut self) -> Self {
+        let units = (self.bytes.len() / 8) as u16;
+        if let Some(field) = self.bytes.get_mut(4..6) {
+            field.copy_from_slice(&units.to_ne_bytes());
+        }
+        self
+    }
+
+    fn extension(&mut self, number: u16, body: impl FnOnce(&mut Vec<u8>)) {
+        let at = self.bytes.len();
+        self.bytes.extend_from_slice(&[0; 2]);
+        self.bytes.extend_from_slice(&number.to_ne_bytes());
+        body(&mut self.bytes);
+        let len = self.bytes.len().next_multiple_of(8);
+        self.bytes.resize(len, 0);
+        let units = ((len - at) / 8) as u16;
+        if let Some(field) = self.bytes.get_mut(at..at + 2) {
+            field.copy_from_slice(&units.to_ne_bytes());
+        }
+    }
+
+    fn sa(&mut self, spi: EspSpi, window: u8, algorithms: Algorithms) {
+        self.extension(extension::SA, |out| {
+            out.extend_from_slice(&spi.to_bytes());
+            out.extend_from_slice(&[window, STATE_MATURE, algorithms.integ, algorithms.encr]);
+            out.extend_from_slice(&[0; 4]);
+        });
+    }
+
+    fn address(&mut self, number: u16, address: SocketAddr, protocol: u8, prefix: Option<u8>) {
+        let prefix = prefix.unwrap_or_else(|| if address.is_ipv4() { 32 } else { 128 });
+        self.extension(number, |out| {
+            out.extend_from_slice(&[protocol, prefix, 0, 0]);
+            socket_address(out, address);
+        });
+    }
+
+    /// For packets from us the peer is the destination, else we are.
+    fn selector(&mut self, direction: Direction, pair: &SelectorPair) {
+        let local = (pair.local.network(), pair.local_port);
+        let remote = (pair.remote.network(), pair.remote_port);
+        let (source, destination) = match direction {
+            Direction::Out => (local, remote),
+            Direction::In | Direction::Forward => (remote, local),
+        };
+        let protocol = if pair.protocol == 0 {
+            PROTOCOL_ANY
+        } else {
+            pair.protocol
+        };
+        for (number, (net, port)) in [
+            (extension::ADDRESS_SRC, source),
+            (extension::ADDRESS_DST, destination),
+        ] {
+            let address = SocketAddr::new(net.addr, port.unwrap_or(0));
+            self.address(number, address, protocol, Some(net.len));
+        }
+    }
+
+    fn lifetime(&mut self, number: u16, bytes: u64, time: Duration) {
+        self.extension(number, |out| {
+            out.extend_from_slice(&[0; 4]);
+            out.extend_from_slice(&bytes.to_ne_bytes());
+            out.extend_from_slice(&time.as_secs().to_ne_bytes());
+            out.extend_from_slice(&[0; 8]);
+        });
+    }
+
+    fn key(&mut self, number: u16, key: &[u8]) {
+        let bits = key.len() as u16 * 8;
+        self.extension(number, |out| {
+            out.extend_from_slice(&bits.to_ne_bytes());
+            out.extend_from_slice(&[0; 2]);
+            out.extend_from_slice(key);
+        });
+    }
+
+    fn policy(&mut self, direction: Direction, priority: u32, template: Option<&Template>) {
+        self.extension(extension::POLICY, |out| {
+            out.extend_from_slice(&POLICY_IPSEC.to_ne_bytes());
+            out.extend_from_slice(&[direction as u8, 0]);
+            out.extend_from_slice(&[0; 4]);
+            out.extend_from_slice(&priority.to_ne_bytes());
+            if let Some(template) = template {
+                ipsec_request(out, template);
+            }
+        });
+    }
+}
+
+/// `sadb_x_ipsecrequest`, whose length counts bytes.
+fn ipsec_request(out: &mut Vec<u8>, template: &Template) {
+    let at = out.len();
+    let protocol = if template.protocol == ProtocolId::AH {
+        libc::IPPROTO_AH
+    } else {
+        libc::IPPROTO_ESP
+    };
+    out.extend_from_slice(&[0; 2]);
+    out.extend_from_slice(&(protocol as u16).to_ne_bytes());
+    out.extend_from_slice(&[mode(template.transport), LEVEL_UNIQUE, 0, 0]);
+    out.extend_from_slice(&short_reqid(template.reqid).to_ne_bytes());
+    out.extend_from_slice(&[0; 4]);
+    if !template.transport {
+        socket_address(out, SocketAddr::new(template.source, 0));
+        socket_address(out, SocketAddr::new(template.destination, 0));
+    }
+    let len = (out.len() - at) as u16;
+    if let Some(field) = out.get_mut(at..at + 2) {
+        field.copy_from_slice(&len.to_ne_bytes());
+    }
+}
+
+/// `sockaddr_in` or `sockaddr_in6`, unpadded.
+fn socket_address(out: &mut Vec<u8>, address: SocketAddr) {
+    match address {
+        SocketAddr::V4(v4) => {
+            out.extend_from_slice(&(libc::AF_INET as u16).to_ne_bytes());
+            out.extend_from_slice(&v4.port().to_be_bytes());
+            out.extend_from_slice(&v4.ip().octets());
+            out.extend_from_slice(&[0; 8]);
+        }
+        SocketAddr::V6(v6) => {
+            out.extend_from_slice(&(libc::AF_INET6 as u16).to_ne_bytes());
+            out.extend_from_slice(&v6.port().to_be_bytes());
+            out.extend_from_slice(&[0; 4]);
+            out.extend_from_slice(&v6.ip().octets());
+            out.extend_from_slice(&[0; 4]);
+        }
+    }
+}
+
+/// One message from the kernel.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'a> {
+    /// Message type, see [`kind`].
+    pub kind: u8,
+    /// errno, 0 for success.
+    pub errno: u8,
+    /// Of the request.
+    pub seq: u32,
+    /// Of the process that asked.
+    pub pid: u32,
+    extensions: &'a [u8],
+}
+
+impl<'a> Answer<'a> {
+    /// Reads one datagram; `None` if it is not one whole message of this version.
+    pub fn decode(datagram: &'a [u8]) -> Option<Self> {
+        let [version, message_kind, errno, _] = *datagram.first_chunk()?;
+        let units = usize::from(u16_at(datagram, 4)?);
+        (version == PF_KEY_V2 && units * 8 == datagram.len()).then_some(())?;
+        Some(Self {
+            kind: message_kind,
+            errno,
+            seq: u32_at(datagram, 8)?,
+            pid: u32_at(datagram, 12)?,
+            extensions: datagram.get(HEADER_LEN..)?,
+        })
+    }
+
+    /// Destination, SPI and whether it is the hard limit, of an `EXPIRE` message.
+    pub fn expire(&self) -> Option<(IpAddr, EspSpi, bool)> {
+        (self.kind == kind::EXPIRE).then_some(())?;
+        let hard = self.find(extension::LIFETIME_HARD).is_some();
+        let destination = self.socket_address(extension::ADDRESS_DST)?.ip();
+        Some((destination, self.spi()?, hard))
+    }
+
+    /// SPI and new source of a `NEW_MAPPING` message: the source is the address before, the
+    /// destination the address now, each with its port beside it.
+    pub fn mapping(&self) -> Option<(EspSpi, SocketAddr)> {
+        (self.kind == kind::NEW_MAPPING).then_some(())?;
+        let address = self.socket_address(extension::ADDRESS_DST)?.ip();
+        let port: [u8; 2] = self
+            .find(extension::NAT_T_DPORT)?
+            .get(4..6)?
+            .try_into()
+            .ok()?;
+        Some((
+            self.spi()?,
+            SocketAddr::new(address, u16::from_be_bytes(port)),
+        ))
+    }
+
+    fn spi(&self) -> Option<EspSpi> {
+        EspSpi::from_bytes(self.find(extension::SA)?.get(4..8)?.try_into().ok()?)
+    }
+
+    fn socket_address(&self, number: u16) -> Option<SocketAddr> {
+        let address = self.find(number)?.get(8..)?;
+        let port = u16::from_be_bytes(address.get(2..4)?.try_into().ok()?);
+        let family = i32::from(u16_at(address, 0)?);
+        let ip = if family == libc::AF_INET {
+            let octets: [u8; 4] = address.get(4..8)?.try_into().ok()?;
+            IpAddr::from(octets)
+        } else if family == libc::AF_INET6 {
+            let octets: [u8; 16] = address.get(8..24)?.try_into().ok()?;
+            IpAddr::from(octets)
+        } else {
+            return None;
+        };
+        Some(SocketAddr::new(ip, port))
+    }
+
+    /// The extension with this number, its header included.
+    fn find(&self, number: u16) -> Option<&'a [u8]> {
+        let mut rest = self.extensions;
+        loop {
+            let len = usize::from(u16_at(rest, 0)?) * 8;
+            let found = rest.get(..len).filter(|found| !found.is_empty())?;
+            if u16_at(found, 2)? == number {
+                return Some(found);
+            }
+            rest = rest.get(len..)?;
+        }
+    }
+}
+
+/// Policies may name only small reqids. Two that become the same matter only where the outer
+/// addresses are the same too.
+fn short_reqid(reqid: u32) -> u32 {
+    if reqid == 0 { 0 } else { reqid % REQID_MAX + 1 }
+}
+
+fn sa_type(protocol: ProtocolId) -> u8 {
+    if protocol == ProtocolId::AH { 2 } else { 3 }
+}
+
+fn mode(transport: bool) -> u8 {
+    if transport { 1 } else { 2 }
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+/// Extension types, SADB_EXT_* and SADB_X_EXT_*.
+mod extension {
+    pub(super) const SA: u16 = 1;
+    pub(super) const LIFETIME_HARD: u16 = 3;
+    pub(super) const LIFETIME_SOFT: u16 = 4;
+    pub(super) const ADDRESS_SRC: u16 = 5;
+    pub(super) const ADDRESS_DST: u16 = 6;
+    pub(super) const KEY_AUTH: u16 = 8;
+    pub(super) const KEY_ENCRYPT: u16 = 9;
+    pub(super) const POLICY: u16 = 18;
+    pub(super) const SA2: u16 = 19;
+    pub(super) const NAT_T_TYPE: u16 = 20;
+    pub(super) const NAT_T_SPORT: u16 = 21;
+    pub(super) const NAT_T_DPORT: u16 = 22;
+}
+
+const PF_KEY_V2: u8 = 2;
+/// Length of `sadb_msg`.
+const HEADER_LEN: usize = 16;
+const SA_TYPE_UNSPEC: u8 = 0;
+const STATE_MATURE: u8 = 1;
+const POLICY_IPSEC: u16 = 2;
+/// Only by SAs with the reqid of the request.
+const LEVEL_UNIQUE: u8 = 3;
+/// Greatest reqid that a policy may name (IPSEC_MANUAL_REQID_MAX).
+const REQID_MAX: u32 = 0x3fff;
+/// "Any upper-layer protocol" in a selector (IPSEC_PROTO_ANY).
+const PROTOCOL_ANY: u8 = 255;
+const UDP_ENCAP_ESPINUDP: u8 = 2;
+/// An SADB_ADD with both keys and IPv6 addresses has less than 512 bytes: keys are never moved.
+const REQUEST_LEN_MAX: usize = 1024;
+
+#[cfg(test)]
+#[path = "message_tests.rs"]
+mod tests;
