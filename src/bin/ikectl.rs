@@ -1,3 +1,71 @@
-//! The control program.
+//! `ikectl`: puts one request to a running `iked`.
 
-fn main() {}
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use iked::control::SOCKET;
+use iked::control::client::{self, ClientError};
+use iked::control::grammar::Request;
+
+fn main() -> ExitCode {
+    let mut stdout = BufWriter::new(io::stdout().lock());
+    let result = run(std::env::args().skip(1).collect(), &mut stdout);
+    let result = result.and_then(|()| stdout.flush().map_err(|error| error.to_string()));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            // What came before the fault is shown before it.
+            let _ = stdout.flush();
+            let _ = writeln!(io::stderr(), "{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Vec<String>, out: &mut impl Write) -> Result<(), String> {
+    let mut quiet = false;
+    let mut socket = PathBuf::from(SOCKET);
+    let mut arguments = arguments.into_iter().peekable();
+    while let Some(option) = arguments.next_if(|word| word.len() > 1 && word.starts_with('-')) {
+        if option == "--" {
+            break;
+        }
+        // Letters may stand together, and `-s` takes the rest of its word or the next word.
+        let mut letters = option.chars().skip(1);
+        while let Some(letter) = letters.next() {
+            match letter {
+                'q' => quiet = true,
+                's' => {
+                    let rest: String = letters.by_ref().collect();
+                    let path = if rest.is_empty() {
+                        arguments.next()
+                    } else {
+                        Some(rest)
+                    };
+                    socket = path.map(PathBuf::from).ok_or(USAGE)?;
+                }
+                _ => return Err(USAGE.to_owned()),
+            }
+        }
+    }
+    let words: Vec<String> = arguments.collect();
+    let request = Request::parse(&words).map_err(|error| error.to_string())?;
+    match client::run(&socket, quiet, &request, out) {
+        Ok(()) => Ok(()),
+        // Whoever read our output has had enough.
+        Err(ClientError::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => Err(format!("ikectl: {}", describe(&error))),
+    }
+}
+
+/// As `strerror(3)` says it, without Rust's "(os error N)".
+fn describe(error: &ClientError) -> String {
+    let text = error.to_string();
+    match text.rfind(" (os error ") {
+        Some(at) => text.get(..at).unwrap_or(&text).to_owned(),
+        None => text,
+    }
+}
+
+const USAGE: &str = "usage: ikectl [-q] [-s socket] command [arg ...]";

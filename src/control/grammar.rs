@@ -1,0 +1,313 @@
+//! The words of `ikectl`: a tree of commands whose words may be shortened while they stay unique.
+//! Nothing is sent here.
+
+use std::fmt;
+
+use super::imsg::{Kind, Reset};
+
+/// What the operator asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// `active`
+    Active,
+    /// `passive`
+    Passive,
+    /// `couple`
+    Couple,
+    /// `decouple`
+    Decouple,
+    /// `load PATH`
+    Load(String),
+    /// `log brief|verbose`
+    Log {
+        /// Verbose?
+        verbose: bool,
+    },
+    /// `monitor`
+    Monitor,
+    /// `reload`
+    Reload,
+    /// `reset all|ca|policy|sa|user`
+    Reset(Reset),
+    /// `reset id IKEID`
+    ResetId(String),
+    /// `show sa`
+    ShowSa,
+    /// `show certstore`
+    ShowCertstore,
+    /// `show stats`
+    ShowStats,
+}
+
+impl Request {
+    /// Reads the words after the options.
+    pub fn parse(words: &[String]) -> Result<Self, GrammarError> {
+        let mut table = MAIN;
+        let mut words = words.iter();
+        loop {
+            let word = words.next();
+            let entry = choose(table, word)?;
+            match entry.then {
+                Then::Words(next) => table = next,
+                Then::Request(request) => {
+                    return match words.next() {
+                        None => Ok(request()),
+                        Some(word) => Err(fault(Fault::Superfluous, Some(word), &[])),
+                    };
+                }
+                Then::Value(make) => {
+                    let value = word.cloned().unwrap_or_default();
+                    return match words.next() {
+                        None => Ok(make(value)),
+                        Some(word) => Err(fault(Fault::Superfluous, Some(word), &[])),
+                    };
+                }
+            }
+        }
+    }
+
+    /// The frame that asks for it.
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Active => Kind::ACTIVE,
+            Self::Passive => Kind::PASSIVE,
+            Self::Couple => Kind::COUPLE,
+            Self::Decouple => Kind::DECOUPLE,
+            Self::Load(_) | Self::Reload => Kind::RELOAD,
+            Self::Log { .. } => Kind::VERBOSE,
+            Self::Monitor => Kind::NOTIFY,
+            Self::Reset(_) => Kind::RESET,
+            Self::ResetId(_) => Kind::RESET_ID,
+            Self::ShowSa => Kind::SHOW_SA,
+            Self::ShowCertstore => Kind::SHOW_CERTSTORE,
+            Self::ShowStats => Kind::SHOW_STATS,
+        }
+    }
+
+    /// What follows the frame's header.
+    pub fn payload(&self) -> Vec<u8> {
+        match self {
+            Self::Load(text) | Self::ResetId(text) => text.clone().into_bytes(),
+            Self::Log { verbose } => (if *verbose { 2i32 } else { 0 }).to_ne_bytes().to_vec(),
+            Self::Reset(what) => what.number().to_ne_bytes().to_vec(),
+            Self::Active
+            | Self::Passive
+            | Self::Couple
+            | Self::Decouple
+            | Self::Monitor
+            | Self::Reload
+            | Self::ShowSa
+            | Self::ShowCertstore
+            | Self::ShowStats => Vec::new(),
+        }
+    }
+}
+
+/// Words that make no command; prints like OpenIKED's message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrammarError {
+    fault: Fault,
+    word: Option<String>,
+    valid: Vec<&'static str>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    Missing,
+    Ambiguous,
+    Unknown,
+    Superfluous,
+}
+
+impl fmt::Display for GrammarError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = self.word.as_deref().unwrap_or_default();
+        match self.fault {
+            Fault::Missing => f.write_str("missing argument:")?,
+            Fault::Ambiguous => write!(f, "ambiguous argument: {word}")?,
+            Fault::Unknown => write!(f, "unknown argument: {word}")?,
+            Fault::Superfluous => write!(f, "superfluous argument: {word}")?,
+        }
+        if !self.valid.is_empty() {
+            f.write_str("\nvalid commands/args:")?;
+        }
+        for word in &self.valid {
+            write!(f, "\n  {word}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for GrammarError {}
+
+/// A word and what comes after it.
+struct Entry {
+    /// The word, or the name of a value in angle brackets.
+    word: &'static str,
+    then: Then,
+}
+
+enum Then {
+    Words(&'static [Entry]),
+    Request(fn() -> Request),
+    Value(fn(String) -> Request),
+}
+
+fn choose(table: &'static [Entry], word: Option<&String>) -> Result<&'static Entry, GrammarError> {
+    let Some(word) = word.filter(|word| !word.is_empty()) else {
+        return Err(fault(Fault::Missing, None, table));
+    };
+    if let Some(value) = table
+        .iter()
+        .find(|entry| matches!(entry.then, Then::Value(_)))
+    {
+        return Ok(value);
+    }
+    if let Some(exact) = table.iter().find(|entry| entry.word == word) {
+        return Ok(exact);
+    }
+    let mut matches = table
+        .iter()
+        .filter(|entry| entry.word.starts_with(word.as_str()));
+    match (matches.next(), matches.next()) {
+        (Some(only), None) => Ok(only),
+        (Some(_), Some(_)) => Err(fault(Fault::Ambiguous, Some(word), table)),
+        (None, _) => Err(fault(Fault::Unknown, Some(word), table)),
+    }
+}
+
+fn fault(fault: Fault, word: Option<&String>, table: &'static [Entry]) -> GrammarError {
+    let valid = table.iter().map(|entry| entry.word).collect();
+    GrammarError {
+        fault,
+        word: word.cloned(),
+        valid,
+    }
+}
+
+const fn words(word: &'static str, next: &'static [Entry]) -> Entry {
+    Entry {
+        word,
+        then: Then::Words(next),
+    }
+}
+
+const fn request(word: &'static str, make: fn() -> Request) -> Entry {
+    Entry {
+        word,
+        then: Then::Request(make),
+    }
+}
+
+const fn value(word: &'static str, make: fn(String) -> Request) -> Entry {
+    Entry {
+        word,
+        then: Then::Value(make),
+    }
+}
+
+static MAIN_TABLE: [Entry; 10] = [
+    request("active", || Request::Active),
+    request("passive", || Request::Passive),
+    request("couple", || Request::Couple),
+    request("decouple", || Request::Decouple),
+    words("load", &LOAD),
+    words("log", &LOG),
+    request("monitor", || Request::Monitor),
+    request("reload", || Request::Reload),
+    words("reset", &RESET),
+    words("show", &SHOW),
+];
+const MAIN: &[Entry] = &MAIN_TABLE;
+
+static LOAD: [Entry; 1] = [value("<path>", Request::Load)];
+
+static LOG: [Entry; 2] = [
+    request("verbose", || Request::Log { verbose: true }),
+    request("brief", || Request::Log { verbose: false }),
+];
+
+static RESET: [Entry; 6] = [
+    request("all", || Request::Reset(Reset::All)),
+    request("ca", || Request::Reset(Reset::Ca)),
+    request("policy", || Request::Reset(Reset::Policy)),
+    request("sa", || Request::Reset(Reset::Sa)),
+    request("user", || Request::Reset(Reset::User)),
+    words("id", &RESET_ID),
+];
+
+static RESET_ID: [Entry; 1] = [value("<ikeid>", Request::ResetId)];
+
+static SHOW: [Entry; 3] = [
+    request("sa", || Request::ShowSa),
+    request("certstore", || Request::ShowCertstore),
+    request("stats", || Request::ShowStats),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Request, String> {
+        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        Request::parse(&words).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn words_may_be_shortened_while_they_stay_unique() {
+        assert_eq!(parse("show sa"), Ok(Request::ShowSa));
+        assert_eq!(parse("sh st"), Ok(Request::ShowStats));
+        assert_eq!(parse("lo v"), Err(ambiguous("lo")));
+        assert_eq!(parse("log v"), Ok(Request::Log { verbose: true }));
+        assert_eq!(parse("res s"), Ok(Request::Reset(Reset::Sa)));
+        assert_eq!(parse("d"), Ok(Request::Decouple));
+        assert_eq!(parse("rel"), Ok(Request::Reload));
+    }
+
+    fn ambiguous(word: &str) -> String {
+        let valid: Vec<String> = MAIN
+            .iter()
+            .map(|entry| format!("\n  {}", entry.word))
+            .collect();
+        format!(
+            "ambiguous argument: {word}\nvalid commands/args:{}",
+            valid.concat()
+        )
+    }
+
+    #[test]
+    fn values_are_taken_as_they_stand() {
+        assert_eq!(
+            parse("reset id FQDN/sa"),
+            Ok(Request::ResetId("FQDN/sa".to_owned()))
+        );
+        assert_eq!(parse("load all"), Ok(Request::Load("all".to_owned())));
+    }
+
+    #[test]
+    fn faults_name_the_word_and_what_would_do() {
+        assert_eq!(
+            parse("show"),
+            Err("missing argument:\nvalid commands/args:\n  sa\n  certstore\n  stats".to_owned())
+        );
+        assert_eq!(
+            parse("show s"),
+            Err(
+                "ambiguous argument: s\nvalid commands/args:\n  sa\n  certstore\n  stats"
+                    .to_owned()
+            )
+        );
+        assert_eq!(
+            parse("log loud"),
+            Err("unknown argument: loud\nvalid commands/args:\n  verbose\n  brief".to_owned())
+        );
+        assert_eq!(
+            parse("reload now"),
+            Err("superfluous argument: now".to_owned())
+        );
+        assert_eq!(
+            parse("load"),
+            Err("missing argument:\nvalid commands/args:\n  <path>".to_owned())
+        );
+    }
+}

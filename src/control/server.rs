@@ -1,0 +1,599 @@
+//! The daemon's main thread: serves the control socket, passes commands to the shards, listens to
+//! signals, and stops everything in order. It waits only in poll.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Poll, Token, Waker};
+
+use super::connection::Connection;
+use super::gather::{Answer, Gather};
+use super::imsg::{Frame, Kind, PAYLOAD_MAX, Reset};
+use super::listener::Listener;
+use super::signals::{self, Signal, Signals};
+use crate::ike::{Command, Level};
+use crate::log;
+use crate::mail::{self, ControlMail, Inbox, KernelMail, Mailbox, Outlet, ShardMail};
+use crate::policy::Config;
+use crate::steer::ShardId;
+
+/// What only the daemon can do, because it knows the command line and the files.
+pub trait Hooks: Send {
+    /// Reads the configuration again, or the file at `path`. The error has one line per fault, and
+    /// the configuration in use stays.
+    fn reload(&mut self, path: Option<&Path>) -> Result<Arc<Config>, Vec<String>>;
+
+    /// `ikectl log verbose|brief`.
+    fn verbose(&mut self, verbose: bool);
+
+    /// `ikectl reset ca|policy|user`: a configuration for the shards if they need a new one.
+    fn forget(&mut self, what: Reset) -> Result<Option<Arc<Config>>, String> {
+        Err(format!("reset {what:?} is not supported").to_lowercase())
+    }
+
+    /// `ikectl show certstore`: a line per certificate.
+    fn certificates(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// The server's end of its mailbox, made before the threads that write to it.
+#[derive(Debug)]
+pub struct Link {
+    poll: Poll,
+    inbox: Inbox<ControlMail>,
+    waker: Arc<Waker>,
+}
+
+impl Link {
+    /// The server's end, and the end for everybody else.
+    pub fn open() -> io::Result<(Self, Mailbox<ControlMail>)> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
+        let (mailbox, inbox) = mail::mailbox(MAILBOX, Arc::clone(&waker));
+        Ok((Self { poll, inbox, waker }, mailbox))
+    }
+}
+
+/// What a server is made of.
+pub struct ServerParts {
+    /// Its mailbox.
+    pub link: Link,
+    /// The control socket.
+    pub listener: Listener,
+    /// The signals.
+    pub signals: Signals,
+    /// The mailboxes of all shards, in order.
+    pub shards: Vec<Mailbox<ShardMail>>,
+    /// The kernel thread's mailbox.
+    pub kernel: Mailbox<KernelMail>,
+    /// What only the daemon can do.
+    pub hooks: Box<dyn Hooks>,
+}
+
+/// Why the server ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// SIGTERM or SIGINT; all shards have ended, or had their time to.
+    Stopped,
+    /// This shard ended by itself; the others were stopped. Its share of the peers would get no
+    /// answer, so the daemon must not go on as if nothing were.
+    ShardLost(ShardId),
+}
+
+/// The control server.
+pub struct Server {
+    poll: Poll,
+    inbox: Inbox<ControlMail>,
+    /// Kept because a waker that is dropped takes its last ring with it, and the last shard to end
+    /// drops its own right after.
+    _waker: Arc<Waker>,
+    listener: Option<Listener>,
+    signals: Signals,
+    shards: Vec<Outlet<ShardMail>>,
+    alive: Vec<bool>,
+    kernel: Outlet<KernelMail>,
+    hooks: Box<dyn Hooks>,
+    clients: BTreeMap<u64, Connection>,
+    next_client: u64,
+    gather: Gather<Asker>,
+    accepting: bool,
+    mail_left: bool,
+    /// Clients who said more than one turn takes.
+    unfinished: Vec<u64>,
+    ending: Option<Ending>,
+}
+
+/// Who waits for an answer, and in which form.
+#[derive(Debug)]
+struct Asker {
+    client: u64,
+    form: Form,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    /// Lines of text in frames of this kind.
+    Lines(Kind),
+    /// OpenIKED's 26 counters in one frame of this kind.
+    Stats(Kind),
+    /// Every counter as text in frames of this kind.
+    Counters(Kind),
+    /// Done or not.
+    Done,
+}
+
+impl Server {
+    /// A server that has not begun yet; clients may connect and wait.
+    pub fn new(parts: ServerParts) -> io::Result<Self> {
+        let ServerParts {
+            link: Link { poll, inbox, waker },
+            mut listener,
+            mut signals,
+            ..
+        } = parts;
+        listener.register(poll.registry(), LISTEN)?;
+        signals.register(poll.registry(), SIGNALS)?;
+        let count = u8::try_from(parts.shards.len()).map_err(io::Error::other)?;
+        Ok(Self {
+            poll,
+            inbox,
+            _waker: waker,
+            listener: Some(listener),
+            signals,
+            alive: vec![true; parts.shards.len()],
+            shards: parts.shards.into_iter().map(Outlet::new).collect(),
+            kernel: Outlet::new(parts.kernel),
+            hooks: parts.hooks,
+            clients: BTreeMap::new(),
+            next_client: FIRST_CLIENT,
+            gather: Gather::new(count),
+            accepting: true,
+            mail_left: false,
+            unfinished: Vec::new(),
+            ending: None,
+        })
+    }
+
+    /// Serves until a signal or a lost shard ends it, then stops shards and kernel thread.
+    pub fn run(mut self) -> io::Result<Ending> {
+        let mut events = Events::with_capacity(64);
+        loop {
+            let ready = self.wait(&mut events, None)?;
+            for signal in self.signals.pending() {
+                self.signal(signal);
+            }
+            self.read_mail();
+            if let Some(ending) = self.ending {
+                self.stop(&mut events)?;
+                return Ok(ending);
+            }
+            self.accept();
+            for client in ready {
+                self.serve(client);
+            }
+            self.flush_shards();
+            self.answer();
+            self.drop_stalled();
+        }
+    }
+
+    /// Waits for something to do; returns the clients that have become ready.
+    fn wait(&mut self, events: &mut Events, until: Option<Instant>) -> io::Result<Vec<u64>> {
+        let timeout = self.timeout(now(), until);
+        match self.poll.poll(events, timeout) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        }
+        let mut ready = std::mem::take(&mut self.unfinished);
+        for event in events.iter() {
+            let token = event.token().0 as u64;
+            if event.token() == LISTEN {
+                self.accepting = true;
+            } else if let Some(connection) = self.clients.get_mut(&token) {
+                if event.is_readable() || event.is_read_closed() || event.is_error() {
+                    connection.set_readable();
+                }
+                ready.push(token);
+            }
+        }
+        Ok(ready)
+    }
+
+    fn timeout(&self, now: Instant, until: Option<Instant>) -> Option<Duration> {
+        if self.mail_left || !self.unfinished.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let stalled = self
+            .clients
+            .values()
+            .filter_map(Connection::give_up_at)
+            .min();
+        let waiting =
+            self.kernel.waiting() + self.shards.iter().map(Outlet::waiting).sum::<usize>();
+        let backlog = (waiting > 0).then(|| now + BACKLOG_RETRY);
+        let accept = (self.accepting && self.listener.is_some()).then(|| now + ACCEPT_RETRY);
+        let next = [until, self.gather.deadline(), stalled, backlog, accept];
+        let next = next.into_iter().flatten().min()?;
+        // Rounded up: a poll that returns a little early would turn again and again.
+        Some(next.saturating_duration_since(now) + Duration::from_millis(1))
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        match signal {
+            Signal::Reload => {
+                log::write(Level::Info, "reload requested with SIGHUP");
+                // The faults are in the log.
+                let _ = self.reload(None);
+            }
+            Signal::Stop => {
+                log::write(Level::Info, "terminating");
+                self.ending.get_or_insert(Ending::Stopped);
+            }
+            Signal::Ignored => log::write(Level::Info, "SIGUSR1 ignored"),
+        }
+    }
+
+    fn read_mail(&mut self) {
+        let now = now();
+        let (gather, alive) = (&mut self.gather, &mut self.alive);
+        let mut lost = None;
+        self.mail_left = self.inbox.drain(MAIL_MAX, |mail| match mail {
+            ControlMail::Reply { shard, id, reply } => gather.reply(now, shard, id, reply),
+            ControlMail::Ended(shard) => {
+                gather.ended(shard);
+                if let Some(alive) = alive.get_mut(usize::from(shard.0)) {
+                    *alive = false;
+                }
+                lost = Some(shard);
+            }
+        });
+        if let (Some(shard), None) = (lost, self.ending) {
+            log::write(
+                Level::Warning,
+                &format!("lost shard {}, terminating", shard.0),
+            );
+            self.ending = Some(Ending::ShardLost(shard));
+        }
+    }
+
+    fn accept(&mut self) {
+        while let (true, Some(listener)) = (self.accepting, &self.listener) {
+            match listener.accept() {
+                // Too many: the new one sees its connection closed.
+                Ok(_) if self.clients.len() >= CLIENTS_MAX => {}
+                Ok(stream) => {
+                    let id = self.next_client;
+                    self.next_client += 1;
+                    let mut connection = Connection::new(stream);
+                    if connection
+                        .register(self.poll.registry(), Token(id as usize))
+                        .is_ok()
+                    {
+                        self.clients.insert(id, connection);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.accepting = false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    // Out of descriptors, most likely: tried again a little later.
+                    log::write_noise(Level::Warning, &format!("control socket: accept: {error}"));
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Takes the client's requests and gives it what it waits for.
+    fn serve(&mut self, client: u64) {
+        for _ in 0..REQUESTS_MAX {
+            let Some(connection) = self.clients.get_mut(&client) else {
+                return;
+            };
+            let flushed = connection.flush(now());
+            match flushed.and_then(|()| connection.next_request()) {
+                Ok(Some(frame)) => self.request(client, &frame),
+                Ok(None) if connection.is_finished() => return self.hang_up(client),
+                Ok(None) => return,
+                Err(error) => {
+                    log::write(Level::Debug, &format!("control client: {error}"));
+                    return self.hang_up(client);
+                }
+            }
+        }
+        self.unfinished.push(client);
+    }
+
+    fn hang_up(&mut self, client: u64) {
+        if let Some(mut connection) = self.clients.remove(&client) {
+            // The descriptor is closed right after, which ends the registration in any case.
+            let _ = connection.deregister(self.poll.registry());
+        }
+    }
+
+    fn request(&mut self, client: u64, frame: &Frame) {
+        self.copy_to_monitors(client, frame);
+        match frame.kind {
+            Kind::SHOW_SA => self.ask(client, Form::Lines(frame.kind), &Command::ShowSa),
+            Kind::SHOW_STATS | Kind::SHOW_STATS_7_2 | Kind::SHOW_STATS_OPENBSD => {
+                self.ask(client, Form::Stats(frame.kind), &Command::ShowStats);
+            }
+            Kind::SHOW_COUNTERS => {
+                self.ask(client, Form::Counters(frame.kind), &Command::ShowStats);
+            }
+            Kind::SHOW_CERTSTORE => {
+                let lines = self.hooks.certificates();
+                if let Some(connection) = self.clients.get_mut(&client) {
+                    connection.send_lines(frame.kind, lines);
+                }
+            }
+            Kind::NOTIFY => self.monitor(client),
+            Kind::VERBOSE => match frame.number() {
+                Some(verbose) => {
+                    self.hooks.verbose(verbose != 0);
+                    self.done(client, Ok(()));
+                }
+                None => self.done(client, Err("malformed request".to_owned())),
+            },
+            Kind::RELOAD => {
+                let path = frame.text();
+                let path = (!path.is_empty()).then(|| Path::new(&path));
+                let result = self.reload(path).map_err(|faults| faults.join("\n"));
+                self.done(client, result);
+            }
+            Kind::RESET => self.reset(client, frame.number().and_then(Reset::from_number)),
+            Kind::RESET_ID => {
+                self.ask(client, Form::Done, &Command::ResetId(frame.text()));
+            }
+            Kind::COUPLE => self.ask(client, Form::Done, &Command::Couple(true)),
+            Kind::DECOUPLE => self.ask(client, Form::Done, &Command::Couple(false)),
+            Kind::ACTIVE => self.ask(client, Form::Done, &Command::Active(true)),
+            Kind::PASSIVE => self.ask(client, Form::Done, &Command::Active(false)),
+            unknown => {
+                log::write(
+                    Level::Debug,
+                    &format!("control request {unknown:?} is unknown"),
+                );
+            }
+        }
+    }
+
+    fn copy_to_monitors(&mut self, client: u64, frame: &Frame) {
+        let mut gone = Vec::new();
+        for (&id, connection) in &mut self.clients {
+            if !connection.monitor || id == client {
+                continue;
+            }
+            let sent = connection
+                .send_copy(frame)
+                .and_then(|()| connection.flush(now()));
+            if sent.is_err() {
+                gone.push(id);
+            }
+        }
+        for id in gone {
+            self.hang_up(id);
+        }
+    }
+
+    fn monitor(&mut self, client: u64) {
+        let Some(connection) = self.clients.get_mut(&client) else {
+            return;
+        };
+        if connection.monitor {
+            connection.send(Kind::FAIL, Vec::new());
+        }
+        connection.monitor = true;
+    }
+
+    fn reset(&mut self, client: u64, what: Option<Reset>) {
+        match what {
+            Some(Reset::All) => self.ask(client, Form::Done, &Command::ResetAll),
+            Some(Reset::Sa) => self.ask(client, Form::Done, &Command::ResetSa),
+            Some(what @ (Reset::Ca | Reset::Policy | Reset::User)) => {
+                let result = self.hooks.forget(what).map(|config| {
+                    if let Some(config) = config {
+                        self.configure(&config);
+                    }
+                });
+                self.done(client, result);
+            }
+            None => self.done(client, Err("malformed request".to_owned())),
+        }
+    }
+
+    fn reload(&mut self, path: Option<&Path>) -> Result<(), Vec<String>> {
+        match self.hooks.reload(path) {
+            Ok(config) => {
+                self.configure(&config);
+                log::write(Level::Info, "configuration reloaded");
+                Ok(())
+            }
+            Err(faults) => {
+                for fault in &faults {
+                    log::write(Level::Warning, fault);
+                }
+                log::write(Level::Warning, "reload failed, the old configuration stays");
+                Err(faults)
+            }
+        }
+    }
+
+    fn configure(&mut self, config: &Arc<Config>) {
+        for shard in &mut self.shards {
+            shard.send(ShardMail::Config(Arc::clone(config)));
+        }
+    }
+
+    /// Puts a command to all shards on behalf of a client.
+    fn ask(&mut self, client: u64, form: Form, command: &Command) {
+        let waiting = self.shards.iter().map(Outlet::waiting).max();
+        if waiting > Some(BACKLOG_MAX) {
+            return self.done(client, Err("the shards are busy".to_owned()));
+        }
+        let Some(connection) = self.clients.get_mut(&client) else {
+            return;
+        };
+        connection.asking = true;
+        let id = self.gather.ask(now(), Asker { client, form });
+        for shard in &mut self.shards {
+            shard.send(ShardMail::Command {
+                id,
+                command: command.clone(),
+            });
+        }
+    }
+
+    fn flush_shards(&mut self) {
+        for shard in &mut self.shards {
+            shard.flush();
+        }
+    }
+
+    /// Passes on the answers that are whole.
+    fn answer(&mut self) {
+        while let Some((asker, answer)) = self.gather.take(now()) {
+            if let Some(complaint) = answer.complaint() {
+                log::write(Level::Warning, &complaint);
+            }
+            let Some(connection) = self.clients.get_mut(&asker.client) else {
+                continue;
+            };
+            connection.asking = false;
+            give(connection, asker.form, answer);
+            self.serve(asker.client);
+        }
+    }
+
+    fn done(&mut self, client: u64, result: Result<(), String>) {
+        if let Some(connection) = self.clients.get_mut(&client) {
+            send_result(connection, result);
+        }
+    }
+
+    fn drop_stalled(&mut self) {
+        let now = now();
+        let stalled = |connection: &Connection| connection.give_up_at().is_some_and(|at| at <= now);
+        let gone: Vec<u64> = self
+            .clients
+            .iter()
+            .filter(|(_, connection)| stalled(connection))
+            .map(|(&id, _)| id)
+            .collect();
+        for id in gone {
+            log::write(Level::Warning, "control client takes nothing, dropped");
+            self.hang_up(id);
+        }
+    }
+
+    /// Tells the shards to end and waits for them, then tells the kernel thread to clean up.
+    fn stop(&mut self, events: &mut Events) -> io::Result<()> {
+        self.listener = None;
+        self.clients.clear();
+        let until = now() + STOP_WITHIN;
+        for shard in &mut self.shards {
+            // Nobody takes the answer to this id: that the shard ended is the answer.
+            shard.send(ShardMail::Command {
+                id: 0,
+                command: Command::Shutdown,
+            });
+        }
+        while self.alive.contains(&true) && now() < until {
+            self.wait(events, Some(until))?;
+            self.read_mail();
+            self.flush_shards();
+            while self.gather.take(now()).is_some() {}
+        }
+        for (shard, _) in self.alive.iter().enumerate().filter(|(_, alive)| **alive) {
+            log::write(
+                Level::Warning,
+                &format!("shard {shard} did not end in time"),
+            );
+        }
+        self.kernel.send(KernelMail::Shutdown);
+        let until = now() + STOP_WITHIN;
+        while self.kernel.flush() && now() < until {
+            self.wait(events, Some(until))?;
+        }
+        Ok(())
+    }
+}
+
+fn give(connection: &mut Connection, form: Form, answer: Answer) {
+    let complaint = answer.complaint();
+    match form {
+        Form::Lines(kind) => {
+            let mut lines = answer.lines;
+            if answer.truncated {
+                lines.push("iked: more lines than can be shown".to_owned());
+            }
+            lines.extend(complaint.map(|complaint| format!("iked: {complaint}")));
+            connection.send_lines(kind, lines);
+        }
+        Form::Stats(kind) => {
+            let rows = answer.stats.rows();
+            let counters = rows.iter().take(STATS_COUNT);
+            connection.send(
+                kind,
+                counters
+                    .flat_map(|(_, value)| value.to_ne_bytes())
+                    .collect(),
+            );
+        }
+        Form::Counters(kind) => {
+            let rows = answer.stats.rows();
+            let mut lines: Vec<String> = rows
+                .iter()
+                .map(|(name, value)| format!("{value} {name}"))
+                .collect();
+            lines.push(format!("{} shards_missing", answer.missing.len()));
+            connection.send_lines(kind, lines);
+        }
+        Form::Done => send_result(connection, complaint.map_or(Ok(()), Err)),
+    }
+}
+
+fn send_result(connection: &mut Connection, result: Result<(), String>) {
+    match result {
+        Ok(()) => connection.send(Kind::OK, Vec::new()),
+        Err(reason) => {
+            let mut payload = reason.into_bytes();
+            payload.truncate(PAYLOAD_MAX);
+            connection.send(Kind::FAIL, payload);
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the shell owns the clock")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+const WAKE: Token = Token(0);
+const LISTEN: Token = Token(1);
+const SIGNALS: Token = Token(2);
+/// Tokens of clients are their ids, which are never used again.
+const FIRST_CLIENT: u64 = (SIGNALS.0 + signals::TOKENS) as u64;
+
+/// Counters in OpenIKED's frame, whose client insists on the size.
+pub const STATS_COUNT: usize = 26;
+/// Clients at a time; operators and a monitoring system need a handful.
+const CLIENTS_MAX: usize = 64;
+/// Mail that may wait for this thread: a few chunks of text of every shard.
+const MAILBOX: usize = 4096;
+/// Mail taken in one turn, so that clients and signals get theirs.
+const MAIL_MAX: usize = 1024;
+/// Requests of one client taken in one turn, for the same reason.
+const REQUESTS_MAX: usize = 64;
+/// Commands that may wait in front of a shard's full mailbox.
+const BACKLOG_MAX: usize = 64;
+/// How soon a full mailbox is tried again.
+const BACKLOG_RETRY: Duration = Duration::from_millis(5);
+/// How soon a failed accept is tried again.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// How long shards and kernel thread may take to end.
+const STOP_WITHIN: Duration = Duration::from_secs(3);
