@@ -26,7 +26,8 @@ pub enum KernelRequest {
         /// What to install.
         child: Box<ChildInstall>,
     },
-    /// Remove a whole Child SA (both SAs and its policies); not answered, missing pieces are no error.
+    /// Remove a whole Child SA (both SAs and its policies); not answered, missing pieces are no
+    /// error.
     DeleteChild {
         /// What `AddChild` installed, without keys.
         child: Box<ChildRemove>,
@@ -165,6 +166,15 @@ impl fmt::Display for KernelError {
 
 /// Priority of `any to any`, above the greatest sum that is taken from it: 256 * 8 + 6.
 const PRIORITY_LEAST: u32 = 16_384;
+
+/// The top byte of every reqid of ours: by it we know our own SAs and policies again after a crash,
+/// and touch no other's.
+pub const REQID_TAG: u32 = 0x49 << 24;
+
+/// Whether a reqid is one of ours.
+pub const fn is_our_reqid(reqid: u32) -> bool {
+    reqid & 0xff00_0000 == REQID_TAG
+}
 
 /// A way into one kernel (or a stand-in for one). Driven only by the `sadb` thread.
 pub trait Backend: Send {

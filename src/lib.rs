@@ -19,3 +19,4 @@ pub mod xfrm;
 pub mod sadb;
 pub mod shard;
 pub mod control;
+pub mod daemon;

@@ -12,7 +12,7 @@ use super::lease::Pools;
 use super::stats::Stats;
 use crate::auth::store::CredentialStore;
 use crate::crypto::{Provider, Rng};
-use crate::kernel::{KernelRequest, RequestId};
+use crate::kernel::{self, KernelRequest, RequestId};
 use crate::policy::{Config, Identity, Options};
 use crate::steer::{self, ShardId};
 use crate::wire::spi::{EspSpi, IkeSpi};
@@ -48,6 +48,7 @@ pub struct Context {
     pub started_at: Instant,
     next_request: u64,
     next_reqid: u32,
+    shards: u8,
 }
 
 /// Output that waits for `poll_*`.
@@ -84,7 +85,8 @@ impl Context {
             hints: Budget::new(parts.now.mono),
             started_at: parts.now.mono,
             next_request: 1,
-            next_reqid: 1,
+            next_reqid: u32::from(parts.shard.0),
+            shards: parts.shards,
         }
     }
 
@@ -138,10 +140,10 @@ impl Context {
         id
     }
 
-    /// The next reqid: shard in the top byte, 24 bits of count.
+    /// The next reqid: ours by its tag, and no other shard's; 24 bits of count.
     pub fn next_reqid(&mut self) -> u32 {
-        self.next_reqid = if self.next_reqid >= 0x00ff_ffff { 1 } else { self.next_reqid + 1 };
-        (u32::from(self.shard.0) + 1) << 24 | self.next_reqid
+        self.next_reqid = self.next_reqid.wrapping_add(u32::from(self.shards));
+        kernel::REQID_TAG | self.next_reqid & 0x00ff_ffff
     }
 }
 

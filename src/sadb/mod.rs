@@ -145,7 +145,7 @@ impl Sadb {
         if backend.poll_events(&mut events) {
             log::write(
                 Level::Warning,
-                "kernel events were lost: expired Child SAs may go unnoticed until they are dropped",
+                "kernel events were lost: expired Child SAs may go unnoticed until dropped",
             );
         }
         let more = !events.is_empty();

@@ -202,7 +202,10 @@ fn done(answers: &BTreeMap<ShardId, Vec<KernelEvent>>, id: u64) -> bool {
 }
 
 fn failed(answers: &BTreeMap<ShardId, Vec<KernelEvent>>, id: u64) -> bool {
-    let failed = |event: &KernelEvent| matches!(event, KernelEvent::Failed { id: found, .. } if *found == RequestId(id));
+    let failed = |event: &KernelEvent| match event {
+        KernelEvent::Failed { id: found, .. } => *found == RequestId(id),
+        _ => false,
+    };
     answers.values().flatten().any(failed)
 }
 

@@ -73,3 +73,11 @@ unsafe fn address_at(pointer: *const libc::sockaddr) -> Option<IpAddr> {
         _ => None,
     }
 }
+
+/// Fills `out` from the system's random source; waits at most until the machine has started it.
+pub fn random(out: &mut [u8]) -> io::Result<()> {
+    // SAFETY: pointer and length are those of a live slice.
+    let got = unsafe { libc::getrandom(out.as_mut_ptr().cast(), out.len(), 0) };
+    // Up to 256 bytes come whole or not at all (getrandom(2)).
+    if usize::try_from(got) == Ok(out.len()) { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

@@ -335,7 +335,8 @@ impl Requests {
         }
     }
 
-    /// `xfrm_lifetime_cfg`: soft and hard bytes and packets, then soft and hard times of add and use.
+    /// `xfrm_lifetime_cfg`: soft and hard limits of bytes, then of packets; soft and hard times
+    /// since the addition, then since the first use.
     fn lifetimes(&mut self, counts: &[u64; 4], seconds: &[u64; 4]) {
         for value in counts.iter().chain(seconds) {
             self.raw(&value.to_ne_bytes());

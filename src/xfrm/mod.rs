@@ -50,23 +50,27 @@ pub enum Missing {
 
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
+        let text = match self {
             Self::Netlink(error) => {
-                write!(f, "the kernel has no NETLINK_XFRM (CONFIG_XFRM_USER): {error}")
+                return write!(
+                    f,
+                    "the kernel has no NETLINK_XFRM (CONFIG_XFRM_USER): {error}"
+                );
             }
-            Self::Permission => f.write_str("not allowed to change the kernel's SADB and SPD (CAP_NET_ADMIN)"),
-            Self::Esp => f.write_str("the kernel has no ESP (CONFIG_INET_ESP, module esp4)"),
-            Self::Algorithm => f.write_str(
-                "the kernel has ESP, but not AES-CBC with HMAC-SHA1 (CONFIG_CRYPTO_AUTHENC, _CBC, _AES, _HMAC, _SHA1)",
-            ),
-            Self::Other(error) => write!(f, "the kernel refuses an ESP SA: {error}"),
-        }
+            Self::Other(error) => return write!(f, "the kernel refuses an ESP SA: {error}"),
+            Self::Permission => "not allowed to change the kernel's SADB and SPD (CAP_NET_ADMIN)",
+            Self::Esp => "the kernel has no ESP (CONFIG_INET_ESP, module esp4)",
+            Self::Algorithm => {
+                "the kernel has ESP, but not AES-CBC with HMAC-SHA1 (CONFIG_CRYPTO_AUTHENC, ..)"
+            }
+        };
+        f.write_str(text)
     }
 }
 
 impl std::error::Error for Missing {}
 
-/// Finds out whether this kernel can do ESP, by adding an SA on the loopback address and deleting it.
+/// Finds out whether this kernel can do ESP: adds an SA on the loopback address and deletes it.
 pub fn probe() -> Result<(), Missing> {
     let mut xfrm = Xfrm::open().map_err(Missing::Netlink)?;
     let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -394,7 +398,7 @@ impl Xfrm {
 
 /// Our reqids have a shard in the top byte; other key managers count from 1.
 fn is_ours(reqid: u32) -> bool {
-    reqid >> 24 != 0
+    crate::kernel::is_our_reqid(reqid)
 }
 
 /// Reqid and SPI of the SA that `probe` adds: "IK" and a number no shard uses.

@@ -1,0 +1,317 @@
+//! Start-up order, threads and shutdown: the only file that knows all of them.
+//!
+//! Everything that can fail fails before the first thread starts: configuration, credentials, the
+//! kernel's abilities, sockets, the control socket. Then the kernel thread, the shards in order, and
+//! the control loop in the main thread.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Instant, SystemTime};
+
+use mio::{Poll, Waker};
+
+use crate::auth::store::CredentialStore;
+use crate::config::{self, Environment, SystemFiles, SystemResolver};
+use crate::control::imsg::Reset;
+use crate::control::listener::Listener;
+use crate::control::server::{Ending, Hooks, Link, Server, ServerParts};
+use crate::control::signals::Signals;
+use crate::crypto::{Rng, boring};
+use crate::ike::{Endpoint, EndpointParts, Level};
+use crate::kernel::Backend;
+use crate::log;
+use crate::mail::{self, ControlMail, Inbox, KernelMail, Mailbox, ShardMail};
+use crate::policy::{Config, Generation, Options};
+use crate::sadb::{self, SadbParts};
+use crate::shard::socket::{self, Ports, ShardSocket, WILDCARDS};
+use crate::shard::{self, ShardParts, spawn};
+use crate::steer::{SHARDS_MAX, ShardId, Steering};
+use crate::sys::process;
+use crate::time::Now;
+use crate::xfrm::{self, Xfrm};
+
+pub mod args;
+
+use args::Args;
+
+/// Runs the daemon to its end. The error is what to print before exiting with 1.
+pub fn run(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<(), String> {
+    let args = Args::read(arguments)?;
+    if args.version {
+        note(&format!("iked {} (OpenIKED compatible)", env!("CARGO_PKG_VERSION")));
+        return Ok(());
+    }
+    if args.six {
+        note("iked: the -6 option is ignored and will be removed in the future");
+    }
+    let mut loader = Loader::new(&args);
+    let config = loader.load(None).map_err(|lines| lines.join("\n"))?;
+    for warning in &loader.warnings {
+        note(warning);
+    }
+    if args.verbose > 0 {
+        note(config::print(&config, false).trim_end());
+    }
+    if args.check {
+        note("configuration OK");
+        return Ok(());
+    }
+    start(args, loader, config).map_err(|message| format!("iked: {message}"))
+}
+
+#[expect(clippy::print_stderr, reason = "before the log is open, iked(8) speaks on stderr")]
+fn note(text: &str) {
+    eprintln!("{text}");
+}
+
+/// Reads the configuration, at start and again.
+struct Loader {
+    file: PathBuf,
+    macros: Vec<(String, String)>,
+    passive: bool,
+    hostname: String,
+    generation: u64,
+    warnings: Vec<String>,
+}
+
+impl Loader {
+    fn new(args: &Args) -> Self {
+        Self {
+            file: args.file.clone(),
+            macros: args.define.clone(),
+            passive: args.passive,
+            hostname: process::hostname().unwrap_or_else(|| "localhost".to_owned()),
+            generation: 0,
+            warnings: Vec::new(),
+        }
+    }
+
+    fn load(&mut self, file: Option<&Path>) -> Result<Config, Vec<String>> {
+        let environment = Environment {
+            hostname: &self.hostname,
+            passive: self.passive,
+            resolver: &SystemResolver { interface_addresses: process::interface_addresses },
+            files: &SystemFiles,
+        };
+        let file = file.unwrap_or(&self.file);
+        let generation = Generation(self.generation);
+        let loaded = config::load(file, &self.macros, generation, environment)
+            .map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        self.generation += 1;
+        self.warnings = loaded.warnings;
+        Ok(loaded.config)
+    }
+}
+
+impl Hooks for Loader {
+    fn reload(&mut self, path: Option<&Path>) -> Result<Arc<Config>, Vec<String>> {
+        let config = self.load(path)?;
+        for warning in &self.warnings {
+            log::write(Level::Warning, warning);
+        }
+        Ok(Arc::new(config))
+    }
+
+    fn verbose(&mut self, verbose: bool) {
+        log::set_level(if verbose { Level::Debug } else { Level::Info });
+    }
+
+    fn forget(&mut self, what: Reset) -> Result<Option<Arc<Config>>, String> {
+        Err(format!("reset {what:?} is not supported").to_lowercase())
+    }
+}
+
+fn options(args: &Args) -> Options {
+    Options {
+        natt_off: args.natt_off,
+        natt_only: args.natt_only || args.port.is_some(),
+        natt_port: args.port.unwrap_or(NATT_PORT),
+        config_dir: args.config_dir.clone(),
+    }
+}
+
+fn ports(options: &Options) -> Ports {
+    Ports {
+        ike: (!options.natt_only).then_some(IKE_PORT),
+        natt: (!options.natt_off).then_some(options.natt_port),
+    }
+}
+
+fn start(args: Args, loader: Loader, config: Config) -> Result<(), String> {
+    let options = Arc::new(options(&args));
+    let (store, warnings) = CredentialStore::load(&options.config_dir);
+    let mut rng = system_rng()?;
+    let cpus = spawn::allowed_cpus();
+    let default = u8::try_from(cpus.len().clamp(1, usize::from(SHARDS_MAX)));
+    let shards = args.shards.unwrap_or(default.unwrap_or(1));
+    let steering = Steering::new(shards, rng.u32());
+    let backend = if config.settings.couple { Some(open_kernel()?) } else { None };
+    let bound = socket::bind(&WILDCARDS, ports(&options), &steering)
+        .map_err(|error| format!("cannot bind {error}"))?;
+    if !args.debug {
+        process::daemonize().map_err(|error| format!("cannot become a daemon: {error}"))?;
+    }
+    let level = if args.verbose > 1 { Level::Debug } else { Level::Info };
+    log::open(args.debug, level);
+    for warning in warnings.iter().chain(&bound.warnings) {
+        log::write(Level::Warning, warning);
+    }
+    let signals = Signals::take().map_err(|error| format!("signals: {error}"))?;
+    let listener = Listener::bind(&args.socket)
+        .map_err(|error| format!("{}: {error}", args.socket.display()))?;
+    let plan = Plan {
+        config: Arc::new(config),
+        options,
+        store: Arc::new(store),
+        steering,
+        cookie_seed: rng.bytes(),
+        rng,
+    };
+    let house = House::raise(plan, bound.shards, backend, &cpus)
+        .map_err(|error| format!("threads: {error}"))?;
+    house.serve(listener, signals, Box::new(loader))
+}
+
+/// Opens the kernel, having made sure that it can do ESP.
+fn open_kernel() -> Result<Box<dyn Backend>, String> {
+    let hint = "`set decouple` runs without it";
+    xfrm::probe().map_err(|missing| format!("{missing}; {hint}"))?;
+    let mut xfrm = Xfrm::open().map_err(|error| format!("NETLINK_XFRM: {error}; {hint}"))?;
+    xfrm.sweep().map_err(|error| format!("cannot clean up after an earlier run: {error}"))?;
+    Ok(Box::new(xfrm))
+}
+
+fn system_rng() -> Result<Rng, String> {
+    let mut seed = zeroize::Zeroizing::new([0; 32]);
+    process::random(&mut *seed).map_err(|error| format!("no randomness: {error}"))?;
+    Ok(Rng::from_seed(*seed))
+}
+
+/// What all shards are made from.
+struct Plan {
+    config: Arc<Config>,
+    options: Arc<Options>,
+    store: Arc<CredentialStore>,
+    steering: Steering,
+    cookie_seed: [u8; 32],
+    rng: Rng,
+}
+
+/// The running threads and the ways to them.
+struct House {
+    link: Link,
+    shards: Vec<Mailbox<ShardMail>>,
+    kernel: Mailbox<KernelMail>,
+    kernel_thread: JoinHandle<()>,
+    shard_threads: Vec<JoinHandle<()>>,
+}
+
+impl House {
+    fn raise(
+        mut plan: Plan,
+        sockets: Vec<Vec<ShardSocket>>,
+        backend: Option<Box<dyn Backend>>,
+        cpus: &[core_affinity::CoreId],
+    ) -> io::Result<Self> {
+        let (link, control) = Link::open()?;
+        let kernel_poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(kernel_poll.registry(), sadb::WAKER)?);
+        let (kernel, kernel_inbox) = mail::mailbox(KERNEL_MAILBOX, waker);
+        let mut boxes = Vec::new();
+        let mut shards = Vec::new();
+        for _ in &sockets {
+            let poll = Poll::new()?;
+            let waker = Arc::new(Waker::new(poll.registry(), shard::WAKE)?);
+            let (mailbox, inbox) = mail::mailbox(SHARD_MAILBOX, waker);
+            shards.push(mailbox);
+            boxes.push((poll, inbox));
+        }
+        let kernel_parts =
+            SadbParts { backend, poll: kernel_poll, inbox: kernel_inbox, shards: shards.clone() };
+        let kernel_thread =
+            std::thread::Builder::new().name("kernel".to_owned()).spawn(move || {
+                if let Err(error) = sadb::run(kernel_parts) {
+                    log::write(Level::Warning, &format!("kernel thread: {error}"));
+                }
+            })?;
+        let mut shard_threads = Vec::new();
+        for ((id, sockets), (poll, inbox)) in (0..).zip(sockets).zip(boxes) {
+            let mail = Mail { poll, inbox, peers: &shards, kernel: &kernel, control: &control };
+            let parts = plan.shard(ShardId(id), sockets, mail);
+            let cpu = cpus.get(usize::from(id) % cpus.len().max(1)).copied();
+            shard_threads.push(spawn::spawn(parts, cpu)?);
+        }
+        Ok(Self { link, shards, kernel, kernel_thread, shard_threads })
+    }
+
+    fn serve(
+        self,
+        listener: Listener,
+        signals: Signals,
+        hooks: Box<dyn Hooks>,
+    ) -> Result<(), String> {
+        let Self { link, shards, kernel, kernel_thread, shard_threads } = self;
+        let server = Server::new(ServerParts { link, listener, signals, shards, kernel, hooks })
+            .map_err(|error| format!("control socket: {error}"))?;
+        log::write(Level::Info, "startup");
+        let ending = server.run().map_err(|error| format!("control: {error}"))?;
+        for thread in shard_threads.into_iter().chain([kernel_thread]) {
+            // A thread that panicked has said so on its way out.
+            let _ = thread.join();
+        }
+        match ending {
+            Ending::Stopped => Ok(()),
+            Ending::ShardLost(shard) => Err(format!("shard {} ended", shard.0)),
+        }
+    }
+}
+
+/// A shard's mail: its own end and the others'.
+struct Mail<'a> {
+    poll: Poll,
+    inbox: Inbox<ShardMail>,
+    peers: &'a [Mailbox<ShardMail>],
+    kernel: &'a Mailbox<KernelMail>,
+    control: &'a Mailbox<ControlMail>,
+}
+
+impl Plan {
+    fn shard(&mut self, id: ShardId, sockets: Vec<ShardSocket>, mail: Mail<'_>) -> ShardParts {
+        let endpoint = Endpoint::new(EndpointParts {
+            shard: id,
+            shards: self.steering.shards(),
+            config: Arc::clone(&self.config),
+            options: Arc::clone(&self.options),
+            store: Arc::clone(&self.store),
+            provider: boring::provider(),
+            rng: self.rng.fork(),
+            cookie_seed: self.cookie_seed,
+            now: now(),
+        });
+        ShardParts {
+            id,
+            endpoint,
+            sockets,
+            poll: mail.poll,
+            inbox: mail.inbox,
+            peers: mail.peers.to_vec(),
+            kernel: mail.kernel.clone(),
+            control: mail.control.clone(),
+            steering: self.steering,
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the daemon is part of the shell")]
+fn now() -> Now {
+    Now { mono: Instant::now(), wall: SystemTime::now() }
+}
+
+const IKE_PORT: u16 = 500;
+const NATT_PORT: u16 = 4500;
+/// Mail that may wait for a shard: a burst of kernel answers and forwarded datagrams.
+const SHARD_MAILBOX: usize = 4096;
+/// Batches of kernel requests that may wait.
+const KERNEL_MAILBOX: usize = 1024;
