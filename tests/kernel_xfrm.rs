@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 use iked::crypto::SecretBytes;
 use iked::crypto::keymat::ChildKeys;
 use iked::kernel::{
-    Backend, ChildInstall, ChildRemove, Encap, KernelEvent, KernelRequest, RequestId, SelectorPair,
+    Backend, ChildInstall, ChildRemove, Encap, KernelEvent, KernelRequest, REQID_TAG, RequestId,
+    SelectorPair,
 };
 use iked::pfkey::PfKey;
 use iked::policy::IpNet;
@@ -196,7 +197,7 @@ impl Plan {
             remote: self.outer[other],
             inbound_spi: spi(side),
             outbound_spi: spi(other),
-            reqid: 0x0100_0000 + self.number,
+            reqid: REQID_TAG + self.number,
             selectors: vec![SelectorPair {
                 protocol: 0,
                 local: self.inner[side],
@@ -600,9 +601,9 @@ fn policies_are_handed_back() {
         let text = ip(&["-n", &pair.a, "xfrm", "policy"]);
         text.matches(&format!("reqid {reqid} ")).count()
     };
-    assert_eq!((count(0x0100_0001), count(0x0100_0002)), (0, 3));
+    assert_eq!((count(REQID_TAG + 1), count(REQID_TAG + 2)), (0, 3));
     a.set_policies(&old.names(0)).unwrap();
-    assert_eq!((count(0x0100_0001), count(0x0100_0002)), (3, 0));
+    assert_eq!((count(REQID_TAG + 1), count(REQID_TAG + 2)), (3, 0));
 }
 
 #[test]

@@ -202,10 +202,7 @@ fn done(answers: &BTreeMap<ShardId, Vec<KernelEvent>>, id: u64) -> bool {
 }
 
 fn failed(answers: &BTreeMap<ShardId, Vec<KernelEvent>>, id: u64) -> bool {
-    let failed = |event: &KernelEvent| match event {
-        KernelEvent::Failed { id: found, .. } => *found == RequestId(id),
-        _ => false,
-    };
+    let failed = |event: &KernelEvent| matches!(event, KernelEvent::Failed { id: found, .. } if found.0 == id);
     answers.values().flatten().any(failed)
 }
 
