@@ -2,7 +2,8 @@
 //! `tests/vectors/wire` is decoded and its print compared with `NAME.txt` beside it.
 //!
 //! A `.hex` file is hexadecimal with white space anywhere; `#` begins a comment. It holds one IKE
-//! message without the non-ESP marker. `IKED_UPDATE_OUTPUTS=1` writes the `.txt` files anew.
+//! message without the non-ESP marker; one that must be refused is called `refused-..`.
+//! `IKED_UPDATE_OUTPUTS=1` writes the `.txt` files anew.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::fs;
@@ -30,6 +31,15 @@ fn every_message_prints_as_recorded() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn what_is_named_as_refused_is_refused_and_nothing_else() {
+    for path in vectors() {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let refused = Message::decode(&read(&path)).is_err();
+        assert_eq!(refused, name.starts_with("refused-"), "{name}");
+    }
 }
 
 #[test]
