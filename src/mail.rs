@@ -92,18 +92,21 @@ impl<T> Clone for Mailbox<T> {
     }
 }
 
-/// The receiving end.
+/// The receiving end. It shares the waker: were the last sender's the last one, dropping it right
+/// after a send would take the wake-up along.
 #[derive(Debug)]
 pub struct Inbox<T> {
     receiver: Receiver<T>,
     rung: Arc<AtomicBool>,
+    _waker: Arc<Waker>,
 }
 
 /// A mailbox of `capacity` whose receiver polls `waker`.
 pub fn mailbox<T>(capacity: usize, waker: Arc<Waker>) -> (Mailbox<T>, Inbox<T>) {
     let (sender, receiver) = bounded(capacity);
     let rung = Arc::new(AtomicBool::new(false));
-    (Mailbox { sender, waker, rung: Arc::clone(&rung) }, Inbox { receiver, rung })
+    let inbox = Inbox { receiver, rung: Arc::clone(&rung), _waker: Arc::clone(&waker) };
+    (Mailbox { sender, waker, rung }, inbox)
 }
 
 impl<T> Mailbox<T> {
@@ -207,6 +210,18 @@ mod tests {
         assert_eq!(rings(&mut poll), 0);
         mailbox.try_send(9).unwrap();
         assert_eq!(rings(&mut poll), 1);
+    }
+
+    #[test]
+    fn a_sender_that_is_dropped_after_sending_still_rings() {
+        let mut poll = Poll::new().unwrap();
+        let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
+        let (mailbox, _inbox) = mailbox::<u32>(8, waker);
+        mailbox.try_send(1).unwrap();
+        drop(mailbox);
+        let mut events = Events::with_capacity(4);
+        poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
+        assert_eq!(events.iter().count(), 1);
     }
 
     #[test]
