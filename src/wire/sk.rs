@@ -141,6 +141,10 @@ fn seal_piece(
     // The lengths are authenticated, so they must be right before the checksum is made.
     let end = out.len();
     out.resize(end + key.icv_len(), 0);
+    // A longer payload has no length field that a peer could read.
+    if u16::try_from(out.len() - start).is_err() {
+        return Err(SkFailure);
+    }
     patch_length(out, start + 2, start);
     patch_message_length(out, 0);
     out.truncate(end);

@@ -242,6 +242,20 @@ fn fragments_fit_the_limit_and_join_to_the_whole() {
 }
 
 #[test]
+fn what_does_not_fit_one_sk_payload_is_an_error_and_not_a_lie() {
+    let data = vec![5; 33_000];
+    let inner = [Payload::VendorId(&data), Payload::VendorId(&data)];
+    let mut key = Shift { block_len: 1 };
+    assert_eq!(
+        sk::seal_message(&header(), &inner, &mut key, &mut Vec::new()),
+        Err(SkFailure)
+    );
+    let mut datagrams = Vec::new();
+    sk::seal_fragments(&header(), &inner, &mut key, 1280, &mut datagrams).unwrap();
+    assert!(datagrams.len() > 51);
+}
+
+#[test]
 fn a_pad_length_beyond_the_plaintext_is_refused() {
     let mut key = Shift { block_len: 1 };
     let mut bytes = Vec::new();
