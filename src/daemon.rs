@@ -40,7 +40,10 @@ use args::Args;
 pub fn run(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<(), String> {
     let args = Args::read(arguments)?;
     if args.version {
-        note(&format!("iked {} (OpenIKED compatible)", env!("CARGO_PKG_VERSION")));
+        note(&format!(
+            "iked {} (OpenIKED compatible)",
+            env!("CARGO_PKG_VERSION")
+        ));
         return Ok(());
     }
     if args.six {
@@ -61,7 +64,10 @@ pub fn run(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<()
     start(args, loader, config).map_err(|message| format!("iked: {message}"))
 }
 
-#[expect(clippy::print_stderr, reason = "before the log is open, iked(8) speaks on stderr")]
+#[expect(
+    clippy::print_stderr,
+    reason = "before the log is open, iked(8) speaks on stderr"
+)]
 fn note(text: &str) {
     eprintln!("{text}");
 }
@@ -92,7 +98,9 @@ impl Loader {
         let environment = Environment {
             hostname: &self.hostname,
             passive: self.passive,
-            resolver: &SystemResolver { interface_addresses: process::interface_addresses },
+            resolver: &SystemResolver {
+                interface_addresses: process::interface_addresses,
+            },
             files: &SystemFiles,
         };
         let file = file.unwrap_or(&self.file);
@@ -147,13 +155,21 @@ fn start(args: Args, loader: Loader, config: Config) -> Result<(), String> {
     let default = u8::try_from(cpus.len().clamp(1, usize::from(SHARDS_MAX)));
     let shards = args.shards.unwrap_or(default.unwrap_or(1));
     let steering = Steering::new(shards, rng.u32());
-    let backend = if config.settings.couple { Some(open_kernel()?) } else { None };
+    let backend = if config.settings.couple {
+        Some(open_kernel()?)
+    } else {
+        None
+    };
     let bound = socket::bind(&WILDCARDS, ports(&options), &steering)
         .map_err(|error| format!("cannot bind {error}"))?;
     if !args.debug {
         process::daemonize().map_err(|error| format!("cannot become a daemon: {error}"))?;
     }
-    let level = if args.verbose > 1 { Level::Debug } else { Level::Info };
+    let level = if args.verbose > 1 {
+        Level::Debug
+    } else {
+        Level::Info
+    };
     log::open(args.debug, level);
     for warning in warnings.iter().chain(&bound.warnings) {
         log::write(Level::Warning, warning);
@@ -179,7 +195,8 @@ fn open_kernel() -> Result<Box<dyn Backend>, String> {
     let hint = "`set decouple` runs without it";
     xfrm::probe().map_err(|missing| format!("{missing}; {hint}"))?;
     let mut xfrm = Xfrm::open().map_err(|error| format!("NETLINK_XFRM: {error}; {hint}"))?;
-    xfrm.sweep().map_err(|error| format!("cannot clean up after an earlier run: {error}"))?;
+    xfrm.sweep()
+        .map_err(|error| format!("cannot clean up after an earlier run: {error}"))?;
     Ok(Box::new(xfrm))
 }
 
@@ -228,22 +245,39 @@ impl House {
             shards.push(mailbox);
             boxes.push((poll, inbox));
         }
-        let kernel_parts =
-            SadbParts { backend, poll: kernel_poll, inbox: kernel_inbox, shards: shards.clone() };
-        let kernel_thread =
-            std::thread::Builder::new().name("kernel".to_owned()).spawn(move || {
+        let kernel_parts = SadbParts {
+            backend,
+            poll: kernel_poll,
+            inbox: kernel_inbox,
+            shards: shards.clone(),
+        };
+        let kernel_thread = std::thread::Builder::new()
+            .name("kernel".to_owned())
+            .spawn(move || {
                 if let Err(error) = sadb::run(kernel_parts) {
                     log::write(Level::Warning, &format!("kernel thread: {error}"));
                 }
             })?;
         let mut shard_threads = Vec::new();
         for ((id, sockets), (poll, inbox)) in (0..).zip(sockets).zip(boxes) {
-            let mail = Mail { poll, inbox, peers: &shards, kernel: &kernel, control: &control };
+            let mail = Mail {
+                poll,
+                inbox,
+                peers: &shards,
+                kernel: &kernel,
+                control: &control,
+            };
             let parts = plan.shard(ShardId(id), sockets, mail);
             let cpu = cpus.get(usize::from(id) % cpus.len().max(1)).copied();
             shard_threads.push(spawn::spawn(parts, cpu)?);
         }
-        Ok(Self { link, shards, kernel, kernel_thread, shard_threads })
+        Ok(Self {
+            link,
+            shards,
+            kernel,
+            kernel_thread,
+            shard_threads,
+        })
     }
 
     fn serve(
@@ -252,9 +286,22 @@ impl House {
         signals: Signals,
         hooks: Box<dyn Hooks>,
     ) -> Result<(), String> {
-        let Self { link, shards, kernel, kernel_thread, shard_threads } = self;
-        let server = Server::new(ServerParts { link, listener, signals, shards, kernel, hooks })
-            .map_err(|error| format!("control socket: {error}"))?;
+        let Self {
+            link,
+            shards,
+            kernel,
+            kernel_thread,
+            shard_threads,
+        } = self;
+        let server = Server::new(ServerParts {
+            link,
+            listener,
+            signals,
+            shards,
+            kernel,
+            hooks,
+        })
+        .map_err(|error| format!("control socket: {error}"))?;
         log::write(Level::Info, "startup");
         let ending = server.run().map_err(|error| format!("control: {error}"))?;
         for thread in shard_threads.into_iter().chain([kernel_thread]) {
@@ -306,7 +353,10 @@ impl Plan {
 
 #[expect(clippy::disallowed_methods, reason = "the daemon is part of the shell")]
 fn now() -> Now {
-    Now { mono: Instant::now(), wall: SystemTime::now() }
+    Now {
+        mono: Instant::now(),
+        wall: SystemTime::now(),
+    }
 }
 
 const IKE_PORT: u16 = 500;

@@ -1,22 +1,31 @@
 //! `iked`: an IKEv2 daemon (RFC 7296) for Linux, compatible with OpenBSD's iked(8).
 //!
-//! The modules stand in layer order: each may use only those above it (ARCHITECTURE.md has the
-//! picture and `tests/tidy.rs` the check).
+//! The modules in layer order, each above those that may use it (ARCHITECTURE.md has the picture,
+//! `tests/tidy.rs` the check):
+//!
+//! - [`wire`], [`sys`], [`time`]: bytes, system calls, the time argument
+//! - [`crypto`], [`policy`], [`steer`]: algorithms, what the administrator wants, whose datagram
+//! - [`kernel`], [`auth`], [`ike`]: the port to the kernel, proofs of identity, the protocol
+//! - [`config`], [`mail`], [`log`]: iked.conf(5), what threads tell each other, the log
+//! - [`xfrm`], [`pfkey`], [`sadb`], [`shard`], [`control`]: the threads and their tools
+//! - [`daemon`]: the only one that knows them all
 
-pub mod wire;
-pub mod sys;
-pub mod time;
-pub mod crypto;
-pub mod policy;
-pub mod steer;
-pub mod kernel;
 pub mod auth;
-pub mod ike;
-pub mod mail;
-pub mod log;
 pub mod config;
-pub mod xfrm;
+pub mod control;
+pub mod crypto;
+pub mod daemon;
+pub mod fuzzing;
+pub mod ike;
+pub mod kernel;
+pub mod log;
+pub mod mail;
+pub mod pfkey;
+pub mod policy;
 pub mod sadb;
 pub mod shard;
-pub mod control;
-pub mod daemon;
+pub mod steer;
+pub mod sys;
+pub mod time;
+pub mod wire;
+pub mod xfrm;

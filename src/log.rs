@@ -33,8 +33,16 @@ static LOGGER: OnceLock<Logger> = OnceLock::new();
 /// Opens the sink. `foreground` writes to stderr, else syslog, facility daemon; where syslog
 /// cannot be reached, stderr serves.
 pub fn open(foreground: bool, level: Level) {
-    let output = if foreground { Output::Stderr } else { syslog_output() };
-    let noise = Noise { since: now(), written: 0, suppressed: 0 };
+    let output = if foreground {
+        Output::Stderr
+    } else {
+        syslog_output()
+    };
+    let noise = Noise {
+        since: now(),
+        written: 0,
+        suppressed: 0,
+    };
     let logger = Logger {
         output: Mutex::new(output),
         level: AtomicU8::new(number(level)),
@@ -66,7 +74,9 @@ pub fn set_level(level: Level) {
 
 /// Whether lines of this level are written.
 pub fn enabled(level: Level) -> bool {
-    LOGGER.get().is_some_and(|logger| number(level) <= logger.level.load(Ordering::Relaxed))
+    LOGGER
+        .get()
+        .is_some_and(|logger| number(level) <= logger.level.load(Ordering::Relaxed))
 }
 
 /// Writes one line.
@@ -113,12 +123,18 @@ pub fn write_noise(level: Level, line: &str) {
         suppressed
     };
     if suppressed > 0 {
-        write(level, &format!("{suppressed} messages about unauthenticated datagrams suppressed"));
+        write(
+            level,
+            &format!("{suppressed} messages about unauthenticated datagrams suppressed"),
+        );
     }
     write(level, line);
 }
 
-#[expect(clippy::disallowed_methods, reason = "the sink is part of the shell and owns its clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the sink is part of the shell and owns its clock"
+)]
 fn now() -> Instant {
     Instant::now()
 }

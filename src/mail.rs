@@ -105,8 +105,19 @@ pub struct Inbox<T> {
 pub fn mailbox<T>(capacity: usize, waker: Arc<Waker>) -> (Mailbox<T>, Inbox<T>) {
     let (sender, receiver) = bounded(capacity);
     let rung = Arc::new(AtomicBool::new(false));
-    let inbox = Inbox { receiver, rung: Arc::clone(&rung), _waker: Arc::clone(&waker) };
-    (Mailbox { sender, waker, rung }, inbox)
+    let inbox = Inbox {
+        receiver,
+        rung: Arc::clone(&rung),
+        _waker: Arc::clone(&waker),
+    };
+    (
+        Mailbox {
+            sender,
+            waker,
+            rung,
+        },
+        inbox,
+    )
 }
 
 impl<T> Mailbox<T> {
@@ -150,7 +161,10 @@ pub struct Outlet<T> {
 impl<T> Outlet<T> {
     /// An outlet into `mailbox`.
     pub const fn new(mailbox: Mailbox<T>) -> Self {
-        Self { mailbox, backlog: VecDeque::new() }
+        Self {
+            mailbox,
+            backlog: VecDeque::new(),
+        }
     }
 
     /// Sends now, or as soon as [`Self::flush`] finds room.

@@ -74,7 +74,10 @@ impl Steering {
     /// The rule for `shards` shards (1 to [`SHARDS_MAX`]). `key` keeps outsiders from choosing a
     /// shard; it is made odd.
     pub fn new(shards: u8, key: u32) -> Self {
-        Self { shards: shards.clamp(1, SHARDS_MAX), key: key | 1 }
+        Self {
+            shards: shards.clamp(1, SHARDS_MAX),
+            key: key | 1,
+        }
     }
 
     /// How many shards there are.
@@ -93,16 +96,26 @@ impl Steering {
         } else {
             payload
         };
-        let Some(header) = ike.first_chunk::<IKE_HEADER_LEN>() else { return Steer::Any };
+        let Some(header) = ike.first_chunk::<IKE_HEADER_LEN>() else {
+            return Steer::Any;
+        };
         let from_initiator = header[FLAGS_AT] & INITIATOR != 0;
-        let tag = if from_initiator { header[RESPONDER_SPI_AT] } else { header[0] };
+        let tag = if from_initiator {
+            header[RESPONDER_SPI_AT]
+        } else {
+            header[0]
+        };
         if tag == 0 {
             let low = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
             let hash = low.wrapping_mul(self.key) >> 16;
             let shard = hash % u32::from(self.shards);
             return Steer::Initial(ShardId(u8::try_from(shard).unwrap_or(0)));
         }
-        if tag > self.shards { Steer::Any } else { Steer::Shard(ShardId(tag - 1)) }
+        if tag > self.shards {
+            Steer::Any
+        } else {
+            Steer::Shard(ShardId(tag - 1))
+        }
     }
 
     /// The rule as a program: returns the number of the socket, or a number past the end for the

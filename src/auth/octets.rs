@@ -11,8 +11,7 @@ pub fn signed_octets(
     sk_p: &[u8],
     id_body: &[u8],
 ) -> Vec<u8> {
-    let mut octets =
-        Vec::with_capacity(real_message.len() + peer_nonce.len() + prf.output_len());
+    let mut octets = Vec::with_capacity(real_message.len() + peer_nonce.len() + prf.output_len());
     octets.extend_from_slice(real_message);
     octets.extend_from_slice(peer_nonce);
     let mac_at = octets.len();

@@ -28,7 +28,11 @@ pub fn verify(
         return Err(AuthError::Method);
     }
     let expected = Zeroizing::new(shared_key_auth(prf, secret, octets));
-    if (provider.equal)(&expected, auth) { Ok(()) } else { Err(AuthError::Mac) }
+    if (provider.equal)(&expected, auth) {
+        Ok(())
+    } else {
+        Err(AuthError::Mac)
+    }
 }
 
 const KEY_PAD: &[u8] = b"Key Pad for IKEv2";
@@ -49,11 +53,26 @@ mod tests {
         };
         let shared = AuthMethod::SHARED_KEY;
         assert_eq!(check(b"secret", b"octets", shared, &auth), Ok(()));
-        assert_eq!(check(b"secret2", b"octets", shared, &auth), Err(AuthError::Mac));
-        assert_eq!(check(b"secret", b"octet", shared, &auth), Err(AuthError::Mac));
-        assert_eq!(check(b"secret", b"octets", shared, &auth[1..]), Err(AuthError::Mac));
-        assert_eq!(check(b"secret", b"octets", shared, &[]), Err(AuthError::Mac));
+        assert_eq!(
+            check(b"secret2", b"octets", shared, &auth),
+            Err(AuthError::Mac)
+        );
+        assert_eq!(
+            check(b"secret", b"octet", shared, &auth),
+            Err(AuthError::Mac)
+        );
+        assert_eq!(
+            check(b"secret", b"octets", shared, &auth[1..]),
+            Err(AuthError::Mac)
+        );
+        assert_eq!(
+            check(b"secret", b"octets", shared, &[]),
+            Err(AuthError::Mac)
+        );
         let other = AuthMethod::SIGNATURE;
-        assert_eq!(check(b"secret", b"octets", other, &auth), Err(AuthError::Method));
+        assert_eq!(
+            check(b"secret", b"octets", other, &auth),
+            Err(AuthError::Method)
+        );
     }
 }

@@ -23,7 +23,9 @@ pub fn sign(
             .copied()
             .find(|hash| peer_hashes.contains(hash))
             .ok_or(AuthError::NoCommonHash)?;
-        let data = key.sign_rfc7427(hash, octets).map_err(AuthError::Signature)?;
+        let data = key
+            .sign_rfc7427(hash, octets)
+            .map_err(AuthError::Signature)?;
         return Ok((AuthMethod::SIGNATURE, data));
     }
     if words == PublicKeyAuth::Rfc7427 || key.kind() == KeyKind::Ed25519 {
@@ -63,7 +65,9 @@ pub fn verify(
     if keys.is_empty() {
         return Err(AuthError::UnknownKey);
     }
-    let sent = peer_certs.iter().find_map(|(encoding, data)| raw_key(*encoding, data));
+    let sent = peer_certs
+        .iter()
+        .find_map(|(encoding, data)| raw_key(*encoding, data));
     let candidates: Vec<&PublicKey> = match sent {
         Some(sent) => keys.iter().filter(|key| **key == sent).collect(),
         None => keys.iter().collect(),
@@ -72,7 +76,10 @@ pub fn verify(
         return Err(AuthError::KeyMismatch);
     }
     let mut last = AuthError::KeyMismatch;
-    for key in candidates.into_iter().filter(|key| kind_allowed(words, key.kind())) {
+    for key in candidates
+        .into_iter()
+        .filter(|key| kind_allowed(words, key.kind()))
+    {
         let checked = if method == AuthMethod::SIGNATURE {
             key.verify_rfc7427(auth, octets, our_hashes)
         } else {
@@ -137,7 +144,9 @@ pub fn certs_to_send(
     store: &CredentialStore,
     requested: &[(CertEncoding, &[u8])],
 ) -> Vec<(CertEncoding, Vec<u8>)> {
-    let Some(public) = store.own_public_key() else { return Vec::new() };
+    let Some(public) = store.own_public_key() else {
+        return Vec::new();
+    };
     let asked = |encoding| requested.iter().any(|(asked, _)| *asked == encoding);
     let ecdsa = !matches!(public.kind(), KeyKind::Rsa | KeyKind::Ed25519);
     if asked(CertEncoding::RAW_PUBLIC_KEY) {

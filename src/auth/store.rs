@@ -24,9 +24,16 @@ impl CredentialStore {
     pub fn load(config_dir: &Path) -> (Self, Vec<String>) {
         let mut warnings = Vec::new();
         let own = load_own(&config_dir.join("private/local.key"), &mut warnings);
-        let mut store = Self { own, peers: BTreeMap::new() };
+        let mut store = Self {
+            own,
+            peers: BTreeMap::new(),
+        };
         for (folder, kind) in FOLDERS {
-            store.load_folder(&config_dir.join("pubkeys").join(folder), kind, &mut warnings);
+            store.load_folder(
+                &config_dir.join("pubkeys").join(folder),
+                kind,
+                &mut warnings,
+            );
         }
         (store, warnings)
     }
@@ -34,7 +41,10 @@ impl CredentialStore {
     /// A store of given keys, for tests and benches.
     pub fn from_keys(own: Option<PrivateKey>, peers: Vec<(Identity, PublicKey)>) -> Self {
         let own = own.and_then(|key| key.public().ok().map(|public| (key, public)));
-        let mut store = Self { own, peers: BTreeMap::new() };
+        let mut store = Self {
+            own,
+            peers: BTreeMap::new(),
+        };
         for (identity, key) in peers {
             store.peers.entry(identity).or_default().push(key);
         }
@@ -57,7 +67,9 @@ impl CredentialStore {
     }
 
     fn load_folder(&mut self, folder: &Path, kind: IdType, warnings: &mut Vec<String>) {
-        let Ok(entries) = fs::read_dir(folder) else { return };
+        let Ok(entries) = fs::read_dir(folder) else {
+            return;
+        };
         for entry in entries.flatten() {
             let path = entry.path();
             let name = entry.file_name();
@@ -89,15 +101,21 @@ fn load_own(path: &Path, warnings: &mut Vec<String>) -> Option<(PrivateKey, Publ
     };
     warnings.extend(exposed(path));
     let key = PrivateKey::from_pem(&pem).and_then(|key| key.public().map(|public| (key, public)));
-    key.map_err(|error| warnings.push(format!("{}: {error}", path.display()))).ok()
+    key.map_err(|error| warnings.push(format!("{}: {error}", path.display())))
+        .ok()
 }
 
 /// A private key that others may read deserves a word.
 fn exposed(path: &Path) -> Option<String> {
     use std::os::unix::fs::PermissionsExt;
     let mode = fs::metadata(path).ok()?.permissions().mode();
-    (mode & 0o077 != 0)
-        .then(|| format!("{}: mode {:03o} lets others read it", path.display(), mode & 0o777))
+    (mode & 0o077 != 0).then(|| {
+        format!(
+            "{}: mode {:03o} lets others read it",
+            path.display(),
+            mode & 0o777
+        )
+    })
 }
 
 fn identity_of(kind: IdType, name: &str) -> Option<Identity> {

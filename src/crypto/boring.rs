@@ -88,7 +88,9 @@ impl Prf for HmacPrf {
     fn plus(&self, key: &[u8], parts: &[&[u8]], out: &mut [u8]) -> Result<(), CryptoError> {
         let key = HmacKey::new(self.hash, key)?;
         let mut last = [0u8; LONGEST_OUTPUT];
-        let last = last.get_mut(..self.output_len).ok_or(CryptoError::Library)?;
+        let last = last
+            .get_mut(..self.output_len)
+            .ok_or(CryptoError::Library)?;
         let mut list: Vec<&[u8]> = Vec::with_capacity(parts.len() + 2);
         for (index, chunk) in out.chunks_mut(self.output_len).enumerate() {
             // T1 = prf(K, S | 1), Tn = prf(K, Tn-1 | S | n); n is one byte.
@@ -102,7 +104,9 @@ impl Prf for HmacPrf {
             list.extend_from_slice(parts);
             list.push(&number);
             let mut block = [0u8; LONGEST_OUTPUT];
-            let block = block.get_mut(..self.output_len).ok_or(CryptoError::Library)?;
+            let block = block
+                .get_mut(..self.output_len)
+                .ok_or(CryptoError::Library)?;
             key.compute(&list, block)?;
             last.copy_from_slice(block);
             if let Some(head) = block.get(..chunk.len()) {
@@ -157,19 +161,59 @@ fn integ_hash(id: IntegId) -> Option<Hash> {
 }
 
 static PRFS: &[&dyn Prf] = &[
-    &HmacPrf { id: PrfId::HMAC_SHA2_256, hash: Hash::Sha256, output_len: 32 },
-    &HmacPrf { id: PrfId::HMAC_SHA2_384, hash: Hash::Sha384, output_len: 48 },
-    &HmacPrf { id: PrfId::HMAC_SHA2_512, hash: Hash::Sha512, output_len: 64 },
-    &HmacPrf { id: PrfId::HMAC_SHA1, hash: Hash::Sha1, output_len: 20 },
-    &HmacPrf { id: PrfId::HMAC_MD5, hash: Hash::Md5, output_len: 16 },
+    &HmacPrf {
+        id: PrfId::HMAC_SHA2_256,
+        hash: Hash::Sha256,
+        output_len: 32,
+    },
+    &HmacPrf {
+        id: PrfId::HMAC_SHA2_384,
+        hash: Hash::Sha384,
+        output_len: 48,
+    },
+    &HmacPrf {
+        id: PrfId::HMAC_SHA2_512,
+        hash: Hash::Sha512,
+        output_len: 64,
+    },
+    &HmacPrf {
+        id: PrfId::HMAC_SHA1,
+        hash: Hash::Sha1,
+        output_len: 20,
+    },
+    &HmacPrf {
+        id: PrfId::HMAC_MD5,
+        hash: Hash::Md5,
+        output_len: 16,
+    },
 ];
 
 static INTEGS: &[&dyn Integ] = &[
-    &HmacInteg { id: IntegId::HMAC_SHA2_256_128, key_len: 32, icv_len: 16 },
-    &HmacInteg { id: IntegId::HMAC_SHA2_384_192, key_len: 48, icv_len: 24 },
-    &HmacInteg { id: IntegId::HMAC_SHA2_512_256, key_len: 64, icv_len: 32 },
-    &HmacInteg { id: IntegId::HMAC_SHA1_96, key_len: 20, icv_len: 12 },
-    &HmacInteg { id: IntegId::HMAC_MD5_96, key_len: 16, icv_len: 12 },
+    &HmacInteg {
+        id: IntegId::HMAC_SHA2_256_128,
+        key_len: 32,
+        icv_len: 16,
+    },
+    &HmacInteg {
+        id: IntegId::HMAC_SHA2_384_192,
+        key_len: 48,
+        icv_len: 24,
+    },
+    &HmacInteg {
+        id: IntegId::HMAC_SHA2_512_256,
+        key_len: 64,
+        icv_len: 32,
+    },
+    &HmacInteg {
+        id: IntegId::HMAC_SHA1_96,
+        key_len: 20,
+        icv_len: 12,
+    },
+    &HmacInteg {
+        id: IntegId::HMAC_MD5_96,
+        key_len: 16,
+        icv_len: 12,
+    },
 ];
 
 /// Output of SHA-512.

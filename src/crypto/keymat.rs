@@ -27,7 +27,13 @@ pub struct IkeSuite {
 
 impl fmt::Debug for IkeSuite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "IkeSuite({} {} {})", self.encr.id(), self.prf.id(), self.ke)
+        write!(
+            f,
+            "IkeSuite({} {} {})",
+            self.encr.id(),
+            self.prf.id(),
+            self.ke
+        )
     }
 }
 
@@ -63,13 +69,17 @@ impl IkeKeys {
         spi_r: IkeSpi,
     ) -> Result<Self, CryptoError> {
         let prf_len = suite.prf.output_len();
-        let encr_len =
-            suite.encr.key_material_len(suite.key_length).ok_or(CryptoError::KeyLength)?;
+        let encr_len = suite
+            .encr
+            .key_material_len(suite.key_length)
+            .ok_or(CryptoError::KeyLength)?;
         let integ_len = suite.integ.map_or(0, |integ| integ.key_len());
         let total = 3 * prf_len + 2 * integ_len + 2 * encr_len;
         let mut material = Zeroizing::new(vec![0; total]);
         let (spi_i, spi_r) = (spi_i.to_bytes(), spi_r.to_bytes());
-        suite.prf.plus(skeyseed, &[ni, nr, &spi_i, &spi_r], &mut material)?;
+        suite
+            .prf
+            .plus(skeyseed, &[ni, nr, &spi_i, &spi_r], &mut material)?;
         let mut rest = material.as_slice();
         let mut take = |len| {
             let (taken, left) = rest.split_at_checked(len).ok_or(CryptoError::KeyLength)?;
@@ -154,11 +164,19 @@ impl ChildKeys {
         };
         let split = |keys: &[u8]| {
             let (encr, integ) = keys.split_at(encr_len);
-            (SecretBytes::new(encr.to_vec()), SecretBytes::new(integ.to_vec()))
+            (
+                SecretBytes::new(encr.to_vec()),
+                SecretBytes::new(integ.to_vec()),
+            )
         };
         let (outbound_encr, outbound_integ) = split(outbound);
         let (inbound_encr, inbound_integ) = split(inbound);
-        Ok(Self { outbound_encr, outbound_integ, inbound_encr, inbound_integ })
+        Ok(Self {
+            outbound_encr,
+            outbound_integ,
+            inbound_encr,
+            inbound_integ,
+        })
     }
 }
 

@@ -120,7 +120,13 @@ pub trait MessageKey: Send + Sync {
     /// (pad length byte included). Encrypts in place, writes the IV and appends the ICV. Length fields
     /// in the authenticated part must already be final. `counter` is unique per key (message counter of the
     /// caller, counting every seal): AEADs make the IV of it; CBC draws a random IV from `rng`.
-    fn seal(&self, message: &mut Vec<u8>, iv_at: usize, counter: u64, rng: &mut Rng) -> Result<(), CryptoError>;
+    fn seal(
+        &self,
+        message: &mut Vec<u8>,
+        iv_at: usize,
+        counter: u64,
+        rng: &mut Rng,
+    ) -> Result<(), CryptoError>;
     /// Checks and decrypts in place; returns where in `message` the plaintext stands, padding
     /// (with its length byte) still included. Nothing of `message` before `iv_at` changes.
     fn open(&self, message: &mut [u8], iv_at: usize) -> Result<Range<usize>, CryptoError>;

@@ -45,8 +45,7 @@ impl fmt::Debug for PrivateKey {
 impl PrivateKey {
     /// Reads a PEM file: PKCS #8, or the traditional form of RSA and EC keys.
     pub fn from_pem(pem: &[u8]) -> Result<Self, CryptoError> {
-        let key =
-            PKey::private_key_from_pem(pem).map_err(|_| CryptoError::UnsupportedKey)?;
+        let key = PKey::private_key_from_pem(pem).map_err(|_| CryptoError::UnsupportedKey)?;
         let kind = kind_of(&key)?;
         Ok(Self { key, kind })
     }
@@ -154,8 +153,7 @@ impl PublicKey {
         if let Ok(key) = PKey::public_key_from_pem(pem) {
             return Self::new(key);
         }
-        let rsa =
-            Rsa::public_key_from_pem_pkcs1(pem).map_err(|_| CryptoError::UnsupportedKey)?;
+        let rsa = Rsa::public_key_from_pem_pkcs1(pem).map_err(|_| CryptoError::UnsupportedKey)?;
         Self::new(PKey::from_rsa(rsa)?)
     }
 
@@ -167,8 +165,7 @@ impl PublicKey {
 
     /// Reads a PKCS #1 RSAPublicKey (CERT encoding 11).
     pub fn from_rsa_pkcs1_der(der: &[u8]) -> Result<Self, CryptoError> {
-        let rsa =
-            Rsa::public_key_from_der_pkcs1(der).map_err(|_| CryptoError::UnsupportedKey)?;
+        let rsa = Rsa::public_key_from_der_pkcs1(der).map_err(|_| CryptoError::UnsupportedKey)?;
         Self::new(PKey::from_rsa(rsa)?)
     }
 
@@ -196,12 +193,18 @@ impl PublicKey {
         allowed: &[HashAlgorithm],
     ) -> Result<(), CryptoError> {
         let (&length, rest) = auth_data.split_first().ok_or(CryptoError::Signature)?;
-        let (identifier, signature) =
-            rest.split_at_checked(usize::from(length)).ok_or(CryptoError::Signature)?;
+        let (identifier, signature) = rest
+            .split_at_checked(usize::from(length))
+            .ok_or(CryptoError::Signature)?;
         let algorithm = HASHES
             .iter()
             .filter(|hash| allowed.contains(hash))
-            .flat_map(|&hash| [algorithm(self.kind, false, hash), algorithm(self.kind, true, hash)])
+            .flat_map(|&hash| {
+                [
+                    algorithm(self.kind, false, hash),
+                    algorithm(self.kind, true, hash),
+                ]
+            })
             .flatten()
             .find(|algorithm| algorithm.is(identifier))
             .ok_or(CryptoError::Signature)?;
@@ -229,7 +232,11 @@ impl PublicKey {
                 verifier.verify(signature).unwrap_or(false)
             }
         };
-        if good { Ok(()) } else { Err(CryptoError::Signature) }
+        if good {
+            Ok(())
+        } else {
+            Err(CryptoError::Signature)
+        }
     }
 
     /// Checks AUTH data of methods 1 and 9 to 11.
@@ -243,10 +250,13 @@ impl PublicKey {
             let mut verifier = Verifier::new(MessageDigest::sha1(), &self.key)?;
             verifier.update(signed)?;
             let good = verifier.verify(signature).unwrap_or(false);
-            return if good { Ok(()) } else { Err(CryptoError::Signature) };
+            return if good {
+                Ok(())
+            } else {
+                Err(CryptoError::Signature)
+            };
         }
-        let (own_method, digest, width) =
-            legacy_ecdsa(self.kind).ok_or(CryptoError::Signature)?;
+        let (own_method, digest, width) = legacy_ecdsa(self.kind).ok_or(CryptoError::Signature)?;
         if own_method != method || signature.len() != 2 * width {
             return Err(CryptoError::Signature);
         }
@@ -256,7 +266,11 @@ impl PublicKey {
         let digest = hash(digest, signed)?;
         let key: EcKey<Public> = self.key.ec_key()?;
         let good = signature.verify(&digest, &key).unwrap_or(false);
-        if good { Ok(()) } else { Err(CryptoError::Signature) }
+        if good {
+            Ok(())
+        } else {
+            Err(CryptoError::Signature)
+        }
     }
 }
 
@@ -382,13 +396,20 @@ impl Algorithm {
 /// trailer field too, as some do.
 fn pss_identifier(hash: HashAlgorithm, trailer: bool) -> Vec<u8> {
     let number = hash_byte(hash).unwrap_or(0);
-    let salt_len = [0, 32, 48, 64].get(usize::from(number)).copied().unwrap_or(0);
+    let salt_len = [0, 32, 48, 64]
+        .get(usize::from(number))
+        .copied()
+        .unwrap_or(0);
     let hash_oid = [0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, number];
     let hash_id = der(0x30, &[der(0x06, &hash_oid), NULL.to_vec()].concat());
     let mgf1 = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x08];
     let mgf1 = der(0x30, &[der(0x06, &mgf1), hash_id.clone()].concat());
-    let mut parameters =
-        [der(0xa0, &hash_id), der(0xa1, &mgf1), der(0xa2, &der(0x02, &[salt_len]))].concat();
+    let mut parameters = [
+        der(0xa0, &hash_id),
+        der(0xa1, &mgf1),
+        der(0xa2, &der(0x02, &[salt_len])),
+    ]
+    .concat();
     if trailer {
         parameters.extend(der(0xa3, &der(0x02, &[1])));
     }

@@ -32,7 +32,11 @@ pub struct Args {
     #[arg(short = 'S')]
     pub passive: bool,
     /// Control socket.
-    #[arg(short = 's', value_name = "socket", default_value = "/var/run/iked.sock")]
+    #[arg(
+        short = 's',
+        value_name = "socket",
+        default_value = "/var/run/iked.sock"
+    )]
     pub socket: PathBuf,
     /// No NAT traversal.
     #[arg(short = 'T')]
@@ -79,8 +83,9 @@ fn message(error: &clap::Error) -> String {
 }
 
 fn definition(text: &str) -> Result<(String, String), String> {
-    let (name, value) =
-        text.split_once('=').ok_or_else(|| format!("could not parse macro definition {text}"))?;
+    let (name, value) = text
+        .split_once('=')
+        .ok_or_else(|| format!("could not parse macro definition {text}"))?;
     Ok((name.to_owned(), value.to_owned()))
 }
 
@@ -117,7 +122,10 @@ mod tests {
     #[test]
     fn wrong_ports_say_what_is_wrong() {
         assert_eq!(read("iked -p 0").unwrap_err(), "iked: port is too small: 0");
-        assert_eq!(read("iked -p 99999").unwrap_err(), "iked: port is too large: 99999");
+        assert_eq!(
+            read("iked -p 99999").unwrap_err(),
+            "iked: port is too large: 99999"
+        );
         assert_eq!(read("iked -p x").unwrap_err(), "iked: port is invalid: x");
     }
 
@@ -130,6 +138,10 @@ mod tests {
         for wrong in ["iked -x", "iked operand", "iked --shards 0", "iked -h"] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
-        assert!(read("iked -x").unwrap_err().starts_with("usage: iked [-dnSTtVv]"));
+        assert!(
+            read("iked -x")
+                .unwrap_err()
+                .starts_with("usage: iked [-dnSTtVv]")
+        );
     }
 }

@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use super::context::Context;
 use super::ike_sa::IkeSa;
-use super::negotiate::Chosen;
 use super::names;
 use super::narrow::Narrowed;
+use super::negotiate::Chosen;
 use crate::crypto::Rng;
 use crate::crypto::keymat::ChildKeys;
 use crate::kernel::{ChildInstall, ChildRemove, Encap, KernelRequest, RequestId};
 use crate::policy::Policy;
-use crate::wire::spi::EspSpi;
 use crate::wire::Transform;
+use crate::wire::spi::EspSpi;
 
 /// One Child SA: a pair of ESP (or AH) SAs and their policies.
 #[derive(Clone, Debug)]
@@ -46,7 +46,11 @@ impl ChildSa {
             reqid: cx.next_reqid(),
             selectors: narrowed.pairs.clone(),
         };
-        Self { names, transforms: chosen.transforms.clone(), loaded: false }
+        Self {
+            names,
+            transforms: chosen.transforms.clone(),
+            loaded: false,
+        }
     }
 
     /// The encryption and integrity algorithms in words of iked.conf(5).
@@ -79,13 +83,19 @@ pub fn install_request(
             transforms: child.transforms.clone(),
             keys,
             encap,
-            lifetime_soft: Duration::from_secs(hard.as_secs() / 1000 * permille),
+            lifetime_soft: Duration::from_secs(per_mille(hard.as_secs(), permille)),
             lifetime_hard: hard,
-            bytes_soft: bytes_hard / 1000 * permille,
+            bytes_soft: per_mille(bytes_hard, permille),
             bytes_hard,
             replay_window: REPLAY_WINDOW,
         }),
     }
+}
+
+/// A part of a limit, without rounding a small one to nothing.
+fn per_mille(limit: u64, part: u64) -> u64 {
+    let scaled = u128::from(limit) * u128::from(part) / 1000;
+    u64::try_from(scaled).unwrap_or(u64::MAX)
 }
 
 /// Anti-replay window in packets: room for reordering across the queues of a fast link.

@@ -119,7 +119,11 @@ impl Context {
     pub fn log(&mut self, level: Level, line: fmt::Arguments<'_>, unauthenticated: bool) {
         if self.out.events.len() < EVENTS_MAX {
             let line = line.to_string();
-            self.out.events.push_back(Event::Log { level, line, unauthenticated });
+            self.out.events.push_back(Event::Log {
+                level,
+                line,
+                unauthenticated,
+            });
         }
     }
 
@@ -156,7 +160,10 @@ pub struct Budget {
 
 impl Budget {
     fn new(now: Instant) -> Self {
-        Self { left: HINTS_PER_SECOND, refilled_at: now }
+        Self {
+            left: HINTS_PER_SECOND,
+            refilled_at: now,
+        }
     }
 
     /// Takes one, if there is one.

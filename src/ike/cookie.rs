@@ -74,7 +74,9 @@ impl Cookies {
 }
 
 fn minute(now: Now) -> u64 {
-    now.wall.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() / 60)
+    now.wall
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs() / 60)
 }
 
 /// Bytes of a cookie: the secret's version and 160 bits of MAC; RFC 7296, 2.6 allows 1 to 64.
@@ -88,7 +90,10 @@ mod tests {
 
     fn now(minutes: u64) -> Now {
         let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(60 * (1000 + minutes));
-        Now { mono: Instant::now(), wall }
+        Now {
+            mono: Instant::now(),
+            wall,
+        }
     }
 
     #[test]
@@ -104,7 +109,13 @@ mod tests {
         assert!(check(0, peer, spi, b"nonce", &cookie));
         assert!(check(1, peer, spi, b"nonce", &cookie));
         assert!(!check(2, peer, spi, b"nonce", &cookie));
-        assert!(!check(0, IpAddr::from([192, 0, 2, 2]), spi, b"nonce", &cookie));
+        assert!(!check(
+            0,
+            IpAddr::from([192, 0, 2, 2]),
+            spi,
+            b"nonce",
+            &cookie
+        ));
         assert!(!check(0, peer, IkeSpi::new(6).unwrap(), b"nonce", &cookie));
         assert!(!check(0, peer, spi, b"other", &cookie));
         assert!(!check(0, peer, spi, b"nonce", &cookie[..20]));

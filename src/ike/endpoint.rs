@@ -71,7 +71,11 @@ impl Endpoint {
     /// An endpoint without IKE SAs.
     pub fn new(mut parts: EndpointParts) -> Self {
         let table = Table::new(&mut parts.rng);
-        Self { cx: Context::new(parts), table, shows: VecDeque::new() }
+        Self {
+            cx: Context::new(parts),
+            table,
+            shows: VecDeque::new(),
+        }
     }
 
     /// Takes one datagram, marker stripped. It is decrypted in place.
@@ -93,7 +97,9 @@ impl Endpoint {
             self.cx.stats.unknown_spi += 1;
             return self.hint(now, path, &header, bytes.len(), NotifyType::INVALID_IKE_SPI);
         };
-        let Some(mut sa) = self.table.take(key) else { return };
+        let Some(mut sa) = self.table.take(key) else {
+            return;
+        };
         self.message(&mut sa, now, path, &header, bytes);
         self.table.put(&mut self.cx, key, sa);
         self.meet_contacts(now);
@@ -120,15 +126,20 @@ impl Endpoint {
         kind: NotifyType,
     ) {
         let answer_len = Header::LEN + 8;
-        if request.flags.response
-            || request_len < answer_len
-            || !self.cx.hints.take(now.mono)
-        {
+        if request.flags.response || request_len < answer_len || !self.cx.hints.take(now.mono) {
             return;
         }
-        let flags =
-            Flags { initiator: !request.flags.initiator, version: false, response: true };
-        let header = Header { major: 2, minor: 0, flags, ..*request };
+        let flags = Flags {
+            initiator: !request.flags.initiator,
+            version: false,
+            response: true,
+        };
+        let header = Header {
+            major: 2,
+            minor: 0,
+            flags,
+            ..*request
+        };
         let mut out = Vec::with_capacity(answer_len);
         encode_message(&header, &[sa_init::status(kind, &[])], &mut out);
         self.cx.stats.notifies_sent += 1;
@@ -163,7 +174,9 @@ impl Endpoint {
     }
 
     fn repeat_sa_init(&mut self, path: Path, key: Key) {
-        let Some(sa) = self.table.get(key) else { return };
+        let Some(sa) = self.table.get(key) else {
+            return;
+        };
         if let State::AwaitAuthRequest(half_open) = &sa.state {
             let response = half_open.response.clone();
             self.cx.stats.retransmit_response += 1;
@@ -172,17 +185,13 @@ impl Endpoint {
     }
 
     /// A datagram with one of our SPIs in it.
-    fn message(
-        &mut self,
-        sa: &mut IkeSa,
-        now: Now,
-        path: Path,
-        header: &Header,
-        bytes: &mut [u8],
-    ) {
+    fn message(&mut self, sa: &mut IkeSa, now: Now, path: Path, header: &Header, bytes: &mut [u8]) {
         let from_initiator = sa.role == Role::OriginalResponder;
-        let theirs =
-            if from_initiator { header.initiator_spi } else { header.responder_spi };
+        let theirs = if from_initiator {
+            header.initiator_spi
+        } else {
+            header.responder_spi
+        };
         let first_answer = matches!(sa.state, State::AwaitSaInitResponse(_));
         if header.flags.initiator != from_initiator || (theirs != sa.peer_spi && !first_answer) {
             return self.drop_unexpected();
@@ -199,14 +208,7 @@ impl Endpoint {
         self.cx.stats.msg_rcvd_dropped += 1;
     }
 
-    fn request(
-        &mut self,
-        sa: &mut IkeSa,
-        now: Now,
-        path: Path,
-        header: &Header,
-        bytes: &mut [u8],
-    ) {
+    fn request(&mut self, sa: &mut IkeSa, now: Now, path: Path, header: &Header, bytes: &mut [u8]) {
         let digest = self.table.digest(&*bytes);
         let id = header.message_id;
         match sa.window.arrival(id) {
@@ -230,7 +232,9 @@ impl Endpoint {
         if !ready_keys(sa) {
             return self.drop_unexpected();
         }
-        let Some((first, plaintext)) = self.open(sa, now, path, bytes) else { return };
+        let Some((first, plaintext)) = self.open(sa, now, path, bytes) else {
+            return;
+        };
         let payloads = match decode_payloads(first, &plaintext) {
             Ok(payloads) => payloads,
             Err(error) => {
@@ -319,7 +323,9 @@ impl Endpoint {
         if matches!(sa.state, State::AwaitSaInitResponse(_)) {
             return sa_init_initiator::conclude(&mut self.cx, sa, now, path, bytes);
         }
-        let Some((first, plaintext)) = self.open(sa, now, path, bytes) else { return };
+        let Some((first, plaintext)) = self.open(sa, now, path, bytes) else {
+            return;
+        };
         let Ok(payloads) = decode_payloads(first, &plaintext) else {
             self.cx.stats.decode_errors += 1;
             return;
@@ -337,7 +343,10 @@ impl Endpoint {
     fn meet_contacts(&mut self, now: Now) {
         for (identity, except) in std::mem::take(&mut self.cx.out.contacts) {
             self.handle_initial_contact(now, &identity, except);
-            self.cx.out.events.push_back(Event::InitialContact { identity, except });
+            self.cx
+                .out
+                .events
+                .push_back(Event::InitialContact { identity, except });
         }
     }
 
@@ -345,7 +354,9 @@ impl Endpoint {
     /// silently, since the peer does not know them (RFC 7296, 2.4).
     pub fn handle_initial_contact(&mut self, _now: Now, identity: &Identity, except: IkeSpi) {
         for key in self.table.by_identity(identity) {
-            let Some(mut sa) = self.table.take(key) else { continue };
+            let Some(mut sa) = self.table.take(key) else {
+                continue;
+            };
             if sa.own_spi != except {
                 self.close(&mut sa, "initial contact");
             }
@@ -362,8 +373,12 @@ impl Endpoint {
             // IKE itself proves it.
             KernelEvent::Expire { .. } | KernelEvent::Mapping { .. } => return,
         };
-        let Some(key) = self.table.by_request(id) else { return };
-        let Some(mut sa) = self.table.take(key) else { return };
+        let Some(key) = self.table.by_request(id) else {
+            return;
+        };
+        let Some(mut sa) = self.table.take(key) else {
+            return;
+        };
         auth::installed(&mut self.cx, &mut sa, now, result);
         self.table.put(&mut self.cx, key, sa);
         self.meet_contacts(now);
@@ -382,12 +397,14 @@ impl Endpoint {
             }
             Command::ResetAll => self.each(|endpoint, sa| endpoint.close(sa, "reset")),
             Command::ResetSa => self.each(|endpoint, sa| endpoint.delete(sa, now.mono)),
-            Command::ResetId(wanted) => {
-                self.each_where(
-                    |sa| sa.peer_id.as_ref().is_some_and(|id| id.to_string() == wanted),
-                    |endpoint, sa| endpoint.delete(sa, now.mono),
-                )
-            }
+            Command::ResetId(wanted) => self.each_where(
+                |sa| {
+                    sa.peer_id
+                        .as_ref()
+                        .is_some_and(|id| id.to_string() == wanted)
+                },
+                |endpoint, sa| endpoint.delete(sa, now.mono),
+            ),
             Command::Active(_) => 0,
             Command::Couple(couple) => {
                 self.cx.coupled = couple;
@@ -403,8 +420,12 @@ impl Endpoint {
     }
 
     fn initiate(&mut self, now: Now, index: u32) -> usize {
-        let Some(policy) = self.cx.config.policies.get(index as usize).cloned() else { return 0 };
-        let Some(sa) = sa_init_initiator::start(&mut self.cx, now, policy) else { return 0 };
+        let Some(policy) = self.cx.config.policies.get(index as usize).cloned() else {
+            return 0;
+        };
+        let Some(sa) = sa_init_initiator::start(&mut self.cx, now, policy) else {
+            return 0;
+        };
         self.table.insert(&mut self.cx, sa);
         1
     }
@@ -423,7 +444,9 @@ impl Endpoint {
             if !self.table.get(key).is_some_and(&wanted) {
                 continue;
             }
-            let Some(mut sa) = self.table.take(key) else { continue };
+            let Some(mut sa) = self.table.take(key) else {
+                continue;
+            };
             act(self, &mut sa);
             self.table.put(&mut self.cx, key, sa);
             count += 1;
@@ -433,7 +456,8 @@ impl Endpoint {
 
     /// Ends an IKE SA without a word to the peer.
     fn close(&mut self, sa: &mut IkeSa, reason: &str) {
-        self.cx.info(format_args!("{}: sa_free: {reason}", sa.tag()));
+        self.cx
+            .info(format_args!("{}: sa_free: {reason}", sa.tag()));
         if matches!(sa.state, State::Established(_)) {
             self.cx.stats.sa_established_current =
                 self.cx.stats.sa_established_current.saturating_sub(1);
@@ -460,7 +484,9 @@ impl Endpoint {
     /// Does what is due: a bounded number of deadlines and one chunk of a `show sa`.
     pub fn handle_timeout(&mut self, now: Now) {
         for _ in 0..DUE_MAX {
-            let Some((key, mut sa)) = self.table.take_due(now.mono) else { break };
+            let Some((key, mut sa)) = self.table.take_due(now.mono) else {
+                break;
+            };
             self.due(&mut sa, now);
             self.table.put(&mut self.cx, key, sa);
         }
@@ -476,7 +502,9 @@ impl Endpoint {
             }
             None => {}
         }
-        let Some((at, _)) = sa.deadline(&self.cx) else { return };
+        let Some((at, _)) = sa.deadline(&self.cx) else {
+            return;
+        };
         if at > now.mono {
             return;
         }
@@ -487,7 +515,10 @@ impl Endpoint {
                 self.close(sa, "SA_INIT timeout");
             }
             State::AwaitKernel(_) => {
-                let error = KernelError { errno: libc::ETIMEDOUT, action: "answer" };
+                let error = KernelError {
+                    errno: libc::ETIMEDOUT,
+                    action: "answer",
+                };
                 auth::installed(&mut self.cx, sa, now, Err(error));
             }
             State::Established(_) => informational::probe(&mut self.cx, sa, now.mono),
@@ -497,7 +528,9 @@ impl Endpoint {
     }
 
     fn retransmit(&mut self, sa: &IkeSa) {
-        let Some(outstanding) = sa.window.outstanding() else { return };
+        let Some(outstanding) = sa.window.outstanding() else {
+            return;
+        };
         self.cx.stats.retransmit_request += 1;
         self.cx.info(format_args!(
             "{}: retransmit {} {} req {} peer {} local {}",
@@ -514,12 +547,21 @@ impl Endpoint {
     }
 
     fn show_chunk(&mut self) {
-        let Some(show) = self.shows.front_mut() else { return };
+        let Some(show) = self.shows.front_mut() else {
+            return;
+        };
         let count = show.left.len().min(SHOW_CHUNK);
         let keys: Vec<Key> = show.left.drain(..count).collect();
-        let lines = keys.iter().filter_map(|&key| self.table.get(key)).flat_map(show::sa).collect();
+        let lines = keys
+            .iter()
+            .filter_map(|&key| self.table.get(key))
+            .flat_map(show::sa)
+            .collect();
         let more = !show.left.is_empty();
-        self.cx.out.replies.push_back((show.id, Reply::Text { lines, more }));
+        self.cx
+            .out
+            .replies
+            .push_back((show.id, Reply::Text { lines, more }));
         if !more {
             self.shows.pop_front();
         }
@@ -581,7 +623,9 @@ impl Endpoint {
 /// never have keys.
 fn ready_keys(sa: &mut IkeSa) -> bool {
     let (own_spi, peer_spi) = (sa.own_spi, sa.peer_spi);
-    let State::AwaitAuthRequest(half_open) = &mut sa.state else { return true };
+    let State::AwaitAuthRequest(half_open) = &mut sa.state else {
+        return true;
+    };
     if matches!(half_open.keying, Keying::Pending(..))
         && let Keying::Pending(kex, public) =
             std::mem::replace(&mut half_open.keying, Keying::Failed)
@@ -617,10 +661,24 @@ pub(super) fn refuse(
             cx.stats.msg_rcvd_dropped += 1;
         }
         Answer::Notify(kind, data) => {
-            message::respond(cx, sa, exchange, id, digest, &[sa_init::status(kind, &data)]);
+            message::respond(
+                cx,
+                sa,
+                exchange,
+                id,
+                digest,
+                &[sa_init::status(kind, &data)],
+            );
         }
         Answer::NotifyAndClose(kind, data) => {
-            message::respond(cx, sa, exchange, id, digest, &[sa_init::status(kind, &data)]);
+            message::respond(
+                cx,
+                sa,
+                exchange,
+                id,
+                digest,
+                &[sa_init::status(kind, &data)],
+            );
             if !sa.state.is_authenticated() {
                 cx.stats.sa_established_failures += 1;
             }

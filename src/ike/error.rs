@@ -80,9 +80,10 @@ impl Error {
             Self::Missing(_) if protected => close(NotifyType::INVALID_SYNTAX),
             Self::Missing(_) | Self::Unexpected(_) => Answer::Silent,
             Self::NoProposal => notify(NotifyType::NO_PROPOSAL_CHOSEN),
-            Self::InvalidKe(wanted) => {
-                Answer::Notify(NotifyType::INVALID_KE_PAYLOAD, wanted.0.to_be_bytes().to_vec())
-            }
+            Self::InvalidKe(wanted) => Answer::Notify(
+                NotifyType::INVALID_KE_PAYLOAD,
+                wanted.0.to_be_bytes().to_vec(),
+            ),
             Self::NoPolicy if protected => close(NotifyType::AUTHENTICATION_FAILED),
             Self::NoPolicy => Answer::Silent,
             Self::Authentication(_) => close(NotifyType::AUTHENTICATION_FAILED),

@@ -54,7 +54,9 @@ pub fn add(
             bytes: 0,
         });
     }
-    let Some(reassembly) = slot.as_mut() else { return Added::Dropped };
+    let Some(reassembly) = slot.as_mut() else {
+        return Added::Dropped;
+    };
     let added = reassembly.place(number, first_inner, plaintext);
     if matches!(added, Added::Complete(..)) {
         *slot = None;
@@ -103,7 +105,10 @@ mod tests {
         assert_eq!(add(&mut slot, 1, 3, 3, NONE, b"c"), Added::Waiting);
         assert_eq!(add(&mut slot, 1, 1, 3, SA, b"a"), Added::Waiting);
         assert_eq!(add(&mut slot, 1, 1, 3, SA, b"x"), Added::Dropped);
-        assert_eq!(add(&mut slot, 1, 2, 3, NONE, b"b"), Added::Complete(SA, b"abc".to_vec()));
+        assert_eq!(
+            add(&mut slot, 1, 2, 3, NONE, b"b"),
+            Added::Complete(SA, b"abc".to_vec())
+        );
         assert!(slot.is_none());
     }
 
@@ -123,7 +128,10 @@ mod tests {
         assert_eq!(add(&mut slot, 1, 1, 3, SA, b"a"), Added::Waiting);
         assert_eq!(add(&mut slot, 1, 2, 2, NONE, b"old"), Added::Dropped);
         assert_eq!(add(&mut slot, 1, 2, 3, NONE, b"b"), Added::Waiting);
-        assert_eq!(add(&mut slot, 1, 3, 3, NONE, b"c"), Added::Complete(SA, b"abc".to_vec()));
+        assert_eq!(
+            add(&mut slot, 1, 3, 3, NONE, b"c"),
+            Added::Complete(SA, b"abc".to_vec())
+        );
     }
 
     #[test]
@@ -138,6 +146,9 @@ mod tests {
     fn another_message_replaces_an_unfinished_one() {
         let mut slot = None;
         assert_eq!(add(&mut slot, 1, 1, 2, SA, b"old"), Added::Waiting);
-        assert_eq!(add(&mut slot, 2, 1, 1, SA, b"new"), Added::Complete(SA, b"new".to_vec()));
+        assert_eq!(
+            add(&mut slot, 2, 1, 1, SA, b"new"),
+            Added::Complete(SA, b"new".to_vec())
+        );
     }
 }

@@ -114,7 +114,10 @@ impl IkeSa {
 
     /// `spi=0x…`, the prefix of every line about this SA.
     pub fn tag(&self) -> String {
-        format!("spi=0x{:016x}", self.initiator_spi().map_or(0, IkeSpi::value))
+        format!(
+            "spi=0x{:016x}",
+            self.initiator_spi().map_or(0, IkeSpi::value)
+        )
     }
 
     /// The header of a message of ours.
@@ -182,13 +185,19 @@ impl IkeSa {
 
     /// Takes out the Child SA with this outbound (peer's) SPI.
     pub fn take_child_by_outbound(&mut self, spi: EspSpi) -> Option<ChildSa> {
-        let at = self.children.iter().position(|child| child.names.outbound_spi == spi)?;
+        let at = self
+            .children
+            .iter()
+            .position(|child| child.names.outbound_spi == spi)?;
         Some(self.children.swap_remove(at))
     }
 
     /// Takes out the Child SA with this inbound (our) SPI.
     pub fn take_child_by_inbound(&mut self, spi: EspSpi) -> Option<ChildSa> {
-        let at = self.children.iter().position(|child| child.names.inbound_spi == spi)?;
+        let at = self
+            .children
+            .iter()
+            .position(|child| child.names.inbound_spi == spi)?;
         Some(self.children.swap_remove(at))
     }
 
@@ -199,7 +208,13 @@ impl IkeSa {
         }
         if let State::AwaitKernel(wait) = &self.state {
             // Its answer will find nobody; the deletion follows the addition in the same queue.
-            unload(cx, ChildSa { loaded: true, ..wait.child.clone() });
+            unload(
+                cx,
+                ChildSa {
+                    loaded: true,
+                    ..wait.child.clone()
+                },
+            );
         }
         cx.pools.release(std::mem::take(&mut self.lease));
         cx.stats.leases = cx.pools.in_use() as u64;
@@ -209,7 +224,9 @@ impl IkeSa {
 /// Removes a Child SA from the kernel, if it is there.
 pub fn unload(cx: &mut Context, child: ChildSa) {
     if child.loaded {
-        cx.out.kernel.push_back(KernelRequest::DeleteChild { child: Box::new(child.names) });
+        cx.out.kernel.push_back(KernelRequest::DeleteChild {
+            child: Box::new(child.names),
+        });
     }
     cx.stats.csa_removed += 2;
 }

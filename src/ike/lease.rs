@@ -34,7 +34,11 @@ pub type CfgReply = Vec<(CfgAttrType, Vec<u8>)>;
 impl Pools {
     /// No pools yet; they are made when a policy first needs them.
     pub fn new(shard: u8, shards: u8) -> Self {
-        Self { shard, shards, pools: BTreeMap::new() }
+        Self {
+            shard,
+            shards,
+            pools: BTreeMap::new(),
+        }
     }
 
     /// Addresses leased now.
@@ -67,7 +71,9 @@ impl Pools {
             .pools
             .entry((net.addr, net.len))
             .or_insert_with(|| Pool::new(net, shard, shards));
-        pool.lease(rng, wanted).ok().map(|address| (address, Some(net)))
+        pool.lease(rng, wanted)
+            .ok()
+            .map(|address| (address, Some(net)))
     }
 
     fn lease(
@@ -78,13 +84,21 @@ impl Pools {
         wanted: Option<IpAddr>,
     ) -> Result<Option<(IpAddr, Option<IpNet>)>, Error> {
         let mut configured = false;
-        for entry in policy.config.iter().filter(|entry| entry.attribute == attribute) {
+        for entry in policy
+            .config
+            .iter()
+            .filter(|entry| entry.attribute == attribute)
+        {
             configured = true;
             if let Some(leased) = self.take(rng, entry, wanted) {
                 return Ok(Some(leased));
             }
         }
-        if configured { Err(Error::AddressFailure) } else { Ok(None) }
+        if configured {
+            Err(Error::AddressFailure)
+        } else {
+            Ok(None)
+        }
     }
 }
 
@@ -96,15 +110,25 @@ pub fn answer(
     request: Option<&Cp<'_>>,
 ) -> Result<(Lease, Option<CfgReply>), Error> {
     let request = request.filter(|cp| cp.kind == CfgType::REQUEST);
-    let has_pool = policy.config.iter().any(|entry| entry.is_pool && is_address(entry.attribute));
+    let has_pool = policy
+        .config
+        .iter()
+        .any(|entry| entry.is_pool && is_address(entry.attribute));
     let Some(request) = request else {
         // FAILED_CP_REQUIRED: this policy lets in only peers that take an address from it.
-        return if has_pool { Err(Error::ConfigurationRequired) } else { Ok(Default::default()) };
+        return if has_pool {
+            Err(Error::ConfigurationRequired)
+        } else {
+            Ok(Default::default())
+        };
     };
     let asks = |kind| request.attributes.iter().any(|a| a.kind == kind);
     let mut lease = Lease::default();
     let mut refused = None;
-    for kind in [CfgAttrType::INTERNAL_IP4_ADDRESS, CfgAttrType::INTERNAL_IP6_ADDRESS] {
+    for kind in [
+        CfgAttrType::INTERNAL_IP4_ADDRESS,
+        CfgAttrType::INTERNAL_IP6_ADDRESS,
+    ] {
         if !asks(kind) {
             continue;
         }
@@ -144,10 +168,14 @@ fn reply(policy: &Policy, request: &Cp<'_>, lease: Lease) -> CfgReply {
     let mut reply = CfgReply::new();
     if let Some((address, net)) = lease.v4 {
         reply.push((CfgAttrType::INTERNAL_IP4_ADDRESS, octets(address)));
-        let configured =
-            policy.config.iter().any(|e| e.attribute == CfgAttrType::INTERNAL_IP4_NETMASK);
+        let configured = policy
+            .config
+            .iter()
+            .any(|e| e.attribute == CfgAttrType::INTERNAL_IP4_NETMASK);
         if let (Some(net), false) = (net, configured) {
-            let mask = u32::MAX.checked_shl(32 - u32::from(net.len.min(32))).unwrap_or(0);
+            let mask = u32::MAX
+                .checked_shl(32 - u32::from(net.len.min(32)))
+                .unwrap_or(0);
             let mask = Ipv4Addr::from(mask).octets().to_vec();
             reply.push((CfgAttrType::INTERNAL_IP4_NETMASK, mask));
         }
@@ -157,11 +185,19 @@ fn reply(policy: &Policy, request: &Cp<'_>, lease: Lease) -> CfgReply {
         value.push(net.map_or(128, |net| net.len));
         reply.push((CfgAttrType::INTERNAL_IP6_ADDRESS, value));
     }
-    for entry in policy.config.iter().filter(|entry| !is_address(entry.attribute)) {
+    for entry in policy
+        .config
+        .iter()
+        .filter(|entry| !is_address(entry.attribute))
+    {
         reply.push((entry.attribute, value_of(entry)));
     }
     // RFC 7296, 3.15.1: an APPLICATION_VERSION may be left empty.
-    if request.attributes.iter().any(|a| a.kind == CfgAttrType::APPLICATION_VERSION) {
+    if request
+        .attributes
+        .iter()
+        .any(|a| a.kind == CfgAttrType::APPLICATION_VERSION)
+    {
         reply.push((CfgAttrType::APPLICATION_VERSION, Vec::new()));
     }
     reply
@@ -171,8 +207,9 @@ fn value_of(entry: &CfgEntry) -> Vec<u8> {
     let mut value = octets(entry.value.addr);
     match entry.attribute {
         CfgAttrType::INTERNAL_IP4_SUBNET => {
-            let mask =
-                u32::MAX.checked_shl(32 - u32::from(entry.value.len.min(32))).unwrap_or(0);
+            let mask = u32::MAX
+                .checked_shl(32 - u32::from(entry.value.len.min(32)))
+                .unwrap_or(0);
             value.extend(Ipv4Addr::from(mask).octets());
         }
         CfgAttrType::INTERNAL_IP6_SUBNET => value.push(entry.value.len),

@@ -34,7 +34,9 @@ impl SkKey for Sealer<'_> {
 
     fn seal(&mut self, message: &mut Vec<u8>, iv_at: usize) -> Result<(), SkFailure> {
         *self.counter += 1;
-        self.key.seal(message, iv_at, *self.counter, self.rng).map_err(|_| SkFailure)
+        self.key
+            .seal(message, iv_at, *self.counter, self.rng)
+            .map_err(|_| SkFailure)
     }
 
     fn open(&self, message: &mut [u8], iv_at: usize) -> Result<Range<usize>, SkFailure> {
@@ -53,11 +55,19 @@ pub fn seal(
     inner: &[Payload<'_>],
 ) -> Option<Vec<Vec<u8>>> {
     let header = sa.header(exchange, message_id, response);
-    let datagram_max = if sa.fragmentation { fragment_limit(cx, sa.path.remote) } else { 65_507 };
+    let datagram_max = if sa.fragmentation {
+        fragment_limit(cx, sa.path.remote)
+    } else {
+        65_507
+    };
     let mut counter = sa.sealed;
     let mut datagrams = Vec::new();
     let key = sa.outbound_key()?;
-    let mut sealer = Sealer { key, counter: &mut counter, rng: &mut cx.rng };
+    let mut sealer = Sealer {
+        key,
+        counter: &mut counter,
+        rng: &mut cx.rng,
+    };
     let sealed = sk::seal_fragments(&header, inner, &mut sealer, datagram_max, &mut datagrams);
     sa.sealed = counter;
     if sealed.is_err() {
@@ -105,9 +115,12 @@ pub fn open(cx: &mut Context, sa: &mut IkeSa, bytes: &mut [u8]) -> Opened {
         let id = message.header.message_id;
         match message.payloads.last() {
             Some(Payload::Sk(body)) => (body.body_at, None, body.first_inner, id),
-            Some(Payload::Skf(body)) => {
-                (body.body_at, Some((body.number, body.total)), body.first_inner, id)
-            }
+            Some(Payload::Skf(body)) => (
+                body.body_at,
+                Some((body.number, body.total)),
+                body.first_inner,
+                id,
+            ),
             _ => {
                 cx.stats.unexpected += 1;
                 return Opened::Dropped;
@@ -122,8 +135,14 @@ pub fn open(cx: &mut Context, sa: &mut IkeSa, bytes: &mut [u8]) -> Opened {
         }
     }
     let plaintext = {
-        let Some(key) = sa.inbound_key() else { return Opened::Dropped };
-        let sealer = Sealer { key, counter: &mut 0, rng: &mut cx.rng };
+        let Some(key) = sa.inbound_key() else {
+            return Opened::Dropped;
+        };
+        let sealer = Sealer {
+            key,
+            counter: &mut 0,
+            rng: &mut cx.rng,
+        };
         sk::open_sk(bytes, position, &sealer)
     };
     let plaintext = plaintext.ok().and_then(|range| bytes.get(range));
@@ -135,7 +154,14 @@ pub fn open(cx: &mut Context, sa: &mut IkeSa, bytes: &mut [u8]) -> Opened {
         sa.reassembly = None;
         return Opened::Whole(first_inner, plaintext.to_vec());
     };
-    match fragment::add(&mut sa.reassembly, message_id, number, total, first_inner, plaintext) {
+    match fragment::add(
+        &mut sa.reassembly,
+        message_id,
+        number,
+        total,
+        first_inner,
+        plaintext,
+    ) {
         Added::Waiting => Opened::Partial,
         Added::Dropped => {
             cx.stats.frag_rcvd_drop += 1;
@@ -157,7 +183,9 @@ pub fn respond(
     digest: u64,
     inner: &[Payload<'_>],
 ) {
-    let Some(datagrams) = seal(cx, sa, exchange, message_id, true, inner) else { return };
+    let Some(datagrams) = seal(cx, sa, exchange, message_id, true, inner) else {
+        return;
+    };
     for datagram in &datagrams {
         cx.transmit(sa.path, datagram.clone());
     }

@@ -25,7 +25,6 @@ pub mod table;
 pub mod timer;
 pub mod window;
 
-
 pub use endpoint::{Endpoint, EndpointParts};
 pub use event::{Command, Event, Level, Path, Reply, Transmit};
 pub use stats::Stats;

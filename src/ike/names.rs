@@ -30,10 +30,16 @@ pub fn child(transforms: &[Transform]) -> String {
 
 /// `enc aes-128-gcm group curve25519 prf hmac-sha2-256`.
 pub fn suite(suite: &IkeSuite) -> String {
-    let auth =
-        suite.integ.map(|id| format!(" auth {}", integ(id.id()))).unwrap_or_default();
+    let auth = suite
+        .integ
+        .map(|id| format!(" auth {}", integ(id.id())))
+        .unwrap_or_default();
     let encr = encr(suite.encr.id(), suite.key_length);
-    format!("enc {encr}{auth} group {} prf {}", ke(suite.ke), prf(suite.prf.id()))
+    format!(
+        "enc {encr}{auth} group {} prf {}",
+        ke(suite.ke),
+        prf(suite.prf.id())
+    )
 }
 
 /// A cipher.

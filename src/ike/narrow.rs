@@ -37,13 +37,26 @@ pub fn narrow(
     offered_remote: &[TrafficSelector],
     leased: Dynamic,
 ) -> Option<Narrowed> {
-    let mut narrowed =
-        Narrowed { local: Vec::new(), remote: Vec::new(), pairs: Vec::new() };
+    let mut narrowed = Narrowed {
+        local: Vec::new(),
+        remote: Vec::new(),
+        pairs: Vec::new(),
+    };
     for flow in flows {
-        let Some(from) = selector_of(&flow.from, flow.protocol, leased) else { continue };
-        let Some(to) = selector_of(&flow.to, flow.protocol, leased) else { continue };
-        for local in offered_local.iter().filter_map(|offer| intersect(offer, &from)) {
-            for remote in offered_remote.iter().filter_map(|offer| intersect(offer, &to)) {
+        let Some(from) = selector_of(&flow.from, flow.protocol, leased) else {
+            continue;
+        };
+        let Some(to) = selector_of(&flow.to, flow.protocol, leased) else {
+            continue;
+        };
+        for local in offered_local
+            .iter()
+            .filter_map(|offer| intersect(offer, &from))
+        {
+            for remote in offered_remote
+                .iter()
+                .filter_map(|offer| intersect(offer, &to))
+            {
                 add(&mut narrowed, local, remote);
             }
         }
@@ -71,7 +84,11 @@ fn add(narrowed: &mut Narrowed, local: TrafficSelector, remote: TrafficSelector)
 /// One end of a flow as a selector.
 pub fn selector_of(end: &FlowEnd, protocol: u8, leased: Dynamic) -> Option<TrafficSelector> {
     let net = if end.dynamic {
-        let leased = if end.net.is_ipv4() { leased.v4 } else { leased.v6 };
+        let leased = if end.net.is_ipv4() {
+            leased.v4
+        } else {
+            leased.v6
+        };
         IpNet::host(leased?)
     } else {
         end.net
@@ -162,12 +179,24 @@ mod tests {
     use super::*;
 
     fn end(net: &str, len: u8) -> FlowEnd {
-        let net = IpNet { addr: net.parse().unwrap(), len };
-        FlowEnd { net, dynamic: false, port: None }
+        let net = IpNet {
+            addr: net.parse().unwrap(),
+            len,
+        };
+        FlowEnd {
+            net,
+            dynamic: false,
+            port: None,
+        }
     }
 
     fn flow(from: FlowEnd, to: FlowEnd) -> Flow {
-        Flow { protocol: 0, from, to, pre_nat: None }
+        Flow {
+            protocol: 0,
+            from,
+            to,
+            pre_nat: None,
+        }
     }
 
     fn range(start: &str, end: &str) -> TrafficSelector {
@@ -215,7 +244,10 @@ mod tests {
         to.dynamic = true;
         let flows = [flow(end("10.1.0.0", 16), to)];
         let any = [range("0.0.0.0", "255.255.255.255")];
-        let leased = Dynamic { v4: Some("10.8.0.5".parse().unwrap()), v6: None };
+        let leased = Dynamic {
+            v4: Some("10.8.0.5".parse().unwrap()),
+            v6: None,
+        };
         let got = narrow(&flows, &any, &any, leased).unwrap();
         assert_eq!(got.remote, [range("10.8.0.5", "10.8.0.5")]);
         assert_eq!(narrow(&flows, &any, &any, Dynamic::default()), None);

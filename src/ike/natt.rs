@@ -57,7 +57,10 @@ pub fn hashes_to_send(
     if force {
         return [rng.bytes::<20>(), rng.bytes::<20>()];
     }
-    [hash(provider, spis.0, spis.1, local), hash(provider, spis.0, spis.1, remote)]
+    [
+        hash(provider, spis.0, spis.1, local),
+        hash(provider, spis.0, spis.1, remote),
+    ]
 }
 
 /// The two notifications with these hashes.
@@ -70,7 +73,12 @@ pub fn notifications<'a>(hashes: &'a [[u8; 20]; 2]) -> [Payload<'a>; 2] {
 }
 
 fn notify(kind: NotifyType, data: &[u8]) -> Payload<'_> {
-    Payload::Notify(Notify { protocol: ProtocolId::NONE, spi: &[], kind, data })
+    Payload::Notify(Notify {
+        protocol: ProtocolId::NONE,
+        spi: &[],
+        kind,
+        data,
+    })
 }
 
 /// Compares what the peer sent with the addresses we see. Several source hashes may come: one
@@ -85,7 +93,9 @@ pub fn detect(
     let (mut sources, mut source_fits) = (0, false);
     let (mut destinations, mut destination_fits) = (0, false);
     for payload in payloads {
-        let Payload::Notify(notify) = payload else { continue };
+        let Payload::Notify(notify) = payload else {
+            continue;
+        };
         if notify.kind == NotifyType::NAT_DETECTION_SOURCE_IP {
             sources += 1;
             source_fits |= notify.data == hash(provider, spis.0, spis.1, remote);

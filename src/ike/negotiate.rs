@@ -52,7 +52,13 @@ impl Chosen {
         if encr.is_aead() == integ.is_some() {
             return None;
         }
-        Some(IkeSuite { encr, key_length, integ, prf, ke: self.ke()? })
+        Some(IkeSuite {
+            encr,
+            key_length,
+            integ,
+            prf,
+            ke: self.ke()?,
+        })
     }
 }
 
@@ -67,12 +73,9 @@ pub struct Rules {
 }
 
 /// The first of `ours` that one of `theirs` fits.
-pub fn choose(
-    ours: &[policy::Proposal],
-    theirs: &[Proposal<'_>],
-    rules: Rules,
-) -> Option<Chosen> {
-    ours.iter().find_map(|our| theirs.iter().find_map(|their| fit(our, their, rules)))
+pub fn choose(ours: &[policy::Proposal], theirs: &[Proposal<'_>], rules: Rules) -> Option<Chosen> {
+    ours.iter()
+        .find_map(|our| theirs.iter().find_map(|their| fit(our, their, rules)))
 }
 
 fn fit(ours: &policy::Proposal, theirs: &Proposal<'_>, rules: Rules) -> Option<Chosen> {
@@ -99,7 +102,12 @@ fn fit(ours: &policy::Proposal, theirs: &Proposal<'_>, rules: Rules) -> Option<C
         return None;
     }
     let spi = theirs.spi.to_vec();
-    Some(Chosen { number: theirs.number, protocol: theirs.protocol, spi, transforms })
+    Some(Chosen {
+        number: theirs.number,
+        protocol: theirs.protocol,
+        spi,
+        transforms,
+    })
 }
 
 enum Pick {
@@ -108,12 +116,7 @@ enum Pick {
     NoneFits,
 }
 
-fn pick(
-    ours: &policy::Proposal,
-    theirs: &Proposal<'_>,
-    kind: TransformType,
-    rules: Rules,
-) -> Pick {
+fn pick(ours: &policy::Proposal, theirs: &Proposal<'_>, kind: TransformType, rules: Rules) -> Pick {
     let listed = theirs.transforms.iter().any(|t| t.id.kind() == kind);
     let of_ours = || ours.transforms.iter().filter(|t| t.id.kind() == kind);
     let common = |our: &&Transform| theirs.transforms.contains(our);
@@ -122,10 +125,18 @@ fn pick(
         let optional = of_ours().next().is_none()
             || of_ours().any(|t| is_none(t))
             || (kind == TransformType::ESN);
-        return if optional { Pick::NotNeeded } else { Pick::NoneFits };
+        return if optional {
+            Pick::NotNeeded
+        } else {
+            Pick::NoneFits
+        };
     }
     let none_only = || {
-        theirs.transforms.iter().filter(|t| t.id.kind() == kind).any(is_none)
+        theirs
+            .transforms
+            .iter()
+            .filter(|t| t.id.kind() == kind)
+            .any(is_none)
     };
     if let (TransformType::KE, Some(sent)) = (kind, rules.ke_sent) {
         let sent = Transform::new(TransformId::Ke(sent), None);
@@ -205,52 +216,102 @@ mod tests {
     use super::*;
     use crate::wire::registry::{EsnId, PrfId};
 
-    const GCM: Transform =
-        Transform { id: TransformId::Encr(EncrId::AES_GCM_16), key_length: Some(128) };
-    const CBC: Transform =
-        Transform { id: TransformId::Encr(EncrId::AES_CBC), key_length: Some(256) };
-    const PRF: Transform =
-        Transform { id: TransformId::Prf(PrfId::HMAC_SHA2_256), key_length: None };
-    const SHA: Transform =
-        Transform { id: TransformId::Integ(IntegId::HMAC_SHA2_256_128), key_length: None };
-    const X25519: Transform =
-        Transform { id: TransformId::Ke(KeId::CURVE25519), key_length: None };
-    const P256: Transform = Transform { id: TransformId::Ke(KeId::ECP_256), key_length: None };
-    const NO_ESN: Transform =
-        Transform { id: TransformId::Esn(EsnId::NO_ESN), key_length: None };
-    const RULES: Rules = Rules { ke_sent: None, ignore_ke: false };
+    const GCM: Transform = Transform {
+        id: TransformId::Encr(EncrId::AES_GCM_16),
+        key_length: Some(128),
+    };
+    const CBC: Transform = Transform {
+        id: TransformId::Encr(EncrId::AES_CBC),
+        key_length: Some(256),
+    };
+    const PRF: Transform = Transform {
+        id: TransformId::Prf(PrfId::HMAC_SHA2_256),
+        key_length: None,
+    };
+    const SHA: Transform = Transform {
+        id: TransformId::Integ(IntegId::HMAC_SHA2_256_128),
+        key_length: None,
+    };
+    const X25519: Transform = Transform {
+        id: TransformId::Ke(KeId::CURVE25519),
+        key_length: None,
+    };
+    const P256: Transform = Transform {
+        id: TransformId::Ke(KeId::ECP_256),
+        key_length: None,
+    };
+    const NO_ESN: Transform = Transform {
+        id: TransformId::Esn(EsnId::NO_ESN),
+        key_length: None,
+    };
+    const RULES: Rules = Rules {
+        ke_sent: None,
+        ignore_ke: false,
+    };
 
     fn ours(transforms: &[Transform]) -> policy::Proposal {
-        policy::Proposal { protocol: ProtocolId::IKE, transforms: transforms.to_vec() }
+        policy::Proposal {
+            protocol: ProtocolId::IKE,
+            transforms: transforms.to_vec(),
+        }
     }
 
     fn theirs(number: u8, transforms: &[Transform]) -> Proposal<'static> {
-        Proposal { number, protocol: ProtocolId::IKE, spi: &[], transforms: transforms.to_vec() }
+        Proposal {
+            number,
+            protocol: ProtocolId::IKE,
+            spi: &[],
+            transforms: transforms.to_vec(),
+        }
     }
 
     #[test]
     fn our_first_proposal_wins_over_the_peers_order() {
         let ours = [ours(&[GCM, PRF, X25519]), ours(&[CBC, PRF, SHA, X25519])];
-        let theirs = [theirs(1, &[CBC, PRF, SHA, X25519]), theirs(2, &[GCM, PRF, X25519])];
+        let theirs = [
+            theirs(1, &[CBC, PRF, SHA, X25519]),
+            theirs(2, &[GCM, PRF, X25519]),
+        ];
         let chosen = choose(&ours, &theirs, RULES).unwrap();
-        assert_eq!((chosen.number, chosen.encr().unwrap().0), (2, EncrId::AES_GCM_16));
+        assert_eq!(
+            (chosen.number, chosen.encr().unwrap().0),
+            (2, EncrId::AES_GCM_16)
+        );
     }
 
     #[test]
     fn the_key_exchange_already_sent_is_taken_where_both_list_it() {
         let ours = [ours(&[GCM, PRF, X25519, P256])];
         let theirs = [theirs(1, &[GCM, PRF, X25519, P256])];
-        let rules = Rules { ke_sent: Some(KeId::ECP_256), ..RULES };
-        assert_eq!(choose(&ours, &theirs, rules).unwrap().ke(), Some(KeId::ECP_256));
-        let rules = Rules { ke_sent: Some(KeId::MODP_2048), ..RULES };
-        assert_eq!(choose(&ours, &theirs, rules).unwrap().ke(), Some(KeId::CURVE25519));
+        let rules = Rules {
+            ke_sent: Some(KeId::ECP_256),
+            ..RULES
+        };
+        assert_eq!(
+            choose(&ours, &theirs, rules).unwrap().ke(),
+            Some(KeId::ECP_256)
+        );
+        let rules = Rules {
+            ke_sent: Some(KeId::MODP_2048),
+            ..RULES
+        };
+        assert_eq!(
+            choose(&ours, &theirs, rules).unwrap().ke(),
+            Some(KeId::CURVE25519)
+        );
     }
 
     #[test]
     fn a_cipher_without_integrity_and_an_aead_with_one_are_refused() {
         let ours = [ours(&[GCM, PRF, X25519]), ours(&[CBC, PRF, SHA, X25519])];
-        assert_eq!(choose(&ours, &[theirs(1, &[CBC, PRF, X25519])], RULES), None);
-        assert_eq!(choose(&ours, &[theirs(1, &[GCM, PRF, SHA, X25519])], RULES), None);
+        assert_eq!(
+            choose(&ours, &[theirs(1, &[CBC, PRF, X25519])], RULES),
+            None
+        );
+        assert_eq!(
+            choose(&ours, &[theirs(1, &[GCM, PRF, SHA, X25519])], RULES),
+            None
+        );
     }
 
     #[test]
@@ -263,18 +324,35 @@ mod tests {
     #[test]
     fn key_length_must_be_equal() {
         let ours = [ours(&[GCM, PRF, X25519])];
-        let long = Transform { key_length: Some(256), ..GCM };
-        let absent = Transform { key_length: None, ..GCM };
-        assert_eq!(choose(&ours, &[theirs(1, &[long, PRF, X25519])], RULES), None);
-        assert_eq!(choose(&ours, &[theirs(1, &[absent, PRF, X25519])], RULES), None);
+        let long = Transform {
+            key_length: Some(256),
+            ..GCM
+        };
+        let absent = Transform {
+            key_length: None,
+            ..GCM
+        };
+        assert_eq!(
+            choose(&ours, &[theirs(1, &[long, PRF, X25519])], RULES),
+            None
+        );
+        assert_eq!(
+            choose(&ours, &[theirs(1, &[absent, PRF, X25519])], RULES),
+            None
+        );
     }
 
     #[test]
     fn an_unknown_transform_type_makes_a_proposal_unusable() {
         let ours = [ours(&[GCM, PRF, X25519])];
-        let unknown =
-            Transform { id: TransformId::Unknown(TransformType(6), 36), key_length: None };
-        assert_eq!(choose(&ours, &[theirs(1, &[GCM, PRF, X25519, unknown])], RULES), None);
+        let unknown = Transform {
+            id: TransformId::Unknown(TransformType(6), 36),
+            key_length: None,
+        };
+        assert_eq!(
+            choose(&ours, &[theirs(1, &[GCM, PRF, X25519, unknown])], RULES),
+            None
+        );
     }
 
     #[test]
@@ -289,7 +367,10 @@ mod tests {
             spi: &[1, 2, 3, 4],
             transforms: vec![GCM, X25519, NO_ESN],
         }];
-        let rules = Rules { ke_sent: None, ignore_ke: true };
+        let rules = Rules {
+            ke_sent: None,
+            ignore_ke: true,
+        };
         let chosen = choose(&ours, &theirs, rules).unwrap();
         assert_eq!(chosen.transforms, [GCM, NO_ESN]);
         assert_eq!(chosen.spi, [1, 2, 3, 4]);

@@ -21,9 +21,15 @@ pub fn sa(sa: &IkeSa) -> Vec<String> {
 
 fn ike_line(sa: &IkeSa) -> String {
     let spi = |spi: Option<IkeSpi>| spi.map_or(0, IkeSpi::value);
-    let id = sa.peer_id.as_ref().map(ToString::to_string).unwrap_or_default();
+    let id = sa
+        .peer_id
+        .as_ref()
+        .map(ToString::to_string)
+        .unwrap_or_default();
     let lease = |lease: Option<(IpAddr, Option<IpNet>)>| {
-        lease.map(|(address, _)| format!("[{address}]")).unwrap_or_default()
+        lease
+            .map(|(address, _)| format!("[{address}]"))
+            .unwrap_or_default()
     };
     let role = match sa.role {
         Role::OriginalInitiator => "i",
@@ -38,7 +44,10 @@ fn ike_line(sa: &IkeSa) -> String {
         spi(sa.initiator_spi()),
         sa.path.local,
         sa.path.remote,
-        sa.lease.v4.map(|(address, _)| address.to_string()).unwrap_or_default(),
+        sa.lease
+            .v4
+            .map(|(address, _)| address.to_string())
+            .unwrap_or_default(),
         lease(sa.lease.v6),
         sa.state,
     )
@@ -90,7 +99,12 @@ pub fn flows(child: &ChildSa) -> String {
         .iter()
         .map(|pair| {
             let protocol = child.names.protocol;
-            format!("{protocol}-{}={}({})", net(pair.local), net(pair.remote), pair.protocol)
+            format!(
+                "{protocol}-{}={}({})",
+                net(pair.local),
+                net(pair.remote),
+                pair.protocol
+            )
         })
         .collect();
     flows.join(", ")

@@ -7,12 +7,12 @@ use std::time::Instant;
 use super::child_sa::ChildSa;
 use super::exchange::auth::AuthReply;
 use super::negotiate::Chosen;
-use crate::crypto::keymat::{self, IkeKeys, IkeSuite};
 use crate::crypto::ActiveKeyExchange;
+use crate::crypto::keymat::{self, IkeKeys, IkeSuite};
 use crate::kernel::RequestId;
+use crate::wire::TrafficSelector;
 use crate::wire::registry::{HashAlgorithm, KeId};
 use crate::wire::spi::{EspSpi, IkeSpi};
-use crate::wire::TrafficSelector;
 
 /// Where an IKE SA is in its life.
 pub enum State {

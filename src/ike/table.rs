@@ -36,7 +36,8 @@ pub struct Table {
 impl Table {
     /// An empty table whose hashes nobody outside can foresee.
     pub fn new(rng: &mut Rng) -> Self {
-        let hasher = SeedableRandomState::with_seed(rng.u64(), foldhash::SharedSeed::global_fixed());
+        let hasher =
+            SeedableRandomState::with_seed(rng.u64(), foldhash::SharedSeed::global_fixed());
         Self {
             sas: Slab::new(),
             by_spi: HashMap::with_hasher(hasher.clone()),

@@ -82,7 +82,11 @@ impl Window {
     /// Notes the answer to request `id`, whose first datagram has this digest.
     pub fn answer(&mut self, id: u32, digest: u64, datagrams: Vec<Vec<u8>>) {
         self.next_inbound = id.wrapping_add(1);
-        self.answered = Some(Answered { id, digest, datagrams });
+        self.answered = Some(Answered {
+            id,
+            digest,
+            datagrams,
+        });
     }
 
     /// The cached answer, if this really is the same request again.
@@ -100,7 +104,13 @@ impl Window {
     pub fn sent(&mut self, id: u32, exchange: ExchangeType, datagrams: Vec<Vec<u8>>, now: Instant) {
         self.next_outbound = id.wrapping_add(1);
         let due_at = now + FIRST_RETRY_AFTER;
-        self.outstanding = Some(Outstanding { id, exchange, datagrams, due_at, retries: 0 });
+        self.outstanding = Some(Outstanding {
+            id,
+            exchange,
+            datagrams,
+            due_at,
+            retries: 0,
+        });
     }
 
     /// Starts again at request 0, for an IKE_SA_INIT that must be repeated with a COOKIE or another
@@ -112,7 +122,9 @@ impl Window {
 
     /// Whether this response answers our outstanding request.
     pub fn expects(&self, id: u32, exchange: ExchangeType) -> bool {
-        self.outstanding.as_ref().is_some_and(|o| o.id == id && o.exchange == exchange)
+        self.outstanding
+            .as_ref()
+            .is_some_and(|o| o.id == id && o.exchange == exchange)
     }
 
     /// The outstanding request was answered.

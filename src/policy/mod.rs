@@ -214,7 +214,10 @@ pub struct Proposal {
 
 impl Proposal {
     /// The alternatives of one type, in order of preference.
-    pub fn of<'a>(&'a self, test: impl Fn(&TransformId) -> bool + 'a) -> impl Iterator<Item = &'a Transform> {
+    pub fn of<'a>(
+        &'a self,
+        test: impl Fn(&TransformId) -> bool + 'a,
+    ) -> impl Iterator<Item = &'a Transform> {
         self.transforms.iter().filter(move |t| test(&t.id))
     }
 }

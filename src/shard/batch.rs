@@ -26,7 +26,10 @@ impl ReceiveBatch {
     /// Buffers for whole UDP datagrams.
     pub fn new() -> Self {
         let buffers = (0..BATCH_MAX).map(|_| vec![0; DATAGRAM_MAX]).collect();
-        Self { buffers, received: Vec::with_capacity(BATCH_MAX) }
+        Self {
+            buffers,
+            received: Vec::with_capacity(BATCH_MAX),
+        }
     }
 
     /// One receive call.
@@ -56,15 +59,18 @@ impl ReceiveBatch {
     }
 
     /// Datagram `index` with its path; `None` where it was cut off or has no such index.
-    pub fn datagram(
-        &mut self,
-        index: usize,
-        socket: &ShardSocket,
-    ) -> Option<(Path, &mut [u8])> {
+    pub fn datagram(&mut self, index: usize, socket: &ShardSocket) -> Option<(Path, &mut [u8])> {
         let received = self.received.get(index).filter(|r| !r.truncated)?;
         let bytes = self.buffers.get_mut(index)?.get_mut(..received.len)?;
         let local = (received.local, socket.bound.port()).into();
-        Some((Path { local, remote: received.remote, marker: socket.marker }, bytes))
+        Some((
+            Path {
+                local,
+                remote: received.remote,
+                marker: socket.marker,
+            },
+            bytes,
+        ))
     }
 }
 

@@ -72,7 +72,8 @@ pub fn run(parts: ShardParts) -> io::Result<()> {
     let mut poll = parts.poll;
     for (index, socket) in parts.sockets.iter().enumerate() {
         let source = socket.raw_fd();
-        poll.registry().register(&mut SourceFd(&source), Token(index + 1), Interest::READABLE)?;
+        poll.registry()
+            .register(&mut SourceFd(&source), Token(index + 1), Interest::READABLE)?;
     }
     let mut shard = Shard {
         id: parts.id,
@@ -112,7 +113,10 @@ pub fn run(parts: ShardParts) -> io::Result<()> {
         // turn, everything else is as it was before.
         if catch_unwind(AssertUnwindSafe(|| shard.turn(now()))).is_err() {
             shard.endpoint.stats_mut().faults += 1;
-            log::write(crate::ike::Level::Warning, "shard recovered from a fault of its own");
+            log::write(
+                crate::ike::Level::Warning,
+                "shard recovered from a fault of its own",
+            );
         }
     }
     shard.finish();
@@ -180,7 +184,9 @@ impl Shard {
 
     /// One batch: established traffic first, IKE_SA_INIT, which costs most, after it.
     fn take_datagrams(&mut self, now: Now, index: usize) {
-        let Some(socket) = self.sockets.get(index) else { return };
+        let Some(socket) = self.sockets.get(index) else {
+            return;
+        };
         let drained = self.incoming.receive(socket);
         if let (Ok(Drained::Yes), Some(readable)) = (&drained, self.readable.get_mut(index)) {
             *readable = false;
@@ -196,7 +202,9 @@ impl Shard {
 
     /// Handles one datagram; true if it is an IKE_SA_INIT that was `put_off`.
     fn take_datagram(&mut self, now: Now, index: usize, at: usize, put_off: bool) -> bool {
-        let Some(socket) = self.sockets.get(index) else { return false };
+        let Some(socket) = self.sockets.get(index) else {
+            return false;
+        };
         let marker = socket.marker;
         let Some((path, bytes)) = self.incoming.datagram(at, socket) else {
             count_dropped(self.endpoint.stats_mut());
@@ -221,7 +229,13 @@ impl Shard {
             self.endpoint.handle_datagram(now, path, ike);
         } else {
             let datagram = Box::<[u8]>::from(&*ike);
-            forward(&mut self.peers, self.endpoint.stats_mut(), shard, path, datagram);
+            forward(
+                &mut self.peers,
+                self.endpoint.stats_mut(),
+                shard,
+                path,
+                datagram,
+            );
         }
         false
     }
@@ -247,23 +261,43 @@ impl Shard {
             requests.push(request);
         }
         if !requests.is_empty() {
-            self.kernel.send(KernelMail::Requests { from: self.id, requests });
+            self.kernel.send(KernelMail::Requests {
+                from: self.id,
+                requests,
+            });
         }
         while let Some(event) = self.endpoint.poll_event() {
             self.report(event);
         }
         while let Some((id, reply)) = self.endpoint.poll_reply() {
-            self.control.send(ControlMail::Reply { shard: self.id, id, reply });
+            self.control.send(ControlMail::Reply {
+                shard: self.id,
+                id,
+                reply,
+            });
         }
     }
 
     fn report(&mut self, event: Event) {
         match event {
-            Event::Log { level, line, unauthenticated: false } => log::write(level, &line),
-            Event::Log { level, line, unauthenticated: true } => log::write_noise(level, &line),
+            Event::Log {
+                level,
+                line,
+                unauthenticated: false,
+            } => log::write(level, &line),
+            Event::Log {
+                level,
+                line,
+                unauthenticated: true,
+            } => log::write_noise(level, &line),
             Event::InitialContact { identity, except } => {
                 let me = usize::from(self.id.0);
-                for (_, peer) in self.peers.iter_mut().enumerate().filter(|(at, _)| *at != me) {
+                for (_, peer) in self
+                    .peers
+                    .iter_mut()
+                    .enumerate()
+                    .filter(|(at, _)| *at != me)
+                {
                     let identity = identity.clone();
                     peer.send(ShardMail::InitialContact { identity, except });
                 }
@@ -294,7 +328,9 @@ fn forward(
     datagram: Box<[u8]>,
 ) {
     // Datagrams may get lost, so they never wait behind a full mailbox.
-    let Some(peer) = peers.get_mut(usize::from(shard.0)) else { return };
+    let Some(peer) = peers.get_mut(usize::from(shard.0)) else {
+        return;
+    };
     if peer.try_now(ShardMail::Forwarded { path, datagram }) {
         stats.forwarded += 1;
     } else {
@@ -317,9 +353,15 @@ fn is_sa_init(ike: &[u8]) -> bool {
     Header::peek(ike).is_ok_and(|h| h.exchange == ExchangeType::IKE_SA_INIT && !h.flags.response)
 }
 
-#[expect(clippy::disallowed_methods, reason = "the shell owns the clock and passes it in")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the shell owns the clock and passes it in"
+)]
 fn now() -> Now {
-    Now { mono: Instant::now(), wall: SystemTime::now() }
+    Now {
+        mono: Instant::now(),
+        wall: SystemTime::now(),
+    }
 }
 
 /// Mail taken in one turn: keeps datagrams from waiting long behind a burst of it.

@@ -58,8 +58,10 @@ pub struct Bound {
 
 /// Binds everything on `addresses`. Fails where a port is taken, by another daemon for instance.
 pub fn bind(addresses: &[IpAddr], ports: Ports, steering: &Steering) -> io::Result<Bound> {
-    let mut bound =
-        Bound { shards: (0..steering.shards()).map(|_| Vec::new()).collect(), warnings: vec![] };
+    let mut bound = Bound {
+        shards: (0..steering.shards()).map(|_| Vec::new()).collect(),
+        warnings: vec![],
+    };
     for &address in addresses {
         for (port, marker) in [(ports.ike, false), (ports.natt, true)] {
             let Some(port) = port else { continue };
@@ -79,8 +81,10 @@ pub fn bind(addresses: &[IpAddr], ports: Ports, steering: &Steering) -> io::Resu
 }
 
 /// Every address of both families.
-pub const WILDCARDS: [IpAddr; 2] =
-    [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+pub const WILDCARDS: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+];
 
 fn bind_group(
     name: SocketAddr,
@@ -106,7 +110,11 @@ fn bind_group(
         if index == 0 {
             bound.warnings.extend(warnings);
         }
-        sockets.push(ShardSocket { socket, bound: actual, marker });
+        sockets.push(ShardSocket {
+            socket,
+            bound: actual,
+            marker,
+        });
     }
     Ok(())
 }

@@ -17,14 +17,19 @@ pub fn allowed_cpus() -> Vec<CoreId> {
 /// Starts one shard. Pinning that fails is worth a warning and no more.
 pub fn spawn(parts: ShardParts, cpu: Option<CoreId>) -> io::Result<JoinHandle<()>> {
     let id = parts.id;
-    std::thread::Builder::new().name(format!("shard-{}", id.0)).spawn(move || {
-        if let Some(cpu) = cpu
-            && !core_affinity::set_for_current(cpu)
-        {
-            log::write(Level::Warning, &format!("shard {}: cannot be pinned to a CPU", id.0));
-        }
-        if let Err(error) = super::run(parts) {
-            log::write(Level::Warning, &format!("shard {}: {error}", id.0));
-        }
-    })
+    std::thread::Builder::new()
+        .name(format!("shard-{}", id.0))
+        .spawn(move || {
+            if let Some(cpu) = cpu
+                && !core_affinity::set_for_current(cpu)
+            {
+                log::write(
+                    Level::Warning,
+                    &format!("shard {}: cannot be pinned to a CPU", id.0),
+                );
+            }
+            if let Err(error) = super::run(parts) {
+                log::write(Level::Warning, &format!("shard {}: {error}", id.0));
+            }
+        })
 }

@@ -204,7 +204,11 @@ impl AeadKey {
                 aad.len(),
             )
         })?;
-        if tag_len == tag.len() { Ok(()) } else { Err(Failure) }
+        if tag_len == tag.len() {
+            Ok(())
+        } else {
+            Err(Failure)
+        }
     }
 
     /// Checks the tag and decrypts `data` in place.
@@ -304,7 +308,11 @@ impl Cbc {
             result
         };
         check(result)?;
-        if written == data_len { Ok(()) } else { Err(Failure) }
+        if written == data_len {
+            Ok(())
+        } else {
+            Err(Failure)
+        }
     }
 }
 
@@ -361,7 +369,11 @@ pub fn modp_prime(bits: u32) -> Result<BigNum, Failure> {
             _ => ptr::null_mut(),
         }
     };
-    if pointer.is_null() { Err(Failure) } else { Ok(prime) }
+    if pointer.is_null() {
+        Err(Failure)
+    } else {
+        Ok(prime)
+    }
 }
 
 /// A curve by its parameters p, a, b, generator x and y, order; the cofactor is 1.

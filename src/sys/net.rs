@@ -54,7 +54,10 @@ pub fn receive(
     let count = buffers.len().min(BATCH_MAX);
     let mut names = [const { MaybeUninit::<libc::sockaddr_storage>::zeroed() }; BATCH_MAX];
     let mut controls = [Control([0; CONTROL_LEN]); BATCH_MAX];
-    let mut vectors = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; BATCH_MAX];
+    let mut vectors = [libc::iovec {
+        iov_base: std::ptr::null_mut(),
+        iov_len: 0,
+    }; BATCH_MAX];
     // SAFETY: mmsghdr is plain data for which zero is valid.
     let mut headers: [libc::mmsghdr; BATCH_MAX] = unsafe { zeroed() };
     for (index, buffer) in buffers.iter_mut().take(count).enumerate() {
@@ -79,7 +82,9 @@ pub fn receive(
             std::ptr::null_mut(),
         )
     };
-    let Ok(got) = usize::try_from(got) else { return Err(io::Error::last_os_error()) };
+    let Ok(got) = usize::try_from(got) else {
+        return Err(io::Error::last_os_error());
+    };
     for (header, name) in headers.iter().zip(&names).take(got) {
         // SAFETY: names were zeroed, which is a valid sockaddr_storage, and written by the kernel.
         let remote = address_of(unsafe { name.assume_init_ref() });
@@ -146,12 +151,19 @@ pub fn send(socket: BorrowedFd<'_>, datagrams: &[Outgoing<'_>]) -> io::Result<us
     let count = datagrams.len().min(BATCH_MAX);
     let mut names = [const { MaybeUninit::<libc::sockaddr_storage>::zeroed() }; BATCH_MAX];
     let mut controls = [Control([0; CONTROL_LEN]); BATCH_MAX];
-    let empty = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
+    let empty = libc::iovec {
+        iov_base: std::ptr::null_mut(),
+        iov_len: 0,
+    };
     let mut vectors = [[empty; 2]; BATCH_MAX];
     // SAFETY: mmsghdr is plain data for which zero is valid.
     let mut headers: [libc::mmsghdr; BATCH_MAX] = unsafe { zeroed() };
     for (index, datagram) in datagrams.iter().take(count).enumerate() {
-        let marker = if datagram.marker { MARKER.as_slice() } else { &[] };
+        let marker = if datagram.marker {
+            MARKER.as_slice()
+        } else {
+            &[]
+        };
         for (vector, bytes) in vectors[index].iter_mut().zip([marker, datagram.bytes]) {
             vector.iov_base = bytes.as_ptr().cast_mut().cast();
             vector.iov_len = bytes.len();
@@ -189,7 +201,9 @@ fn fill_name(
             let name = libc::sockaddr_in {
                 sin_family: libc::AF_INET as u16,
                 sin_port: address.port().to_be(),
-                sin_addr: libc::in_addr { s_addr: u32::from(*address.ip()).to_be() },
+                sin_addr: libc::in_addr {
+                    s_addr: u32::from(*address.ip()).to_be(),
+                },
                 sin_zero: [0; 8],
             };
             // SAFETY: sockaddr_storage is larger than sockaddr_in and aligned for it.
@@ -201,11 +215,18 @@ fn fill_name(
                 sin6_family: libc::AF_INET6 as u16,
                 sin6_port: address.port().to_be(),
                 sin6_flowinfo: 0,
-                sin6_addr: libc::in6_addr { s6_addr: address.ip().octets() },
+                sin6_addr: libc::in6_addr {
+                    s6_addr: address.ip().octets(),
+                },
                 sin6_scope_id: address.scope_id(),
             };
             // SAFETY: sockaddr_storage is larger than sockaddr_in6 and aligned for it.
-            unsafe { storage.as_mut_ptr().cast::<libc::sockaddr_in6>().write(name) };
+            unsafe {
+                storage
+                    .as_mut_ptr()
+                    .cast::<libc::sockaddr_in6>()
+                    .write(name)
+            };
             size_of::<libc::sockaddr_in6>() as u32
         }
     }
@@ -228,14 +249,22 @@ fn fill_source(header: &libc::msghdr, local: IpAddr, remote: SocketAddr) -> usiz
             // SAFETY: CMSG_LEN and CMSG_SPACE only compute; the data has room for an in_pktinfo.
             unsafe {
                 control.cmsg_len = libc::CMSG_LEN(size_of_val(&info) as u32) as usize;
-                libc::CMSG_DATA(control).cast::<libc::in_pktinfo>().write_unaligned(info);
+                libc::CMSG_DATA(control)
+                    .cast::<libc::in_pktinfo>()
+                    .write_unaligned(info);
                 libc::CMSG_SPACE(size_of_val(&info) as u32) as usize
             }
         }
         IpAddr::V6(local) => {
-            let scope = if let SocketAddr::V6(remote) = remote { remote.scope_id() } else { 0 };
+            let scope = if let SocketAddr::V6(remote) = remote {
+                remote.scope_id()
+            } else {
+                0
+            };
             let info = libc::in6_pktinfo {
-                ipi6_addr: libc::in6_addr { s6_addr: local.octets() },
+                ipi6_addr: libc::in6_addr {
+                    s6_addr: local.octets(),
+                },
                 ipi6_ifindex: scope,
             };
             control.cmsg_level = libc::IPPROTO_IPV6;
@@ -243,7 +272,9 @@ fn fill_source(header: &libc::msghdr, local: IpAddr, remote: SocketAddr) -> usiz
             // SAFETY: CMSG_LEN and CMSG_SPACE only compute; the data has room for an in6_pktinfo.
             unsafe {
                 control.cmsg_len = libc::CMSG_LEN(size_of_val(&info) as u32) as usize;
-                libc::CMSG_DATA(control).cast::<libc::in6_pktinfo>().write_unaligned(info);
+                libc::CMSG_DATA(control)
+                    .cast::<libc::in6_pktinfo>()
+                    .write_unaligned(info);
                 libc::CMSG_SPACE(size_of_val(&info) as u32) as usize
             }
         }
@@ -251,12 +282,7 @@ fn fill_source(header: &libc::msghdr, local: IpAddr, remote: SocketAddr) -> usiz
 }
 
 /// `setsockopt` with the bytes of a plain value.
-pub fn set_option(
-    socket: BorrowedFd<'_>,
-    level: i32,
-    name: i32,
-    value: &[u8],
-) -> io::Result<()> {
+pub fn set_option(socket: BorrowedFd<'_>, level: i32, name: i32, value: &[u8]) -> io::Result<()> {
     // SAFETY: the pointer and length are those of a live slice, which the kernel only reads.
     let result = unsafe {
         libc::setsockopt(
@@ -267,7 +293,11 @@ pub fn set_option(
             value.len() as u32,
         )
     };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// An `int` option.
@@ -279,10 +309,18 @@ pub fn set_int_option(socket: BorrowedFd<'_>, level: i32, name: i32, value: i32)
 pub fn attach_reuseport_program(socket: BorrowedFd<'_>, program: &[BpfInsn]) -> io::Result<()> {
     let mut filter: Vec<libc::sock_filter> = program
         .iter()
-        .map(|i| libc::sock_filter { code: i.code, jt: i.jt, jf: i.jf, k: i.k })
+        .map(|i| libc::sock_filter {
+            code: i.code,
+            jt: i.jt,
+            jf: i.jf,
+            k: i.k,
+        })
         .collect();
     let length = u16::try_from(filter.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
-    let program = libc::sock_fprog { len: length, filter: filter.as_mut_ptr() };
+    let program = libc::sock_fprog {
+        len: length,
+        filter: filter.as_mut_ptr(),
+    };
     // SAFETY: `program` points to `filter`, which lives until the call returns; the kernel copies.
     let result = unsafe {
         libc::setsockopt(
@@ -293,7 +331,11 @@ pub fn attach_reuseport_program(socket: BorrowedFd<'_>, program: &[BpfInsn]) -> 
             size_of::<libc::sock_fprog>() as u32,
         )
     };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Lets IKE pass this socket whatever the host's IPsec policies say, in both directions.

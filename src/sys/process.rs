@@ -26,7 +26,11 @@ pub fn effective_user() -> u32 {
 /// is started.
 pub fn daemonize() -> io::Result<()> {
     // SAFETY: no pointers; the caller has no other thread yet.
-    if unsafe { libc::daemon(1, 0) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if unsafe { libc::daemon(1, 0) } == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// All addresses of the interface (or interface group member) with this name.
@@ -79,5 +83,9 @@ pub fn random(out: &mut [u8]) -> io::Result<()> {
     // SAFETY: pointer and length are those of a live slice.
     let got = unsafe { libc::getrandom(out.as_mut_ptr().cast(), out.len(), 0) };
     // Up to 256 bytes come whole or not at all (getrandom(2)).
-    if usize::try_from(got) == Ok(out.len()) { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if usize::try_from(got) == Ok(out.len()) {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }

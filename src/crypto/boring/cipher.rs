@@ -11,11 +11,25 @@ use crate::sys::bssl::{Aead, AeadKey, Cbc, HmacKey};
 use crate::wire::registry::EncrId;
 
 pub(super) static CIPHERS: &[&dyn Cipher] = &[
-    &AeadCipher { id: EncrId::AES_GCM_16, tag_len: 16 },
-    &AeadCipher { id: EncrId::AES_GCM_12, tag_len: 12 },
-    &AeadCipher { id: EncrId::AES_GCM_8, tag_len: 8 },
-    &AeadCipher { id: EncrId::CHACHA20_POLY1305, tag_len: 16 },
-    &CbcCipher { id: EncrId::AES_CBC },
+    &AeadCipher {
+        id: EncrId::AES_GCM_16,
+        tag_len: 16,
+    },
+    &AeadCipher {
+        id: EncrId::AES_GCM_12,
+        tag_len: 12,
+    },
+    &AeadCipher {
+        id: EncrId::AES_GCM_8,
+        tag_len: 8,
+    },
+    &AeadCipher {
+        id: EncrId::CHACHA20_POLY1305,
+        tag_len: 16,
+    },
+    &CbcCipher {
+        id: EncrId::AES_CBC,
+    },
     &CbcCipher { id: EncrId::DES3 },
 ];
 
@@ -67,7 +81,11 @@ impl Cipher for AeadCipher {
             return Err(CryptoError::KeyLength);
         }
         let key = AeadKey::new(algorithm, key, self.tag_len)?;
-        Ok(Box::new(AeadMessageKey { key, salt: *salt, tag_len: self.tag_len }))
+        Ok(Box::new(AeadMessageKey {
+            key,
+            salt: *salt,
+            tag_len: self.tag_len,
+        }))
     }
 }
 
@@ -112,7 +130,9 @@ impl MessageKey for AeadMessageKey {
         counter: u64,
         _rng: &mut Rng,
     ) -> Result<(), CryptoError> {
-        let (aad, body) = message.split_at_mut_checked(iv_at).ok_or(CryptoError::Library)?;
+        let (aad, body) = message
+            .split_at_mut_checked(iv_at)
+            .ok_or(CryptoError::Library)?;
         let (iv, data) = body.split_first_chunk_mut().ok_or(CryptoError::Library)?;
         *iv = counter.to_be_bytes();
         let mut tag = [0; TAG_MAX];
@@ -123,12 +143,22 @@ impl MessageKey for AeadMessageKey {
     }
 
     fn open(&self, message: &mut [u8], iv_at: usize) -> Result<Range<usize>, CryptoError> {
-        let end = message.len().checked_sub(self.tag_len).ok_or(CryptoError::Integrity)?;
-        let (aad, body) = message.split_at_mut_checked(iv_at).ok_or(CryptoError::Integrity)?;
+        let end = message
+            .len()
+            .checked_sub(self.tag_len)
+            .ok_or(CryptoError::Integrity)?;
+        let (aad, body) = message
+            .split_at_mut_checked(iv_at)
+            .ok_or(CryptoError::Integrity)?;
         let (iv, rest) = body.split_first_chunk_mut().ok_or(CryptoError::Integrity)?;
-        let data_len = rest.len().checked_sub(self.tag_len).ok_or(CryptoError::Integrity)?;
+        let data_len = rest
+            .len()
+            .checked_sub(self.tag_len)
+            .ok_or(CryptoError::Integrity)?;
         let (data, tag) = rest.split_at_mut(data_len);
-        self.key.open(&self.nonce(iv), aad, data, tag).map_err(|_| CryptoError::Integrity)?;
+        self.key
+            .open(&self.nonce(iv), aad, data, tag)
+            .map_err(|_| CryptoError::Integrity)?;
         Ok(iv_at + AEAD_IV_LEN..end)
     }
 }
@@ -171,7 +201,9 @@ impl Cipher for CbcCipher {
         encr_key: &[u8],
         integ: Option<(&'static dyn Integ, &[u8])>,
     ) -> Result<Box<dyn MessageKey>, CryptoError> {
-        let cipher = self.algorithm(encr_key.len()).ok_or(CryptoError::KeyLength)?;
+        let cipher = self
+            .algorithm(encr_key.len())
+            .ok_or(CryptoError::KeyLength)?;
         let (integ, integ_key) = integ.ok_or(CryptoError::KeyLength)?;
         let hash = integ_hash(integ.id()).ok_or(CryptoError::Library)?;
         if integ_key.len() != integ.key_len() {
@@ -216,8 +248,9 @@ impl MessageKey for CbcMessageKey {
         rng: &mut Rng,
     ) -> Result<(), CryptoError> {
         let body = message.get_mut(iv_at..).ok_or(CryptoError::Library)?;
-        let (iv, data) =
-            body.split_at_mut_checked(self.block_len).ok_or(CryptoError::Library)?;
+        let (iv, data) = body
+            .split_at_mut_checked(self.block_len)
+            .ok_or(CryptoError::Library)?;
         rng.fill(iv);
         self.cipher.run(true, &self.key, iv, data)?;
         let mut icv = [0; ICV_MAX];
@@ -228,7 +261,10 @@ impl MessageKey for CbcMessageKey {
     }
 
     fn open(&self, message: &mut [u8], iv_at: usize) -> Result<Range<usize>, CryptoError> {
-        let end = message.len().checked_sub(self.icv_len).ok_or(CryptoError::Integrity)?;
+        let end = message
+            .len()
+            .checked_sub(self.icv_len)
+            .ok_or(CryptoError::Integrity)?;
         let (protected, icv) = message.split_at_mut(end);
         let data_at = iv_at + self.block_len;
         let data_len = end.checked_sub(data_at).ok_or(CryptoError::Integrity)?;
@@ -236,7 +272,9 @@ impl MessageKey for CbcMessageKey {
             return Err(CryptoError::Integrity);
         }
         let mut expected = [0; ICV_MAX];
-        let expected = expected.get_mut(..self.icv_len).ok_or(CryptoError::Library)?;
+        let expected = expected
+            .get_mut(..self.icv_len)
+            .ok_or(CryptoError::Library)?;
         self.mac.compute(&[protected], expected)?;
         // The checksum first: nothing is decrypted that the peer did not send.
         if !boring::memcmp::eq(expected, icv) {

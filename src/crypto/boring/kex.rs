@@ -41,10 +41,26 @@ static EC: [EcGroupKex; 9] = [
     EcGroupKex::new(KeId::ECP_521, 66, Curve::Named(Nid::SECP521R1)),
     EcGroupKex::new(KeId::ECP_224, 28, Curve::Named(Nid::SECP224R1)),
     EcGroupKex::new(KeId::ECP_192, 24, Curve::Explicit(&curves::PRIME_192)),
-    EcGroupKex::new(KeId::BRAINPOOL_224, 28, Curve::Explicit(&curves::BRAINPOOL_224)),
-    EcGroupKex::new(KeId::BRAINPOOL_256, 32, Curve::Explicit(&curves::BRAINPOOL_256)),
-    EcGroupKex::new(KeId::BRAINPOOL_384, 48, Curve::Explicit(&curves::BRAINPOOL_384)),
-    EcGroupKex::new(KeId::BRAINPOOL_512, 64, Curve::Explicit(&curves::BRAINPOOL_512)),
+    EcGroupKex::new(
+        KeId::BRAINPOOL_224,
+        28,
+        Curve::Explicit(&curves::BRAINPOOL_224),
+    ),
+    EcGroupKex::new(
+        KeId::BRAINPOOL_256,
+        32,
+        Curve::Explicit(&curves::BRAINPOOL_256),
+    ),
+    EcGroupKex::new(
+        KeId::BRAINPOOL_384,
+        48,
+        Curve::Explicit(&curves::BRAINPOOL_384),
+    ),
+    EcGroupKex::new(
+        KeId::BRAINPOOL_512,
+        64,
+        Curve::Explicit(&curves::BRAINPOOL_512),
+    ),
 ];
 
 static MODP: [Modp; 8] = [
@@ -70,7 +86,11 @@ impl KeyExchange for Curve25519 {
     }
 
     fn check_public(&self, peer_public: &[u8]) -> Result<(), CryptoError> {
-        if peer_public.len() == 32 { Ok(()) } else { Err(CryptoError::PublicLength) }
+        if peer_public.len() == 32 {
+            Ok(())
+        } else {
+            Err(CryptoError::PublicLength)
+        }
     }
 
     fn start(&self, rng: &mut Rng) -> Result<Box<dyn ActiveKeyExchange>, CryptoError> {
@@ -91,7 +111,9 @@ impl ActiveKeyExchange for ActiveCurve25519 {
     }
 
     fn complete(self: Box<Self>, peer_public: &[u8]) -> Result<SecretBytes, CryptoError> {
-        let peer = peer_public.try_into().map_err(|_| CryptoError::PublicLength)?;
+        let peer = peer_public
+            .try_into()
+            .map_err(|_| CryptoError::PublicLength)?;
         let shared = bssl::x25519(&self.secret, peer).map_err(|_| CryptoError::PublicValue)?;
         Ok(SecretBytes::new(Zeroizing::new(shared).to_vec()))
     }
@@ -112,7 +134,12 @@ struct EcGroupKex {
 
 impl EcGroupKex {
     const fn new(id: KeId, width: usize, curve: Curve) -> Self {
-        Self { id, width, curve, group: OnceLock::new() }
+        Self {
+            id,
+            width,
+            curve,
+            group: OnceLock::new(),
+        }
     }
 
     fn group(&self) -> Result<&EcGroupRef, CryptoError> {
@@ -120,14 +147,24 @@ impl EcGroupKex {
             Curve::Named(nid) => EcGroup::from_curve_name(*nid).ok(),
             Curve::Explicit(parameters) => explicit(parameters).ok(),
         };
-        self.group.get_or_init(make).as_deref().ok_or(CryptoError::Library)
+        self.group
+            .get_or_init(make)
+            .as_deref()
+            .ok_or(CryptoError::Library)
     }
 }
 
 fn explicit(parameters: &[&str; 6]) -> Result<EcGroup, CryptoError> {
     let [p, a, b, x, y, order] = parameters;
     let number = |text: &str| BigNum::from_hex_str(text);
-    let numbers = [number(p)?, number(a)?, number(b)?, number(x)?, number(y)?, number(order)?];
+    let numbers = [
+        number(p)?,
+        number(a)?,
+        number(b)?,
+        number(x)?,
+        number(y)?,
+        number(order)?,
+    ];
     Ok(bssl::curve(&numbers)?)
 }
 
@@ -142,7 +179,11 @@ fn point(group: &EcGroupRef, width: usize, public: &[u8]) -> Result<EcPoint, Cry
     let point = EcPoint::from_bytes(group, &uncompressed, &mut context)
         .map_err(|_| CryptoError::PublicValue)?;
     let on_curve = point.is_on_curve(group, &mut context).unwrap_or(false);
-    if on_curve && !point.is_infinity(group) { Ok(point) } else { Err(CryptoError::PublicValue) }
+    if on_curve && !point.is_infinity(group) {
+        Ok(point)
+    } else {
+        Err(CryptoError::PublicValue)
+    }
 }
 
 impl KeyExchange for EcGroupKex {
@@ -167,10 +208,15 @@ impl KeyExchange for EcGroupKex {
         let key = EcKey::generate(group)?;
         let mut context = BigNumContext::new()?;
         let (mut x, mut y) = (BigNum::new()?, BigNum::new()?);
-        key.public_key().affine_coordinates_gfp(group, &mut x, &mut y, &mut context)?;
+        key.public_key()
+            .affine_coordinates_gfp(group, &mut x, &mut y, &mut context)?;
         let mut public = x.to_vec_padded(self.width)?;
         public.extend(y.to_vec_padded(self.width)?);
-        Ok(Box::new(ActiveEc { key, public, width: self.width }))
+        Ok(Box::new(ActiveEc {
+            key,
+            public,
+            width: self.width,
+        }))
     }
 }
 
@@ -225,7 +271,13 @@ struct Modp {
 
 impl Modp {
     const fn new(id: KeId, width: usize, exponent_len: usize, prime: Prime) -> Self {
-        Self { id, width, exponent_len, prime, cached: OnceLock::new() }
+        Self {
+            id,
+            width,
+            exponent_len,
+            prime,
+            cached: OnceLock::new(),
+        }
     }
 
     fn prime(&self) -> Result<&BigNumRef, CryptoError> {
@@ -233,7 +285,10 @@ impl Modp {
             Prime::Rfc3526(bits) => bssl::modp_prime(bits).ok(),
             Prime::Text(digits) => BigNum::from_hex_str(digits).ok(),
         };
-        self.cached.get_or_init(make).as_deref().ok_or(CryptoError::Library)
+        self.cached
+            .get_or_init(make)
+            .as_deref()
+            .ok_or(CryptoError::Library)
     }
 }
 
@@ -246,7 +301,11 @@ fn modp_value(prime: &BigNumRef, width: usize, public: &[u8]) -> Result<BigNum, 
     let one = BigNum::from_u32(1)?;
     let mut below = BigNum::new()?;
     below.checked_sub(prime, &one)?;
-    if value > one && value < below { Ok(value) } else { Err(CryptoError::PublicValue) }
+    if value > one && value < below {
+        Ok(value)
+    } else {
+        Err(CryptoError::PublicValue)
+    }
 }
 
 impl KeyExchange for Modp {
@@ -274,7 +333,12 @@ impl KeyExchange for Modp {
         let prime = self.prime()?;
         let public = bssl::mod_exp(&generator, &secret, prime)?.to_vec_padded(self.width)?;
         let prime = prime.to_owned()?;
-        Ok(Box::new(ActiveModp { secret, public, prime, width: self.width }))
+        Ok(Box::new(ActiveModp {
+            secret,
+            public,
+            prime,
+            width: self.width,
+        }))
     }
 }
 

@@ -83,12 +83,10 @@ pub fn respond(
 ) {
     let proven = match &sa.state {
         State::AwaitAuthRequest(half_open) => match &half_open.keying {
-            Keying::Ready(keys) => {
-                read(payloads).and_then(|request| {
-                    let proof = prove(cx, sa, half_open, keys, &request)?;
-                    Ok((request, proof))
-                })
-            }
+            Keying::Ready(keys) => read(payloads).and_then(|request| {
+                let proof = prove(cx, sa, half_open, keys, &request)?;
+                Ok((request, proof))
+            }),
             Keying::Pending(..) | Keying::Failed => return,
         },
         State::AwaitSaInitResponse(_)
@@ -105,10 +103,24 @@ pub fn respond(
             return endpoint::refuse(cx, sa, now, exchange, message_id, digest, &error);
         }
     };
-    let Some((half_open, keys)) = take_half_open(sa) else { return };
+    let Some((half_open, keys)) = take_half_open(sa) else {
+        return;
+    };
     sa.peer_id = Some(proof.peer_id.clone());
     sa.policy = Arc::clone(&proof.policy);
-    grant(cx, sa, now, Pending { message_id, digest, half_open, keys }, &request, proof);
+    grant(
+        cx,
+        sa,
+        now,
+        Pending {
+            message_id,
+            digest,
+            half_open,
+            keys,
+        },
+        &request,
+        proof,
+    );
 }
 
 /// What `respond` holds while it decides about the Child SA.
@@ -165,7 +177,11 @@ fn read<'a>(payloads: &'a [Payload<'a>]) -> Result<Request<'a>, Error> {
         };
         if repeated {
             let kind = DecodeErrorKind::Duplicate;
-            return Err(DecodeError { what: "payload", kind }.into());
+            return Err(DecodeError {
+                what: "payload",
+                kind,
+            }
+            .into());
         }
     }
     Ok(request)
@@ -178,7 +194,10 @@ pub fn identity(id: &Id<'_>) -> Option<Identity> {
         IdType::IPV6_ADDR => id.data.len() == 16,
         _ => !id.data.is_empty() && id.data.len() <= IDENTITY_MAX,
     };
-    good.then(|| Identity { kind: id.kind, data: id.data.to_vec() })
+    good.then(|| Identity {
+        kind: id.kind,
+        data: id.data.to_vec(),
+    })
 }
 
 /// Both proofs: the peer's, checked, and ours, made.
@@ -209,7 +228,10 @@ fn prove(
         keys.sk_pi.expose(),
         &id_i.body(),
     );
-    let id_r = Id { kind: policy.srcid.kind, data: &policy.srcid.data };
+    let id_r = Id {
+        kind: policy.srcid.kind,
+        data: &policy.srcid.data,
+    };
     let ours = octets::signed_octets(
         &half_open.response,
         &half_open.nonce_i,
@@ -219,7 +241,14 @@ fn prove(
     );
     let (auth, certs) = match &policy.auth {
         AuthWords::Psk(secret) => {
-            psk::verify(&cx.provider, prf, secret.expose(), &theirs, auth.method, auth.data)?;
+            psk::verify(
+                &cx.provider,
+                prf,
+                secret.expose(),
+                &theirs,
+                auth.method,
+                auth.data,
+            )?;
             let mac = psk::shared_key_auth(prf, secret.expose(), &ours);
             ((AuthMethod::SHARED_KEY, mac), Vec::new())
         }
@@ -236,11 +265,19 @@ fn prove(
                 cx.provider.signature_hashes,
             )?;
             let signed = pubkey::sign(&cx.store, *words, &half_open.peer_hashes, &ours)?;
-            (signed, pubkey::certs_to_send(&cx.store, &request.cert_requests))
+            (
+                signed,
+                pubkey::certs_to_send(&cx.store, &request.cert_requests),
+            )
         }
         AuthWords::Eap(_) => return Err(crate::auth::AuthError::Method.into()),
     };
-    Ok(Proof { peer_id, policy, certs, auth })
+    Ok(Proof {
+        peer_id,
+        policy,
+        certs,
+        auth,
+    })
 }
 
 /// The policy of IKE_SA_INIT was chosen by addresses; the identities may lead to another one, which
@@ -255,7 +292,10 @@ fn choose_policy(
     let local_id = request.id_r.as_ref().and_then(identity);
     let fits = |policy: &Policy| {
         let holds = |proposal: &crate::policy::Proposal| {
-            agreed.transforms.iter().all(|t| proposal.transforms.contains(t))
+            agreed
+                .transforms
+                .iter()
+                .all(|t| proposal.transforms.contains(t))
         };
         policy.ike_proposals.iter().any(holds)
     };
@@ -286,31 +326,59 @@ fn grant(
     request: &Request<'_>,
     proof: Proof,
 ) {
-    let Pending { message_id, digest, half_open, keys } = pending;
+    let Pending {
+        message_id,
+        digest,
+        half_open,
+        keys,
+    } = pending;
     let made = make_child(cx, sa, request, &half_open, &keys);
     let (cp, child_reply, install) = match made {
-        Ok(Made { cp, reply, child, child_keys }) => (cp, Ok(reply), Some((child, child_keys))),
+        Ok(Made {
+            cp,
+            reply,
+            child,
+            child_keys,
+        }) => (cp, Ok(reply), Some((child, child_keys))),
         Err(error) => {
             cx.info(format_args!("{}: no Child SA: {error}", sa.tag()));
             cx.pools.release(std::mem::take(&mut sa.lease));
             (None, Err(notification(&error)), None)
         }
     };
-    let Proof { peer_id: _, policy: _, certs, auth } = proof;
+    let Proof {
+        peer_id: _,
+        policy: _,
+        certs,
+        auth,
+    } = proof;
     let id = sa.policy.srcid.clone();
     let initial_contact = request.initial_contact;
-    let reply = AuthReply { id, certs, auth, cp, child: child_reply, initial_contact };
+    let reply = AuthReply {
+        id,
+        certs,
+        auth,
+        cp,
+        child: child_reply,
+        initial_contact,
+    };
     let suite = half_open.suite;
     match install {
         Some((child, child_keys)) if cx.coupled => {
             let id = cx.next_request();
             let policy = Arc::clone(&sa.policy);
-            let add =
-                child_sa::install_request(id, &mut cx.rng, &policy, sa, &child, child_keys);
+            let add = child_sa::install_request(id, &mut cx.rng, &policy, sa, &child, child_keys);
             cx.out.kernel.push_back(add);
             let reply = Some(Box::new(reply));
-            let wait =
-                AwaitKernel { keys, suite, request: id, reply, child, message_id, digest };
+            let wait = AwaitKernel {
+                keys,
+                suite,
+                request: id,
+                reply,
+                child,
+                message_id,
+                digest,
+            };
             sa.state = State::AwaitKernel(Box::new(wait));
         }
         install => {
@@ -351,14 +419,17 @@ fn make_child(
     let ts_i = request.ts_i.ok_or(Error::Missing("TSi"))?;
     let ts_r = request.ts_r.ok_or(Error::Missing("TSr"))?;
     let policy = Arc::clone(&sa.policy);
-    let (lease, cp) = lease::answer(&mut cx.pools, &mut cx.rng, &policy, request.cp)
-        .inspect_err(|error| {
+    let (lease, cp) =
+        lease::answer(&mut cx.pools, &mut cx.rng, &policy, request.cp).inspect_err(|error| {
             if matches!(error, Error::AddressFailure) {
                 cx.stats.leases_exhausted += 1;
             }
         })?;
     sa.lease = lease;
-    let rules = Rules { ke_sent: None, ignore_ke: true };
+    let rules = Rules {
+        ke_sent: None,
+        ignore_ke: true,
+    };
     let chosen = negotiate::choose(&policy.child_proposals, proposals, rules);
     let Some(chosen) = chosen else {
         cx.stats.sa_proposals_negotiate_failures += 1;
@@ -376,8 +447,15 @@ fn make_child(
         narrow::narrow(&policy.flows, ts_r, ts_i, leased).ok_or(Error::TrafficSelectors)?;
     let transport = request.transport && policy.transport;
     let inbound_spi = cx.draw_esp_spi();
-    let child =
-        ChildSa::new(cx, sa, &chosen, inbound_spi, outbound_spi, &narrowed, transport);
+    let child = ChildSa::new(
+        cx,
+        sa,
+        &chosen,
+        inbound_spi,
+        outbound_spi,
+        &narrowed,
+        transport,
+    );
     let (encr_len, integ_len) =
         keymat::child_key_lengths(&chosen.transforms).ok_or(Error::NoProposal)?;
     let child_keys = ChildKeys::derive(
@@ -391,7 +469,12 @@ fn make_child(
         false,
     )?;
     let reply = child_reply(&chosen, inbound_spi, narrowed, transport);
-    Ok(Made { cp, reply, child, child_keys })
+    Ok(Made {
+        cp,
+        reply,
+        child,
+        child_keys,
+    })
 }
 
 fn child_reply(
@@ -412,12 +495,7 @@ fn child_reply(
 }
 
 /// The kernel answered: ends the handshake either way.
-pub fn installed(
-    cx: &mut Context,
-    sa: &mut IkeSa,
-    now: Now,
-    result: Result<(), KernelError>,
-) {
+pub fn installed(cx: &mut Context, sa: &mut IkeSa, now: Now, result: Result<(), KernelError>) {
     let wait = match std::mem::replace(&mut sa.state, State::Closed) {
         State::AwaitKernel(wait) => *wait,
         other => {
@@ -425,12 +503,27 @@ pub fn installed(
             return;
         }
     };
-    let AwaitKernel { keys, suite, request: _, reply, child, message_id, digest } = wait;
+    let AwaitKernel {
+        keys,
+        suite,
+        request: _,
+        reply,
+        child,
+        message_id,
+        digest,
+    } = wait;
     sa.state = State::Established(Established { keys });
     establish(cx, sa, now, &suite);
     let failed = match result {
         Ok(()) => {
-            add_child(cx, sa, ChildSa { loaded: true, ..child });
+            add_child(
+                cx,
+                sa,
+                ChildSa {
+                    loaded: true,
+                    ..child
+                },
+            );
             None
         }
         Err(error) => {
@@ -455,7 +548,11 @@ pub fn establish(cx: &mut Context, sa: &mut IkeSa, now: Now, suite: &IkeSuite) {
     sa.heard_at = now.mono;
     cx.stats.sa_established_total += 1;
     cx.stats.sa_established_current += 1;
-    let peer = sa.peer_id.as_ref().map(ToString::to_string).unwrap_or_default();
+    let peer = sa
+        .peer_id
+        .as_ref()
+        .map(ToString::to_string)
+        .unwrap_or_default();
     let assigned: String = [sa.lease.v4, sa.lease.v6]
         .into_iter()
         .flatten()
@@ -494,15 +591,29 @@ pub fn add_child(cx: &mut Context, sa: &mut IkeSa, child: ChildSa) {
 }
 
 fn answer(cx: &mut Context, sa: &mut IkeSa, message_id: u32, digest: u64, reply: &AuthReply) {
-    let mut payloads = vec![Payload::IdR(Id { kind: reply.id.kind, data: &reply.id.data })];
+    let mut payloads = vec![Payload::IdR(Id {
+        kind: reply.id.kind,
+        data: &reply.id.data,
+    })];
     for (encoding, data) in &reply.certs {
-        payloads.push(Payload::Cert(Cert { encoding: *encoding, data }));
+        payloads.push(Payload::Cert(Cert {
+            encoding: *encoding,
+            data,
+        }));
     }
-    payloads.push(Payload::Auth(Auth { method: reply.auth.0, data: &reply.auth.1 }));
+    payloads.push(Payload::Auth(Auth {
+        method: reply.auth.0,
+        data: &reply.auth.1,
+    }));
     if let Some(cp) = &reply.cp {
-        let attributes =
-            cp.iter().map(|(kind, value)| CfgAttribute { kind: *kind, value }).collect();
-        payloads.push(Payload::Cp(Cp { kind: CfgType::REPLY, attributes }));
+        let attributes = cp
+            .iter()
+            .map(|(kind, value)| CfgAttribute { kind: *kind, value })
+            .collect();
+        payloads.push(Payload::Cp(Cp {
+            kind: CfgType::REPLY,
+            attributes,
+        }));
     }
     match &reply.child {
         Ok(child) => {
@@ -520,7 +631,14 @@ fn answer(cx: &mut Context, sa: &mut IkeSa, message_id: u32, digest: u64, reply:
         }
         Err((kind, data)) => payloads.push(status(*kind, data)),
     }
-    message::respond(cx, sa, ExchangeType::IKE_AUTH, message_id, digest, &payloads);
+    message::respond(
+        cx,
+        sa,
+        ExchangeType::IKE_AUTH,
+        message_id,
+        digest,
+        &payloads,
+    );
     let single = reply.initial_contact || cx.config.settings.enforce_single_ike_sa;
     if let (true, Some(identity)) = (single, &sa.peer_id) {
         cx.out.contacts.push((identity.clone(), sa.own_spi));

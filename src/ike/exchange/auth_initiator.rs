@@ -23,9 +23,7 @@ use crate::wire::registry::{
     AuthMethod, CertEncoding, CfgType, ExchangeType, HashAlgorithm, NotifyType, TransformType,
 };
 use crate::wire::spi::EspSpi;
-use crate::wire::{
-    Auth, Cert, CertReq, CfgAttribute, Cp, Id, Payload, Proposal, TrafficSelector,
-};
+use crate::wire::{Auth, Cert, CertReq, CfgAttribute, Cp, Id, Payload, Proposal, TrafficSelector};
 
 /// What IKE_SA_INIT left behind.
 pub struct Facts {
@@ -49,7 +47,15 @@ pub struct Facts {
 pub fn prepare(cx: &mut Context, sa: &mut IkeSa, facts: Facts) {
     let inbound_spi = cx.draw_esp_spi();
     let offered = offered_selectors(&sa.policy);
-    let Facts { keys, suite, nonce_i, nonce_r, request, response, peer_hashes } = facts;
+    let Facts {
+        keys,
+        suite,
+        nonce_i,
+        nonce_r,
+        request,
+        response,
+        peer_hashes,
+    } = facts;
     let sent = AuthSent {
         keys,
         suite,
@@ -70,7 +76,10 @@ fn offered_selectors(policy: &Policy) -> (Vec<TrafficSelector>, Vec<TrafficSelec
     for flow in &policy.flows {
         // We have no address yet: `dynamic` asks for any, and the responder narrows.
         for (end, list) in [(&flow.from, &mut ours), (&flow.to, &mut theirs)] {
-            let end = crate::policy::FlowEnd { dynamic: false, ..*end };
+            let end = crate::policy::FlowEnd {
+                dynamic: false,
+                ..*end
+            };
             let selector = narrow::selector_of(&end, flow.protocol, Dynamic::default());
             list.extend(selector.filter(|s| !list.contains(s)));
         }
@@ -80,7 +89,9 @@ fn offered_selectors(policy: &Policy) -> (Vec<TrafficSelector>, Vec<TrafficSelec
 
 /// Sends the request.
 pub fn send(cx: &mut Context, sa: &mut IkeSa, now: Now) {
-    let State::AwaitAuthResponse(sent) = &sa.state else { return };
+    let State::AwaitAuthResponse(sent) = &sa.state else {
+        return;
+    };
     let (auth, certs) = match prove(cx, &sa.policy, sent) {
         Ok(proof) => proof,
         Err(error) => {
@@ -93,23 +104,43 @@ pub fn send(cx: &mut Context, sa: &mut IkeSa, now: Now) {
     let spi = sent.inbound_spi.to_bytes();
     let (ts_i, ts_r) = sent.offered.clone();
     let requests = pubkey_requests(cx, &policy);
-    let mut payloads = vec![Payload::IdI(Id { kind: policy.srcid.kind, data: &policy.srcid.data })];
+    let mut payloads = vec![Payload::IdI(Id {
+        kind: policy.srcid.kind,
+        data: &policy.srcid.data,
+    })];
     for (encoding, data) in &certs {
-        payloads.push(Payload::Cert(Cert { encoding: *encoding, data }));
+        payloads.push(Payload::Cert(Cert {
+            encoding: *encoding,
+            data,
+        }));
     }
     for (encoding, data) in &requests {
-        payloads.push(Payload::CertReq(CertReq { encoding: *encoding, data }));
+        payloads.push(Payload::CertReq(CertReq {
+            encoding: *encoding,
+            data,
+        }));
     }
     if let Some(id) = &policy.dstid {
-        payloads.push(Payload::IdR(Id { kind: id.kind, data: &id.data }));
+        payloads.push(Payload::IdR(Id {
+            kind: id.kind,
+            data: &id.data,
+        }));
     }
-    payloads.push(Payload::Auth(Auth { method: auth.0, data: &auth.1 }));
+    payloads.push(Payload::Auth(Auth {
+        method: auth.0,
+        data: &auth.1,
+    }));
     payloads.push(status(NotifyType::INITIAL_CONTACT, &[]));
     if !policy.request.is_empty() {
-        let attributes =
-            policy.request.iter().map(|(kind, _)| CfgAttribute { kind: *kind, value: &[] });
+        let attributes = policy.request.iter().map(|(kind, _)| CfgAttribute {
+            kind: *kind,
+            value: &[],
+        });
         let attributes = attributes.collect();
-        payloads.push(Payload::Cp(Cp { kind: CfgType::REQUEST, attributes }));
+        payloads.push(Payload::Cp(Cp {
+            kind: CfgType::REQUEST,
+            attributes,
+        }));
     }
     if policy.transport {
         payloads.push(status(NotifyType::USE_TRANSPORT_MODE, &[]));
@@ -148,7 +179,10 @@ fn pubkey_requests(cx: &Context, policy: &Policy) -> Vec<(CertEncoding, Vec<u8>)
 type Ours = ((AuthMethod, Vec<u8>), Vec<(CertEncoding, Vec<u8>)>);
 
 fn prove(cx: &Context, policy: &Policy, sent: &AuthSent) -> Result<Ours, AuthError> {
-    let id = Id { kind: policy.srcid.kind, data: &policy.srcid.data };
+    let id = Id {
+        kind: policy.srcid.kind,
+        data: &policy.srcid.data,
+    };
     let prf = sent.suite.prf;
     let octets = octets::signed_octets(
         &sent.request,
@@ -203,21 +237,14 @@ pub fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<
     finish(cx, sa, now, *sent, payloads);
 }
 
-fn finish(
-    cx: &mut Context,
-    sa: &mut IkeSa,
-    now: Now,
-    sent: AuthSent,
-    payloads: &[Payload<'_>],
-) {
+fn finish(cx: &mut Context, sa: &mut IkeSa, now: Now, sent: AuthSent, payloads: &[Payload<'_>]) {
     let made = make_child(cx, sa, &sent, payloads);
     let AuthSent { keys, suite, .. } = sent;
     match made {
         Ok((child, child_keys)) if cx.coupled => {
             let id = cx.next_request();
             let policy = Arc::clone(&sa.policy);
-            let add =
-                child_sa::install_request(id, &mut cx.rng, &policy, sa, &child, child_keys);
+            let add = child_sa::install_request(id, &mut cx.rng, &policy, sa, &child, child_keys);
             cx.out.kernel.push_back(add);
             let wait = AwaitKernel {
                 keys,
@@ -264,7 +291,11 @@ fn verify(
         return Err(reported.map_or(Error::Missing("AUTH"), Error::Reported));
     };
     let peer_id = identity(&id_r).ok_or(Error::NoPolicy)?;
-    if policy.dstid.as_ref().is_some_and(|wanted| *wanted != peer_id) {
+    if policy
+        .dstid
+        .as_ref()
+        .is_some_and(|wanted| *wanted != peer_id)
+    {
         return Err(Error::NoPolicy);
     }
     let prf = sent.suite.prf;
@@ -277,7 +308,14 @@ fn verify(
     );
     match &policy.auth {
         AuthWords::Psk(secret) => {
-            psk::verify(&cx.provider, prf, secret.expose(), &octets, auth.method, auth.data)?;
+            psk::verify(
+                &cx.provider,
+                prf,
+                secret.expose(),
+                &octets,
+                auth.method,
+                auth.data,
+            )?;
         }
         AuthWords::PublicKey(words) => pubkey::verify(
             &cx.provider,
@@ -307,8 +345,15 @@ fn make_child(
         .and_then(EspSpi::from_bytes)
         .ok_or(Error::Answer("SPI"))?;
     let inbound_spi = sent.inbound_spi;
-    let child =
-        ChildSa::new(cx, sa, &chosen, inbound_spi, outbound_spi, &narrowed, transport);
+    let child = ChildSa::new(
+        cx,
+        sa,
+        &chosen,
+        inbound_spi,
+        outbound_spi,
+        &narrowed,
+        transport,
+    );
     let (encr_len, integ_len) =
         keymat::child_key_lengths(&chosen.transforms).ok_or(Error::Answer("proposal"))?;
     let keys = ChildKeys::derive(
@@ -344,13 +389,23 @@ fn granted(
             _ => {}
         }
     }
-    let proposals = proposals.filter(|list| list.len() == 1).ok_or(Error::Missing("SA"))?;
-    let rules = Rules { ke_sent: None, ignore_ke: true };
+    let proposals = proposals
+        .filter(|list| list.len() == 1)
+        .ok_or(Error::Missing("SA"))?;
+    let rules = Rules {
+        ke_sent: None,
+        ignore_ke: true,
+    };
     let chosen = negotiate::choose(&sa.policy.child_proposals, proposals, rules)
         .ok_or(Error::Answer("proposal"))?;
-    let (ts_i, ts_r) = (ts_i.ok_or(Error::Missing("TSi"))?, ts_r.ok_or(Error::Missing("TSr"))?);
+    let (ts_i, ts_r) = (
+        ts_i.ok_or(Error::Missing("TSi"))?,
+        ts_r.ok_or(Error::Missing("TSr"))?,
+    );
     let within = |granted: &[TrafficSelector], offered: &[TrafficSelector]| {
-        granted.iter().all(|g| offered.iter().any(|o| narrow::contains(o, g)))
+        granted
+            .iter()
+            .all(|g| offered.iter().any(|o| narrow::contains(o, g)))
     };
     if !within(ts_i, &sent.offered.0) || !within(ts_r, &sent.offered.1) {
         return Err(Error::Answer("traffic selectors"));
@@ -359,6 +414,10 @@ fn granted(
     if pairs.is_empty() {
         return Err(Error::TrafficSelectors);
     }
-    let narrowed = Narrowed { local: ts_i.to_vec(), remote: ts_r.to_vec(), pairs };
+    let narrowed = Narrowed {
+        local: ts_i.to_vec(),
+        remote: ts_r.to_vec(),
+        pairs,
+    };
     Ok((chosen, narrowed, transport && sa.policy.transport))
 }

@@ -12,7 +12,10 @@ use crate::wire::registry::ExchangeType;
 /// Refuses a request; IKE SA and Child SAs live on.
 pub fn respond(cx: &mut Context, sa: &mut IkeSa, message_id: u32, digest: u64) {
     let error = Error::NoAdditionalSas;
-    cx.debug(format_args!("{}: CREATE_CHILD_SA refused: {error}", sa.tag()));
+    cx.debug(format_args!(
+        "{}: CREATE_CHILD_SA refused: {error}",
+        sa.tag()
+    ));
     let (Answer::Notify(kind, data) | Answer::NotifyAndClose(kind, data)) = error.answer(true)
     else {
         return;

@@ -33,7 +33,11 @@ pub fn respond(
                 }
             }
             Payload::Notify(notify) if notify.kind.is_error() => {
-                cx.info(format_args!("{}: {} notification from peer", sa.tag(), notify.kind));
+                cx.info(format_args!(
+                    "{}: {} notification from peer",
+                    sa.tag(),
+                    notify.kind
+                ));
             }
             _ => {}
         }
@@ -43,9 +47,20 @@ pub fn respond(
         Vec::new()
     } else {
         let protocol = ProtocolId::ESP;
-        vec![Payload::Delete(Delete { protocol, spi_size: 4, spis: &ours })]
+        vec![Payload::Delete(Delete {
+            protocol,
+            spi_size: 4,
+            spis: &ours,
+        })]
     };
-    message::respond(cx, sa, ExchangeType::INFORMATIONAL, message_id, digest, &deletes);
+    message::respond(
+        cx,
+        sa,
+        ExchangeType::INFORMATIONAL,
+        message_id,
+        digest,
+        &deletes,
+    );
     if close {
         cx.info(format_args!("{}: received delete, closing SA", sa.tag()));
         linger(cx, sa, now);
@@ -70,7 +85,11 @@ pub fn probe(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
 
 /// Deletes an established IKE SA: tells the peer, and gives everything up at once.
 pub fn delete(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
-    let payload = Payload::Delete(Delete { protocol: ProtocolId::IKE, spi_size: 0, spis: &[] });
+    let payload = Payload::Delete(Delete {
+        protocol: ProtocolId::IKE,
+        spi_size: 0,
+        spis: &[],
+    });
     // A request that is out already will never matter; its Message ID is still used up.
     sa.window.settle();
     message::request(cx, sa, ExchangeType::INFORMATIONAL, &[payload], now);
@@ -81,7 +100,11 @@ pub fn delete(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
 /// Tells the peer that a Child SA is gone.
 pub fn delete_child(cx: &mut Context, sa: &mut IkeSa, now: Instant, inbound: [u8; 4]) {
     let protocol = ProtocolId::ESP;
-    let payload = Payload::Delete(Delete { protocol, spi_size: 4, spis: &inbound });
+    let payload = Payload::Delete(Delete {
+        protocol,
+        spi_size: 4,
+        spis: &inbound,
+    });
     message::request(cx, sa, ExchangeType::INFORMATIONAL, &[payload], now);
 }
 
@@ -103,5 +126,8 @@ pub fn linger(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
         },
         State::AwaitSaInitResponse(_) | State::Closed => return,
     };
-    sa.state = State::Deleting(Deleting { keys, until: now + LINGER });
+    sa.state = State::Deleting(Deleting {
+        keys,
+        until: now + LINGER,
+    });
 }

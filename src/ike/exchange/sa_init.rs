@@ -14,9 +14,7 @@ use super::super::state::{HalfOpen, Keying, State};
 use crate::policy::select::{self, PolicyKey};
 use crate::policy::{Auth, Policy};
 use crate::time::Now;
-use crate::wire::registry::{
-    CertEncoding, ExchangeType, HashAlgorithm, NotifyType, ProtocolId,
-};
+use crate::wire::registry::{CertEncoding, ExchangeType, HashAlgorithm, NotifyType, ProtocolId};
 use crate::wire::spi::IkeSpi;
 use crate::wire::{
     CertReq, DecodeError, DecodeErrorKind, Flags, Header, Ke, Message, Notify, Payload, Proposal,
@@ -70,7 +68,13 @@ fn answer(
     let nonce = message
         .payloads
         .iter()
-        .find_map(|p| if let Payload::Nonce(nonce) = p { Some(*nonce) } else { None })
+        .find_map(|p| {
+            if let Payload::Nonce(nonce) = p {
+                Some(*nonce)
+            } else {
+                None
+            }
+        })
         .ok_or(Error::Missing("nonce"))?;
     if demand_cookie && !cookie_holds(cx, now, path, spi, nonce, &message.payloads) {
         let peer = path.remote.ip();
@@ -80,7 +84,12 @@ fn answer(
         return Ok(None);
     }
     let request = read(spi, &message.payloads, nonce)?;
-    if !cx.config.policies.iter().any(|policy| addresses_fit(policy, path)) {
+    if !cx
+        .config
+        .policies
+        .iter()
+        .any(|policy| addresses_fit(policy, path))
+    {
         cx.stats.no_policy += 1;
         return Err(Error::NoPolicy);
     }
@@ -102,12 +111,16 @@ fn cookie_holds(
     payloads: &[Payload<'_>],
 ) -> bool {
     // RFC 7296, 2.6: the cookie comes first.
-    let Some(Payload::Notify(notify)) = payloads.first() else { return false };
+    let Some(Payload::Notify(notify)) = payloads.first() else {
+        return false;
+    };
     if notify.kind != NotifyType::COOKIE {
         return false;
     }
     let peer = path.remote.ip();
-    let holds = cx.cookies.check(&cx.provider, now, peer, spi, nonce, notify.data);
+    let holds = cx
+        .cookies
+        .check(&cx.provider, now, peer, spi, nonce, notify.data);
     if !holds {
         cx.stats.cookies_wrong += 1;
     }
@@ -134,18 +147,27 @@ fn read<'a>(
         };
         if repeated {
             let kind = DecodeErrorKind::Duplicate;
-            return Err(DecodeError { what: "payload", kind }.into());
+            return Err(DecodeError {
+                what: "payload",
+                kind,
+            }
+            .into());
         }
     }
     let proposals = proposals.ok_or(Error::Missing("SA"))?;
     let ke = ke.ok_or(Error::Missing("KE"))?;
-    Ok(Request { spi, payloads, proposals, ke, nonce })
+    Ok(Request {
+        spi,
+        payloads,
+        proposals,
+        ke,
+        nonce,
+    })
 }
 
 fn addresses_fit(policy: &Policy, path: Path) -> bool {
-    let fits = |net: Option<crate::policy::IpNet>, address| {
-        net.is_none_or(|net| net.contains(address))
-    };
+    let fits =
+        |net: Option<crate::policy::IpNet>, address| net.is_none_or(|net| net.contains(address));
     fits(policy.local, path.local.ip()) && fits(policy.peer, path.remote.ip())
 }
 
@@ -154,7 +176,10 @@ fn choose_policy(
     path: Path,
     request: &Request<'_>,
 ) -> Result<(Arc<Policy>, Chosen), Error> {
-    let rules = Rules { ke_sent: Some(request.ke.method), ignore_ke: false };
+    let rules = Rules {
+        ke_sent: Some(request.ke.method),
+        ignore_ke: false,
+    };
     let provider = cx.provider;
     let choose = |policy: &Policy| {
         let chosen = negotiate::choose(&policy.ike_proposals, request.proposals, rules)?;
@@ -187,7 +212,10 @@ fn accept(
     bytes: &[u8],
 ) -> Result<IkeSa, Error> {
     let suite = chosen.ike_suite(&cx.provider).ok_or(Error::NoProposal)?;
-    let exchange = cx.provider.key_exchange(request.ke.method).ok_or(Error::NoProposal)?;
+    let exchange = cx
+        .provider
+        .key_exchange(request.ke.method)
+        .ok_or(Error::NoProposal)?;
     exchange.check_public(request.ke.data)?;
     let kex = exchange.start(&mut cx.rng)?;
     let nonce_r = cx.rng.bytes::<NONCE_LEN>().to_vec();
@@ -196,14 +224,33 @@ fn accept(
     let nat = if cx.options.natt_off {
         Default::default()
     } else {
-        natt::detect(&cx.provider, request.payloads, spis, path.local, path.remote)
+        natt::detect(
+            &cx.provider,
+            request.payloads,
+            spis,
+            path.local,
+            path.remote,
+        )
     };
     let fragmentation = cx.config.settings.fragmentation
         && has_notify(request.payloads, NotifyType::FRAGMENTATION_SUPPORTED);
     let peer_hashes = signature_hashes(request.payloads);
-    let facts = Facts { nat: nat.supported, fragmentation, hashes: !peer_hashes.is_empty() };
-    let response =
-        build(cx, path, request, &policy, &chosen, own_spi, kex.public(), &nonce_r, facts);
+    let facts = Facts {
+        nat: nat.supported,
+        fragmentation,
+        hashes: !peer_hashes.is_empty(),
+    };
+    let response = build(
+        cx,
+        path,
+        request,
+        &policy,
+        &chosen,
+        own_spi,
+        kex.public(),
+        &nonce_r,
+        facts,
+    );
     cx.transmit(path, response.clone());
     let half_open = HalfOpen {
         suite,
@@ -253,7 +300,10 @@ fn build(
     };
     let mut payloads = vec![
         Payload::Sa(vec![proposal]),
-        Payload::Ke(Ke { method: request.ke.method, data: public }),
+        Payload::Ke(Ke {
+            method: request.ke.method,
+            data: public,
+        }),
         Payload::Nonce(nonce),
     ];
     if cx.config.settings.vendor_id {
@@ -281,7 +331,10 @@ fn build(
     }
     let requests = cert_requests(cx, policy);
     for (encoding, data) in &requests {
-        payloads.push(Payload::CertReq(CertReq { encoding: *encoding, data }));
+        payloads.push(Payload::CertReq(CertReq {
+            encoding: *encoding,
+            data,
+        }));
     }
     let header = header(request.spi, Some(own_spi), true);
     let mut out = Vec::with_capacity(512);
@@ -297,14 +350,7 @@ fn cert_requests(cx: &Context, policy: &Policy) -> Vec<(CertEncoding, Vec<u8>)> 
 }
 
 /// Sends the unprotected answer this error has in the table, and counts it.
-fn refuse(
-    cx: &mut Context,
-    now: Now,
-    path: Path,
-    spi: IkeSpi,
-    request_len: usize,
-    error: &Error,
-) {
+fn refuse(cx: &mut Context, now: Now, path: Path, spi: IkeSpi, request_len: usize, error: &Error) {
     if matches!(error, Error::Decode(_) | Error::Missing(_)) {
         cx.stats.decode_errors += 1;
     }
@@ -343,7 +389,11 @@ pub fn header(spi_i: IkeSpi, spi_r: Option<IkeSpi>, response: bool) -> Header {
         major: 2,
         minor: 0,
         exchange: ExchangeType::IKE_SA_INIT,
-        flags: Flags { initiator: !response, version: false, response },
+        flags: Flags {
+            initiator: !response,
+            version: false,
+            response,
+        },
         message_id: 0,
         length: 0,
     }
@@ -351,7 +401,12 @@ pub fn header(spi_i: IkeSpi, spi_r: Option<IkeSpi>, response: bool) -> Header {
 
 /// A notification that concerns the IKE SA.
 pub fn status(kind: NotifyType, data: &[u8]) -> Payload<'_> {
-    Payload::Notify(Notify { protocol: ProtocolId::NONE, spi: &[], kind, data })
+    Payload::Notify(Notify {
+        protocol: ProtocolId::NONE,
+        spi: &[],
+        kind,
+        data,
+    })
 }
 
 /// Whether a notification of this type is there.
@@ -379,7 +434,10 @@ pub fn signature_hashes(payloads: &[Payload<'_>]) -> Vec<HashAlgorithm> {
 
 /// The data of our SIGNATURE_HASH_ALGORITHMS notification.
 pub fn hash_list(hashes: &[HashAlgorithm]) -> Vec<u8> {
-    hashes.iter().flat_map(|hash| hash.0.to_be_bytes()).collect()
+    hashes
+        .iter()
+        .flat_map(|hash| hash.0.to_be_bytes())
+        .collect()
 }
 
 /// Length of our nonces: even, as OpenIKED insists, and half of the longest PRF key or more.

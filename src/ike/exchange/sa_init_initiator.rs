@@ -27,9 +27,15 @@ use crate::wire::{Ke, Message, Payload, Proposal, TransformId, encode_message};
 /// peer, or no method of its proposals exists here.
 pub fn start(cx: &mut Context, now: Now, policy: Arc<Policy>) -> Option<IkeSa> {
     let peer = policy.peer.map(|net| net.addr)?;
-    let local = policy.local.map_or_else(|| unspecified(peer), |net| net.addr);
+    let local = policy
+        .local
+        .map_or_else(|| unspecified(peer), |net| net.addr);
     let marker = cx.options.natt_only;
-    let port = if marker { cx.options.natt_port } else { IKE_PORT };
+    let port = if marker {
+        cx.options.natt_port
+    } else {
+        IKE_PORT
+    };
     let path = Path {
         local: SocketAddr::new(local, port),
         remote: SocketAddr::new(peer, if marker { NATT_PORT } else { IKE_PORT }),
@@ -39,9 +45,18 @@ pub fn start(cx: &mut Context, now: Now, policy: Arc<Policy>) -> Option<IkeSa> {
     let kex = cx.provider.key_exchange(method)?.start(&mut cx.rng).ok()?;
     let nonce = cx.rng.bytes::<NONCE_LEN>().to_vec();
     let own_spi = cx.draw_ike_spi();
-    cx.info(format_args!("ikev2_init_ike_sa: initiating \"{}\"", policy.name));
-    let sent =
-        SaInitSent { kex, method, nonce, request: Vec::new(), cookie: Vec::new(), rounds: 0 };
+    cx.info(format_args!(
+        "ikev2_init_ike_sa: initiating \"{}\"",
+        policy.name
+    ));
+    let sent = SaInitSent {
+        kex,
+        method,
+        nonce,
+        request: Vec::new(),
+        cookie: Vec::new(),
+        rounds: 0,
+    };
     let state = State::AwaitSaInitResponse(Box::new(sent));
     let role = Role::OriginalInitiator;
     let mut sa = IkeSa::new(own_spi, None, role, policy, path, state, now.mono);
@@ -73,7 +88,9 @@ fn first_method(cx: &Context, policy: &Policy) -> Option<KeId> {
 
 /// Builds the request from the state and sends it.
 fn send(cx: &mut Context, sa: &mut IkeSa, now: Now) {
-    let State::AwaitSaInitResponse(sent) = &mut sa.state else { return };
+    let State::AwaitSaInitResponse(sent) = &mut sa.state else {
+        return;
+    };
     let proposals: Vec<Proposal<'_>> = (1..)
         .zip(&sa.policy.ike_proposals)
         .map(|(number, proposal)| Proposal {
@@ -94,7 +111,10 @@ fn send(cx: &mut Context, sa: &mut IkeSa, now: Now) {
     }
     payloads.extend([
         Payload::Sa(proposals),
-        Payload::Ke(Ke { method: sent.method, data: sent.kex.public() }),
+        Payload::Ke(Ke {
+            method: sent.method,
+            data: sent.kex.public(),
+        }),
         Payload::Nonce(&sent.nonce),
     ]);
     if cx.config.settings.fragmentation {
@@ -109,7 +129,8 @@ fn send(cx: &mut Context, sa: &mut IkeSa, now: Now) {
     sent.request = request.clone();
     cx.transmit(sa.path, request.clone());
     sa.window.restart();
-    sa.window.sent(0, ExchangeType::IKE_SA_INIT, vec![request], now.mono);
+    sa.window
+        .sent(0, ExchangeType::IKE_SA_INIT, vec![request], now.mono);
 }
 
 /// Takes a response. Nothing in it is authenticated: what does not fit is dropped, and the true
@@ -122,7 +143,14 @@ pub fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, path: Path, bytes: &
     if ask_again(cx, sa, now, &message.payloads) {
         return;
     }
-    match accept(cx, sa, path, message.header.responder_spi, &message.payloads, bytes) {
+    match accept(
+        cx,
+        sa,
+        path,
+        message.header.responder_spi,
+        &message.payloads,
+        bytes,
+    ) {
         Ok(()) => auth_initiator::send(cx, sa, now),
         Err(error) => {
             cx.stats.msg_rcvd_dropped += 1;
@@ -133,14 +161,18 @@ pub fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, path: Path, bytes: &
 
 /// COOKIE and INVALID_KE_PAYLOAD: the same SPI, the request changed (RFC 7296, 2.6 and 2.7).
 fn ask_again(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<'_>]) -> bool {
-    let State::AwaitSaInitResponse(sent) = &mut sa.state else { return false };
+    let State::AwaitSaInitResponse(sent) = &mut sa.state else {
+        return false;
+    };
     if let Some(cookie) = find_notify(payloads, NotifyType::COOKIE) {
         if cookie.is_empty() || cookie.len() > COOKIE_MAX || sent.rounds >= ROUNDS_MAX {
             return true;
         }
         sent.cookie = cookie.to_vec();
     } else if let Some(wanted) = find_notify(payloads, NotifyType::INVALID_KE_PAYLOAD) {
-        let Ok(wanted) = <[u8; 2]>::try_from(wanted) else { return true };
+        let Ok(wanted) = <[u8; 2]>::try_from(wanted) else {
+            return true;
+        };
         let wanted = KeId(u16::from_be_bytes(wanted));
         let offered = |p: &crate::policy::Proposal| {
             p.transforms.iter().any(|t| t.id == TransformId::Ke(wanted))
@@ -148,11 +180,17 @@ fn ask_again(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<'_>
         if sent.rounds >= ROUNDS_MAX || !sa.policy.ike_proposals.iter().any(offered) {
             return true;
         }
-        let kex = cx.provider.key_exchange(wanted).and_then(|ke| ke.start(&mut cx.rng).ok());
+        let kex = cx
+            .provider
+            .key_exchange(wanted)
+            .and_then(|ke| ke.start(&mut cx.rng).ok());
         let Some(kex) = kex else { return true };
         sent.kex = kex;
         sent.method = wanted;
-        cx.info(format_args!("spi={}: reinitiating with new DH group", sa.own_spi));
+        cx.info(format_args!(
+            "spi={}: reinitiating with new DH group",
+            sa.own_spi
+        ));
     } else {
         return false;
     }
@@ -171,21 +209,39 @@ fn accept(
 ) -> Result<(), Error> {
     let responder = responder.ok_or(Error::Answer("no responder SPI"))?;
     let (chosen, public, nonce_r) = read(sa, payloads)?;
-    let suite = chosen.ike_suite(&cx.provider).ok_or(Error::Answer("suite"))?;
-    let State::AwaitSaInitResponse(sent) = &sa.state else { return Ok(()) };
+    let suite = chosen
+        .ike_suite(&cx.provider)
+        .ok_or(Error::Answer("suite"))?;
+    let State::AwaitSaInitResponse(sent) = &sa.state else {
+        return Ok(());
+    };
     if suite.ke != sent.method {
         return Err(Error::InvalidKe(suite.ke));
     }
-    let method = cx.provider.key_exchange(suite.ke).ok_or(Error::NoProposal)?;
+    let method = cx
+        .provider
+        .key_exchange(suite.ke)
+        .ok_or(Error::NoProposal)?;
     method.check_public(public)?;
     let State::AwaitSaInitResponse(sent) = std::mem::replace(&mut sa.state, State::Closed) else {
         return Ok(());
     };
-    let SaInitSent { kex, nonce: nonce_i, request, .. } = *sent;
+    let SaInitSent {
+        kex,
+        nonce: nonce_i,
+        request,
+        ..
+    } = *sent;
     let shared = kex.complete(public)?;
     let seed = keymat::skeyseed(suite.prf, &nonce_i, nonce_r, shared.expose());
-    let keys =
-        IkeKeys::derive(&suite, seed.expose(), &nonce_i, nonce_r, sa.own_spi, responder)?;
+    let keys = IkeKeys::derive(
+        &suite,
+        seed.expose(),
+        &nonce_i,
+        nonce_r,
+        sa.own_spi,
+        responder,
+    )?;
     sa.window.settle();
     sa.peer_spi = Some(responder);
     let spis = (sa.own_spi, Some(responder));
@@ -214,10 +270,7 @@ fn accept(
     Ok(())
 }
 
-fn read<'a>(
-    sa: &IkeSa,
-    payloads: &[Payload<'a>],
-) -> Result<(Chosen, &'a [u8], &'a [u8]), Error> {
+fn read<'a>(sa: &IkeSa, payloads: &[Payload<'a>]) -> Result<(Chosen, &'a [u8], &'a [u8]), Error> {
     let mut proposal = None;
     let mut public = None;
     let mut nonce = None;
@@ -233,10 +286,17 @@ fn read<'a>(
         }
     }
     let proposal = proposal.ok_or(Error::Missing("SA"))?;
-    let rules = Rules { ke_sent: None, ignore_ke: false };
+    let rules = Rules {
+        ke_sent: None,
+        ignore_ke: false,
+    };
     let chosen = negotiate::choose(&sa.policy.ike_proposals, &[proposal], rules);
     let chosen = chosen.ok_or(Error::Answer("proposal"))?;
-    Ok((chosen, public.ok_or(Error::Missing("KE"))?, nonce.ok_or(Error::Missing("nonce"))?))
+    Ok((
+        chosen,
+        public.ok_or(Error::Missing("KE"))?,
+        nonce.ok_or(Error::Missing("nonce"))?,
+    ))
 }
 
 /// The IKE port.
