@@ -84,7 +84,7 @@ impl Source {
             .filter(move |&at| {
                 let before = at.checked_sub(1).and_then(|before| bytes.get(before));
                 let after = bytes.get(at + needle.len());
-                !(starts_as_name && joins(before)) && !(ends_as_name && joins(after))
+                !(starts_as_name && joins(before) || ends_as_name && joins(after))
             })
     }
 
@@ -118,7 +118,7 @@ impl Source {
     /// Files that `#[cfg(test)] mod name;` declares here, without extension or with: a prefix of
     /// their paths.
     pub(super) fn test_files(&self) -> Vec<PathBuf> {
-        let folder = self.path.parent().unwrap_or(Path::new(""));
+        let folder = self.path.parent().unwrap_or_else(|| Path::new(""));
         let stem = self
             .path
             .file_stem()
