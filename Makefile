@@ -1,7 +1,15 @@
-# `make test` installs what is missing, builds, and runs every test.
-.PHONY: test deps
-deps:
-	@command -v cmake >/dev/null && command -v clang >/dev/null && ls /usr/lib/llvm-*/lib/libclang*.so* >/dev/null 2>&1 || \
-	  { apt-get update -qq && apt-get install -y -qq cmake clang libclang-dev; }
-test: deps
-	cargo test --locked
+# `make demo` and `make test` do everything, set-up included, on a fresh Debian machine as root.
+.PHONY: demo test deps build lint test-kernel test-interop bench fuzz deny clean
+
+demo: ; @scripts/demo.sh
+test: ; @scripts/test.sh
+deps: ; @scripts/deps.sh all
+build: ; cargo build --locked --release
+lint: ; @scripts/test.sh fmt lint
+test-kernel: ; @scripts/test.sh kernel
+test-interop: ; @scripts/test.sh interop
+bench: ; cargo bench --locked
+deny: ; cargo deny check
+# One minute for each fuzz target; `fuzz/run TARGET -max_total_time=N` for more.
+fuzz: ; @for target in fuzz/corpus/*/; do fuzz/run $$(basename $$target) -max_total_time=60 || exit 1; done
+clean: ; cargo clean
