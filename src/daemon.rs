@@ -153,7 +153,7 @@ fn start(args: Args, loader: Loader, config: Config) -> Result<(), String> {
     let mut rng = system_rng()?;
     let cpus = spawn::allowed_cpus();
     let default = u8::try_from(cpus.len().clamp(1, usize::from(SHARDS_MAX)));
-    let shards = args.shards.unwrap_or(default.unwrap_or(1));
+    let shards = args.shards.or_else(|| default.ok()).unwrap_or(1);
     let steering = Steering::new(shards, rng.u32());
     let backend = if config.settings.couple {
         Some(open_kernel()?)

@@ -1,6 +1,7 @@
 //! The control socket from both ends: our client and hand-made frames on one side, the server in
 //! the middle, shards that say what a test wants on the other.
 #![allow(
+    clippy::disallowed_methods,
     clippy::unwrap_in_result,
     clippy::unwrap_used,
     clippy::wildcard_enum_match_arm,

@@ -3,6 +3,7 @@
 //! `make test-kernel` runs it inside one. Elsewhere each test says on stderr that it did not run.
 
 #![allow(
+    clippy::disallowed_methods,
     clippy::unwrap_used,
     reason = "a test fails by panicking, its helpers too"
 )]

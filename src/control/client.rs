@@ -68,6 +68,10 @@ struct Link {
 }
 
 impl Link {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "ikectl may wait: it has nothing else to do"
+    )]
     fn connect(path: &Path, patient: bool) -> Result<Self, ClientError> {
         loop {
             match UnixStream::connect(path) {

@@ -39,10 +39,12 @@ impl ReceiveBatch {
             Ok(()) => Ok(Drained::Yes),
             Err(error) => {
                 self.received.clear();
-                match error.kind() {
-                    io::ErrorKind::WouldBlock => Ok(Drained::Yes),
-                    io::ErrorKind::Interrupted => Ok(Drained::No),
-                    _ => Err(error),
+                if error.kind() == io::ErrorKind::WouldBlock {
+                    Ok(Drained::Yes)
+                } else if error.kind() == io::ErrorKind::Interrupted {
+                    Ok(Drained::No)
+                } else {
+                    Err(error)
                 }
             }
         }

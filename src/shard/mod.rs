@@ -124,7 +124,7 @@ pub fn run(parts: ShardParts) -> io::Result<()> {
 }
 
 impl Shard {
-    fn timeout(&mut self, now: Instant) -> Duration {
+    fn timeout(&self, now: Instant) -> Duration {
         if self.mail_left || self.readable.contains(&true) {
             return Duration::ZERO;
         }

@@ -274,7 +274,7 @@ impl Cbc {
     pub fn run(self, encrypt: bool, key: &[u8], iv: &[u8], data: &mut [u8]) -> Result<(), Failure> {
         let (cipher, key_len, block_len) = self.shape();
         let data_len = i32::try_from(data.len()).map_err(|_| Failure)?;
-        if key.len() != key_len || iv.len() != block_len || data.len() % block_len != 0 {
+        if key.len() != key_len || iv.len() != block_len || !data.len().is_multiple_of(block_len) {
             return Err(Failure);
         }
         let mut context = MaybeUninit::<ffi::EVP_CIPHER_CTX>::uninit();
