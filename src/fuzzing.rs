@@ -1,8 +1,18 @@
 //! What the fuzz targets run, one function per target, so that tests replay the committed corpus
 //! through the same code without a fuzzer. Each takes any bytes and panics only on a bug of ours.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use crate::auth::store::CredentialStore;
+use crate::crypto::{Rng, boring};
+use crate::ike::{Endpoint, EndpointParts, Path};
+use crate::policy::Options;
+use crate::steer::ShardId;
+use crate::time::Now;
 use crate::wire::registry::{ExchangeType, PayloadType};
 use crate::wire::sk::{self, SkFailure, SkKey};
 use crate::wire::spi::IkeSpi;
@@ -19,6 +29,18 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "sk_payload",
         run: sk_payload,
+    },
+    Target {
+        name: "config",
+        run: config,
+    },
+    Target {
+        name: "control",
+        run: control,
+    },
+    Target {
+        name: "exchange",
+        run: exchange,
     },
 ];
 
@@ -56,6 +78,97 @@ pub fn message(bytes: &[u8]) {
         assert_eq!(second, first);
     }
 }
+
+/// An iked.conf(5): what can be read survives being printed and read again.
+pub fn config(bytes: &[u8]) {
+    crate::config::fuzz(bytes);
+}
+
+/// A stream of frames on the control socket.
+pub fn control(bytes: &[u8]) {
+    crate::control::imsg::fuzz(bytes);
+}
+
+/// Datagrams at a responder, each behind its length in two bytes; a length of zero lets a minute
+/// pass. Whatever comes, nothing is authenticated, answers are no longer than a first answer can
+/// be, and in the end nothing is left.
+pub fn exchange(mut bytes: &[u8]) {
+    let Some(mut endpoint) = responder() else {
+        return;
+    };
+    let mut now = start();
+    let mut out = Vec::new();
+    while let Some((length, rest)) = bytes.split_first_chunk::<2>() {
+        let length = usize::from(u16::from_be_bytes(*length)).min(rest.len());
+        let (datagram, rest) = rest.split_at(length);
+        bytes = rest;
+        if length == 0 {
+            now.mono += Duration::from_secs(60);
+        } else {
+            endpoint.handle_datagram(now, PATH, &mut datagram.to_vec());
+        }
+        endpoint.handle_timeout(now);
+        while endpoint.poll_transmit(&mut out).is_some() {
+            assert!(out.len() <= ANSWER_MAX, "{} bytes", out.len());
+        }
+        assert!(endpoint.poll_kernel().is_none(), "nobody is authenticated");
+    }
+    now.mono += Duration::from_secs(3600);
+    endpoint.handle_timeout(now);
+    assert_eq!(endpoint.stats().sa_established_total, 0);
+    assert!(endpoint.is_empty(), "half-open IKE SAs are left behind");
+}
+
+fn responder() -> Option<Endpoint> {
+    let nobody = crate::config::Nobody;
+    let environment = crate::config::Environment {
+        hostname: "fuzz.example",
+        passive: true,
+        resolver: &nobody,
+        files: &nobody,
+    };
+    let generation = crate::policy::Generation::default();
+    let text = "ikev2 esp from any to dynamic psk \"secret\" config address 10.0.0.0/24";
+    let loaded = crate::config::parse_str("fuzz", text, &[], generation, environment).ok()?;
+    let options = Options {
+        natt_off: false,
+        natt_only: false,
+        natt_port: 4500,
+        config_dir: PathBuf::new(),
+    };
+    Some(Endpoint::new(EndpointParts {
+        shard: ShardId(0),
+        shards: 1,
+        config: Arc::new(loaded.config),
+        options: Arc::new(options),
+        store: Arc::new(CredentialStore::default()),
+        provider: boring::provider(),
+        rng: Rng::from_seed([7; 32]),
+        cookie_seed: [7; 32],
+        now: start(),
+    }))
+}
+
+/// Time begins when it is first asked for, and is the same for every input.
+fn start() -> Now {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "an Instant can only be had from the clock"
+    )]
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    Now {
+        mono: *START,
+        wall: UNIX_EPOCH + Duration::from_secs(1_800_000_000),
+    }
+}
+
+const PATH: Path = Path {
+    local: SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 500),
+    remote: SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)), 500),
+    marker: false,
+};
+/// An IKE_SA_INIT response with the longest key exchange value (8192 bits), and room.
+const ANSWER_MAX: usize = 1600;
 
 /// The plaintext of an encrypted payload, as its authenticated peer may choose it.
 ///

@@ -31,7 +31,9 @@ pub fn fuzz(bytes: &[u8]) {
     }
 }
 
-struct Nobody;
+/// Knows no file and hardly a name: a configuration that depends on nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Nobody;
 
 impl Resolver for Nobody {
     fn interface(&self, name: &str) -> Vec<IpAddr> {

@@ -25,7 +25,7 @@ mod resolve;
 mod system;
 mod tables;
 
-pub use fuzz::fuzz;
+pub use fuzz::{Nobody, fuzz};
 pub use identity::{identity_text, parse_identity};
 pub use print::{print, transform_name};
 pub use system::{SystemFiles, SystemResolver};
