@@ -31,9 +31,23 @@ mod tests {
     #[test]
     fn octets_are_message_nonce_and_mac_of_the_id() {
         let prf = boring::provider().prf(PrfId::HMAC_SHA2_256).unwrap();
-        let octets = signed_octets(b"message", b"nonce", prf, b"key", b"id");
-        let mut mac = [0; 32];
-        prf.compute(b"key", &[b"id"], &mut mac);
+        let octets = signed_octets(b"message", b"nonce", prf, b"key", b"\x02\0\0\0host.example");
+        // The MAC is Python's, hmac.new(b"key", ..., "sha256").
+        let mac = "f01dd827f09a3f806624a52f0e8828c74f412c05f35670c540c9ba8929d13d56";
+        let mac = hex::decode(mac).unwrap();
         assert_eq!(octets, [b"messagenonce".as_slice(), &mac].concat());
+    }
+
+    #[test]
+    fn every_part_counts() {
+        let prf = boring::provider().prf(PrfId::HMAC_SHA1).unwrap();
+        let octets = |message: &[u8], nonce: &[u8], key: &[u8], id: &[u8]| {
+            signed_octets(message, nonce, prf, key, id)
+        };
+        let whole = octets(b"message", b"nonce", b"key", b"id");
+        assert_ne!(whole, octets(b"massage", b"nonce", b"key", b"id"));
+        assert_ne!(whole, octets(b"message", b"nance", b"key", b"id"));
+        assert_ne!(whole, octets(b"message", b"nonce", b"kay", b"id"));
+        assert_ne!(whole, octets(b"message", b"nonce", b"key", b"ad"));
     }
 }

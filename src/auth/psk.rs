@@ -44,6 +44,34 @@ mod tests {
     use crate::wire::registry::PrfId;
 
     #[test]
+    fn the_mac_is_what_the_rfc_says_with_every_prf() {
+        // Python's: mac(mac(b"secret", b"Key Pad for IKEv2"), b"octets"), mac = hmac.new(.., name).
+        let known = [
+            (PrfId::HMAC_MD5, "eea16da180ac83d8fb3994ab17b94c8c"),
+            (PrfId::HMAC_SHA1, "a7fdda0d0267c9bc006e72e2651a66fd6939ab11"),
+            (
+                PrfId::HMAC_SHA2_256,
+                "93d6b432e988c4c184f49457ef7ddfef938f1179de4120120d1cc523b368d33b",
+            ),
+            (
+                PrfId::HMAC_SHA2_384,
+                "5ea612520b86f9545d05e724e41db52c6f8af4b02f4be63f22a0c9f76dc31d330f8ca7fd725dcb59\
+                 65b80dfa0b4fd714",
+            ),
+            (
+                PrfId::HMAC_SHA2_512,
+                "19c7c6df90a57403c0021a0fe40acecb8d8e6ac5f9cfe61230e98786cc62b4ac734b4a741abbd0fc\
+                 e793ddad076b1107f210975aa8555a6d3c99d71535487464",
+            ),
+        ];
+        for (id, mac) in known {
+            let prf = boring::provider().prf(id).unwrap();
+            let made = shared_key_auth(prf, b"secret", b"octets");
+            assert_eq!(hex::encode(made), mac, "{id}");
+        }
+    }
+
+    #[test]
     fn only_the_same_secret_octets_and_method_verify() {
         let provider = boring::provider();
         let prf = provider.prf(PrfId::HMAC_SHA2_256).unwrap();

@@ -9,7 +9,7 @@ use crate::policy::{Identity, PublicKeyAuth};
 use crate::wire::registry::{AuthMethod, CertEncoding, HashAlgorithm};
 
 /// Makes our AUTH: method 14 where the peer announced a hash that our key can use (RFC 7427), else
-/// the older method of the key.
+/// the older method of the key, if the policy lets it pass.
 pub fn sign(
     store: &CredentialStore,
     words: PublicKeyAuth,
@@ -17,21 +17,22 @@ pub fn sign(
     octets: &[u8],
 ) -> Result<(AuthMethod, Vec<u8>), AuthError> {
     let key = store.private_key().ok_or(AuthError::NoPrivateKey)?;
-    if !peer_hashes.is_empty() {
-        let hash = preferred(key.kind())
-            .iter()
-            .copied()
-            .find(|hash| peer_hashes.contains(hash))
-            .ok_or(AuthError::NoCommonHash)?;
+    let hash = preferred(key.kind())
+        .iter()
+        .find(|hash| peer_hashes.contains(hash));
+    if let Some(&hash) = hash {
         let data = key
             .sign_rfc7427(hash, octets)
             .map_err(AuthError::Signature)?;
         return Ok((AuthMethod::SIGNATURE, data));
     }
-    if words == PublicKeyAuth::Rfc7427 || key.kind() == KeyKind::Ed25519 {
-        return Err(AuthError::NoCommonHash);
+    // The method is part of what both sides agree on ("mutually" in iked.conf(5)).
+    match older_method(key.kind()) {
+        Some(method) if allows(words, method) => {
+            key.sign_legacy(octets).map_err(AuthError::Signature)
+        }
+        Some(_) | None => Err(AuthError::NoCommonHash),
     }
-    key.sign_legacy(octets).map_err(AuthError::Signature)
 }
 
 /// The hashes a key signs with, the best first: the hash as strong as the curve.
@@ -45,8 +46,19 @@ fn preferred(kind: KeyKind) -> &'static [HashAlgorithm] {
     }
 }
 
+/// How a key signs for peers without RFC 7427.
+fn older_method(kind: KeyKind) -> Option<AuthMethod> {
+    match kind {
+        KeyKind::Rsa => Some(AuthMethod::RSA),
+        KeyKind::EcdsaP256 => Some(AuthMethod::ECDSA_256),
+        KeyKind::EcdsaP384 => Some(AuthMethod::ECDSA_384),
+        KeyKind::EcdsaP521 => Some(AuthMethod::ECDSA_521),
+        KeyKind::Ed25519 => None,
+    }
+}
+
 /// Checks the peer's AUTH with the key on file for its identity. A raw key that the peer sends must
-/// be that key.
+/// be that key; certificates it sends add nothing and are not looked at.
 pub fn verify(
     _provider: &Provider,
     store: &CredentialStore,
@@ -61,25 +73,20 @@ pub fn verify(
     if !allows(words, method) {
         return Err(AuthError::Method);
     }
-    let keys = store.peer_keys(peer_id);
-    if keys.is_empty() {
+    let on_file = store.peer_keys(peer_id);
+    if on_file.is_empty() {
         return Err(AuthError::UnknownKey);
     }
-    let sent = peer_certs
-        .iter()
-        .find_map(|(encoding, data)| raw_key(*encoding, data));
-    let candidates: Vec<&PublicKey> = match sent {
-        Some(sent) => keys.iter().filter(|key| **key == sent).collect(),
-        None => keys.iter().collect(),
-    };
-    if candidates.is_empty() {
-        return Err(AuthError::KeyMismatch);
-    }
-    let mut last = AuthError::KeyMismatch;
-    for key in candidates
-        .into_iter()
-        .filter(|key| kind_allowed(words, key.kind()))
-    {
+    let sent = sent_key(peer_certs)?;
+    let mut failure = AuthError::KeyMismatch;
+    for key in on_file {
+        if sent.as_ref().is_some_and(|sent| sent != key) {
+            continue;
+        }
+        if !kind_allowed(words, key.kind()) {
+            failure = AuthError::Method;
+            continue;
+        }
         let checked = if method == AuthMethod::SIGNATURE {
             key.verify_rfc7427(auth, octets, our_hashes)
         } else {
@@ -87,10 +94,10 @@ pub fn verify(
         };
         match checked {
             Ok(()) => return Ok(()),
-            Err(error) => last = AuthError::Signature(error),
+            Err(error) => failure = AuthError::Signature(error),
         }
     }
-    Err(last)
+    Err(failure)
 }
 
 /// Which methods each word of iked.conf(5) lets in.
@@ -129,17 +136,21 @@ fn kind_allowed(words: PublicKeyAuth, kind: KeyKind) -> bool {
     }
 }
 
-fn raw_key(encoding: CertEncoding, data: &[u8]) -> Option<PublicKey> {
-    match encoding {
-        CertEncoding::RAW_RSA => PublicKey::from_rsa_pkcs1_der(data).ok(),
+/// The raw key among the CERT payloads: the first, which is the one that signs (RFC 7296, 3.6). One
+/// that cannot be read is not the key on file.
+fn sent_key(certs: &[(CertEncoding, &[u8])]) -> Result<Option<PublicKey>, AuthError> {
+    let key = certs.iter().find_map(|(encoding, data)| match *encoding {
+        CertEncoding::RAW_RSA => Some(PublicKey::from_rsa_pkcs1_der(data)),
         CertEncoding::RAW_PUBLIC_KEY | CertEncoding::OPENIKED_ECDSA => {
-            PublicKey::from_spki_der(data).ok()
+            Some(PublicKey::from_spki_der(data))
         }
         _ => None,
-    }
+    });
+    key.transpose().map_err(|_| AuthError::KeyMismatch)
 }
 
-/// Our raw key in each encoding the peer asked for; nothing where it asked for none.
+/// Our raw key in one encoding that the peer asked for; nothing where it asked for none, because it
+/// must have the key on file anyway.
 pub fn certs_to_send(
     store: &CredentialStore,
     requested: &[(CertEncoding, &[u8])],
@@ -173,3 +184,6 @@ pub fn certreq_to_send(store: &CredentialStore) -> Vec<(CertEncoding, Vec<u8>)> 
     };
     vec![(encoding, Vec::new())]
 }
+
+#[cfg(test)]
+mod tests;
