@@ -8,11 +8,11 @@ use std::time::Instant;
 
 use super::Role;
 use super::context::Context;
-use super::error::{Answer, Error};
+use super::error::{Answer, Error, Trust};
 use super::event::{Command, Event, Path, Reply, Transmit};
 use super::exchange::{auth, auth_initiator, create_child, informational};
 use super::exchange::{sa_init, sa_init_initiator};
-use super::ike_sa::IkeSa;
+use super::ike_sa::{self, IkeSa};
 use super::message::{self, Opened};
 use super::show;
 use super::state::{Keying, State};
@@ -107,7 +107,7 @@ impl Endpoint {
 
     fn undecodable(&mut self, now: Now, path: Path, bytes: &[u8], error: Error) {
         self.cx.stats.msg_rcvd_dropped += 1;
-        match (error.answer(false), Header::peek(bytes)) {
+        match (error.answer(Trust::Clear), Header::peek(bytes)) {
             (Answer::Notify(kind, _), Ok(header)) => {
                 self.cx.stats.version_errors += 1;
                 self.hint(now, path, &header, bytes.len(), kind);
@@ -299,7 +299,7 @@ impl Endpoint {
             (State::Established(_) | State::Deleting(_), ExchangeType::INFORMATIONAL) => {
                 informational::respond(cx, sa, now.mono, id, digest, payloads);
             }
-            (State::Established(_), ExchangeType::CREATE_CHILD_SA) => {
+            (State::Established(_) | State::Deleting(_), ExchangeType::CREATE_CHILD_SA) => {
                 create_child::respond(cx, sa, id, digest);
             }
             (_, exchange) => {
@@ -379,7 +379,10 @@ impl Endpoint {
         let Some(mut sa) = self.table.take(key) else {
             return;
         };
-        auth::installed(&mut self.cx, &mut sa, now, result);
+        // The one that asked may be gone, and its place taken by another.
+        if matches!(&sa.state, State::AwaitKernel(wait) if wait.request == id) {
+            auth::installed(&mut self.cx, &mut sa, now, result);
+        }
         self.table.put(&mut self.cx, key, sa);
         self.meet_contacts(now);
     }
@@ -498,6 +501,9 @@ impl Endpoint {
             Some(Retry::Again) => self.retransmit(sa),
             Some(Retry::GiveUp) => {
                 self.cx.stats.retransmit_limit += 1;
+                if !sa.state.is_authenticated() {
+                    self.cx.stats.sa_established_failures += 1;
+                }
                 return self.close(sa, "retransmit limit reached");
             }
             None => {}
@@ -514,11 +520,13 @@ impl Endpoint {
                 self.cx.stats.sa_established_failures += 1;
                 self.close(sa, "SA_INIT timeout");
             }
-            State::AwaitKernel(_) => {
+            State::AwaitKernel(wait) => {
                 let error = KernelError {
                     errno: libc::ETIMEDOUT,
                     action: "answer",
                 };
+                // It may still get there; then it must not stay.
+                ike_sa::withdraw(&mut self.cx, &wait.child);
                 auth::installed(&mut self.cx, sa, now, Err(error));
             }
             State::Established(_) => informational::probe(&mut self.cx, sa, now.mono),
@@ -655,7 +663,12 @@ pub(super) fn refuse(
     error: &Error,
 ) {
     cx.info(format_args!("{}: {exchange}: {error}", sa.tag()));
-    match error.answer(true) {
+    let trust = if sa.state.is_authenticated() {
+        Trust::Authenticated
+    } else {
+        Trust::Protected
+    };
+    match error.answer(trust) {
         Answer::Silent => {
             cx.stats.unexpected += 1;
             cx.stats.msg_rcvd_dropped += 1;

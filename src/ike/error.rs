@@ -68,25 +68,88 @@ pub enum Answer {
     NotifyAndClose(NotifyType, Vec<u8>),
 }
 
+/// How much is known of the sender of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// Nothing: it came in the clear. An answer is only a hint, and most errors get none.
+    Clear,
+    /// It was encrypted and its integrity proven, but by nobody known (IKE_AUTH).
+    Protected,
+    /// The peer proved its identity before.
+    Authenticated,
+}
+
 impl Error {
-    /// The row of this error. `protected` says that the request was encrypted and its integrity
-    /// proven; without that an answer is only a hint, and most errors get none.
-    pub fn answer(&self, protected: bool) -> Answer {
-        let notify = |kind: NotifyType| Answer::Notify(kind, Vec::new());
-        let close = |kind: NotifyType| Answer::NotifyAndClose(kind, Vec::new());
+    /// The row of this error.
+    pub fn answer(&self, trust: Trust) -> Answer {
+        match trust {
+            Trust::Clear => self.answer_in_the_clear(),
+            Trust::Protected | Trust::Authenticated => self.answer_protected(trust),
+        }
+    }
+
+    fn answer_in_the_clear(&self) -> Answer {
         match self {
-            Self::Decode(error) => decode_answer(error, protected),
-            // RFC 7296, 3.10.1: INVALID_SYNTAX only where the checksum was valid.
-            Self::Missing(_) if protected => close(NotifyType::INVALID_SYNTAX),
-            Self::Missing(_) | Self::Unexpected(_) => Answer::Silent,
+            Self::Decode(error) => match error.kind {
+                // RFC 7296, 2.5: this MUST be answered, protected or not.
+                DecodeErrorKind::UnknownCritical(kind) => {
+                    Answer::Notify(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, vec![kind.0])
+                }
+                DecodeErrorKind::Version(major) if major > 2 => {
+                    notify(NotifyType::INVALID_MAJOR_VERSION)
+                }
+                // RFC 7296, 3.10.1: INVALID_SYNTAX only where the checksum was valid.
+                DecodeErrorKind::Version(_)
+                | DecodeErrorKind::Truncated
+                | DecodeErrorKind::Length
+                | DecodeErrorKind::Value
+                | DecodeErrorKind::Duplicate
+                | DecodeErrorKind::TooMany => Answer::Silent,
+            },
             Self::NoProposal => notify(NotifyType::NO_PROPOSAL_CHOSEN),
-            Self::InvalidKe(wanted) => Answer::Notify(
-                NotifyType::INVALID_KE_PAYLOAD,
-                wanted.0.to_be_bytes().to_vec(),
-            ),
-            Self::NoPolicy if protected => close(NotifyType::AUTHENTICATION_FAILED),
-            Self::NoPolicy => Answer::Silent,
-            Self::Authentication(_) => close(NotifyType::AUTHENTICATION_FAILED),
+            Self::InvalidKe(wanted) => invalid_ke(*wanted),
+            Self::Missing(_)
+            | Self::Unexpected(_)
+            | Self::NoPolicy
+            | Self::Authentication(_)
+            | Self::TrafficSelectors
+            | Self::AddressFailure
+            | Self::ConfigurationRequired
+            | Self::Kernel(_)
+            | Self::NoAdditionalSas
+            | Self::Crypto(_)
+            | Self::Reported(_)
+            | Self::Answer(_) => Answer::Silent,
+        }
+    }
+
+    fn answer_protected(&self, trust: Trust) -> Answer {
+        match self {
+            Self::Decode(error) => match error.kind {
+                DecodeErrorKind::UnknownCritical(kind) => {
+                    let (kind, data) = (NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, vec![kind.0]);
+                    // RFC 7296, 2.21.2 and 2.21.3: it ends an SA in the making, not one that is up.
+                    match trust {
+                        Trust::Authenticated => Answer::Notify(kind, data),
+                        Trust::Clear | Trust::Protected => Answer::NotifyAndClose(kind, data),
+                    }
+                }
+                DecodeErrorKind::Version(_)
+                | DecodeErrorKind::Truncated
+                | DecodeErrorKind::Length
+                | DecodeErrorKind::Value
+                | DecodeErrorKind::Duplicate
+                | DecodeErrorKind::TooMany => close(NotifyType::INVALID_SYNTAX),
+            },
+            Self::Missing(_) => close(NotifyType::INVALID_SYNTAX),
+            // RFC 7296, 2.21.3: every request of a known peer that is in error gets an answer.
+            Self::Unexpected(_) => match trust {
+                Trust::Authenticated => close(NotifyType::INVALID_SYNTAX),
+                Trust::Clear | Trust::Protected => Answer::Silent,
+            },
+            Self::NoProposal => notify(NotifyType::NO_PROPOSAL_CHOSEN),
+            Self::InvalidKe(wanted) => invalid_ke(*wanted),
+            Self::NoPolicy | Self::Authentication(_) => close(NotifyType::AUTHENTICATION_FAILED),
             Self::TrafficSelectors => notify(NotifyType::TS_UNACCEPTABLE),
             Self::AddressFailure => notify(NotifyType::INTERNAL_ADDRESS_FAILURE),
             Self::ConfigurationRequired => notify(NotifyType::FAILED_CP_REQUIRED),
@@ -97,31 +160,79 @@ impl Error {
     }
 }
 
-fn decode_answer(error: &DecodeError, protected: bool) -> Answer {
-    match error.kind {
-        // RFC 7296, 2.5: the one error that MUST be answered, protected or not.
-        DecodeErrorKind::UnknownCritical(kind) => {
-            let data = vec![kind.0];
-            if protected {
-                Answer::NotifyAndClose(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, data)
-            } else {
-                Answer::Notify(NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, data)
-            }
+fn notify(kind: NotifyType) -> Answer {
+    Answer::Notify(kind, Vec::new())
+}
+
+fn close(kind: NotifyType) -> Answer {
+    Answer::NotifyAndClose(kind, Vec::new())
+}
+
+fn invalid_ke(wanted: KeId) -> Answer {
+    let data = wanted.0.to_be_bytes().to_vec();
+    Answer::Notify(NotifyType::INVALID_KE_PAYLOAD, data)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::AuthError;
+    use crate::wire::registry::PayloadType;
+
+    /// Every error, and its answer to a request in the clear, in IKE_AUTH, and of a known peer:
+    /// the number of the notification, `+` and its data, `!` where the IKE SA ends.
+    #[test]
+    fn every_error_has_its_answer() {
+        let decode = |kind| Error::Decode(DecodeError { what: "x", kind });
+        let kernel = KernelError {
+            errno: 12,
+            action: "add SA",
+        };
+        use DecodeErrorKind as Kind;
+        let table = [
+            (decode(Kind::Truncated), ["-", "7!", "7!"]),
+            (decode(Kind::Length), ["-", "7!", "7!"]),
+            (decode(Kind::Value), ["-", "7!", "7!"]),
+            (decode(Kind::Duplicate), ["-", "7!", "7!"]),
+            (decode(Kind::TooMany), ["-", "7!", "7!"]),
+            (decode(Kind::Version(1)), ["-", "7!", "7!"]),
+            (decode(Kind::Version(3)), ["5", "7!", "7!"]),
+            (
+                decode(Kind::UnknownCritical(PayloadType(99))),
+                ["1+63", "1+63!", "1+63"],
+            ),
+            (Error::Missing("SA"), ["-", "7!", "7!"]),
+            (Error::Unexpected(ExchangeType::IKE_AUTH), ["-", "-", "7!"]),
+            (Error::NoProposal, ["14", "14", "14"]),
+            (
+                Error::InvalidKe(KeId::ECP_256),
+                ["17+0013", "17+0013", "17+0013"],
+            ),
+            (Error::NoPolicy, ["-", "24!", "24!"]),
+            (Error::Authentication(AuthError::Mac), ["-", "24!", "24!"]),
+            (Error::TrafficSelectors, ["-", "38", "38"]),
+            (Error::AddressFailure, ["-", "36", "36"]),
+            (Error::ConfigurationRequired, ["-", "37", "37"]),
+            (Error::Kernel(kernel), ["-", "43", "43"]),
+            (Error::NoAdditionalSas, ["-", "35", "35"]),
+            (Error::Crypto(CryptoError::Integrity), ["-", "-", "-"]),
+            (Error::Reported(NotifyType::INVALID_SYNTAX), ["-", "-", "-"]),
+            (Error::Answer("SPI"), ["-", "-", "-"]),
+        ];
+        for (error, expected) in table {
+            let trusts = [Trust::Clear, Trust::Protected, Trust::Authenticated];
+            assert_eq!(trusts.map(|trust| text(&error, trust)), expected, "{error}");
         }
-        DecodeErrorKind::Version(major) if major > 2 => {
-            Answer::Notify(NotifyType::INVALID_MAJOR_VERSION, Vec::new())
-        }
-        DecodeErrorKind::Version(_) => Answer::Silent,
-        DecodeErrorKind::Truncated
-        | DecodeErrorKind::Length
-        | DecodeErrorKind::Value
-        | DecodeErrorKind::Duplicate
-        | DecodeErrorKind::TooMany => {
-            if protected {
-                Answer::NotifyAndClose(NotifyType::INVALID_SYNTAX, Vec::new())
-            } else {
-                Answer::Silent
-            }
-        }
+    }
+
+    fn text(error: &Error, trust: Trust) -> String {
+        let (kind, data, end) = match error.answer(trust) {
+            Answer::Silent => return "-".to_owned(),
+            Answer::Notify(kind, data) => (kind, data, ""),
+            Answer::NotifyAndClose(kind, data) => (kind, data, "!"),
+        };
+        let data: String = data.iter().map(|byte| format!("{byte:02x}")).collect();
+        let plus = if data.is_empty() { "" } else { "+" };
+        format!("{}{plus}{data}{end}", kind.0)
     }
 }

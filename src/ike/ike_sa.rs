@@ -36,8 +36,10 @@ pub struct IkeSa {
     pub state: State,
     /// Message IDs and caches.
     pub window: Window,
-    /// Fragments of a message that is not complete.
-    pub reassembly: Option<Reassembly>,
+    /// Fragments of a request that is not complete.
+    pub request_pieces: Option<Reassembly>,
+    /// Fragments of a response that is not complete; its Message ID counts apart.
+    pub response_pieces: Option<Reassembly>,
     /// Messages sealed so far: the AEAD's IV counter.
     pub sealed: u64,
     /// What NAT detection found.
@@ -81,7 +83,8 @@ impl IkeSa {
             path,
             state,
             window: Window::new(),
-            reassembly: None,
+            request_pieces: None,
+            response_pieces: None,
             sealed: 0,
             nat: NatState::default(),
             fragmentation: false,
@@ -207,14 +210,7 @@ impl IkeSa {
             unload(cx, child);
         }
         if let State::AwaitKernel(wait) = &self.state {
-            // Its answer will find nobody; the deletion follows the addition in the same queue.
-            unload(
-                cx,
-                ChildSa {
-                    loaded: true,
-                    ..wait.child.clone()
-                },
-            );
+            withdraw(cx, &wait.child);
         }
         cx.pools.release(std::mem::take(&mut self.lease));
         cx.stats.leases = cx.pools.in_use() as u64;
@@ -229,6 +225,15 @@ pub fn unload(cx: &mut Context, child: ChildSa) {
         });
     }
     cx.stats.csa_removed += 2;
+}
+
+/// Takes back an addition that the kernel has not answered: the removal follows it in the same
+/// queue, and the answer finds nobody.
+pub fn withdraw(cx: &mut Context, child: &ChildSa) {
+    let child = Box::new(child.names.clone());
+    cx.out
+        .kernel
+        .push_back(KernelRequest::DeleteChild { child });
 }
 
 /// Silence after which the peer is asked whether it lives; OpenIKED's 300 s.

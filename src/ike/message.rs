@@ -101,33 +101,23 @@ pub enum Opened {
     Dropped,
 }
 
+/// Where the encrypted payload of a datagram is.
+struct Place {
+    body_at: usize,
+    first_inner: PayloadType,
+    /// Number and total of a fragment.
+    fragment: Option<(u16, u16)>,
+    message_id: u32,
+    response: bool,
+}
+
 /// Decrypts the SK or SKF payload of a datagram of this SA. Only a datagram that passes here was
 /// sent by the peer.
 pub fn open(cx: &mut Context, sa: &mut IkeSa, bytes: &mut [u8]) -> Opened {
-    let (position, skf, first_inner, message_id) = {
-        let message = match Message::decode(bytes) {
-            Ok(message) => message,
-            Err(_) => {
-                cx.stats.decode_errors += 1;
-                return Opened::Dropped;
-            }
-        };
-        let id = message.header.message_id;
-        match message.payloads.last() {
-            Some(Payload::Sk(body)) => (body.body_at, None, body.first_inner, id),
-            Some(Payload::Skf(body)) => (
-                body.body_at,
-                Some((body.number, body.total)),
-                body.first_inner,
-                id,
-            ),
-            _ => {
-                cx.stats.unexpected += 1;
-                return Opened::Dropped;
-            }
-        }
+    let Some(place) = locate(cx, bytes) else {
+        return Opened::Dropped;
     };
-    if skf.is_some() {
+    if place.fragment.is_some() {
         cx.stats.frag_rcvd += 1;
         if !sa.fragmentation {
             cx.stats.frag_rcvd_drop += 1;
@@ -143,25 +133,54 @@ pub fn open(cx: &mut Context, sa: &mut IkeSa, bytes: &mut [u8]) -> Opened {
             counter: &mut 0,
             rng: &mut cx.rng,
         };
-        sk::open_sk(bytes, position, &sealer)
+        sk::open_sk(bytes, place.body_at, &sealer)
     };
     let plaintext = plaintext.ok().and_then(|range| bytes.get(range));
     let Some(plaintext) = plaintext else {
         cx.stats.integrity_errors += 1;
         return Opened::Dropped;
     };
-    let Some((number, total)) = skf else {
-        sa.reassembly = None;
-        return Opened::Whole(first_inner, plaintext.to_vec());
+    gather(cx, sa, &place, plaintext)
+}
+
+fn locate(cx: &mut Context, bytes: &[u8]) -> Option<Place> {
+    let Ok(message) = Message::decode(bytes) else {
+        cx.stats.decode_errors += 1;
+        return None;
     };
-    match fragment::add(
-        &mut sa.reassembly,
-        message_id,
-        number,
-        total,
+    let (body_at, first_inner, fragment) = match message.payloads.last() {
+        Some(Payload::Sk(body)) => (body.body_at, body.first_inner, None),
+        Some(Payload::Skf(body)) => {
+            let numbers = Some((body.number, body.total));
+            (body.body_at, body.first_inner, numbers)
+        }
+        _ => {
+            cx.stats.unexpected += 1;
+            return None;
+        }
+    };
+    Some(Place {
+        body_at,
         first_inner,
-        plaintext,
-    ) {
+        fragment,
+        message_id: message.header.message_id,
+        response: message.header.flags.response,
+    })
+}
+
+/// Takes a plaintext: a whole one as it is, a piece into its message.
+fn gather(cx: &mut Context, sa: &mut IkeSa, place: &Place, plaintext: &[u8]) -> Opened {
+    let pieces = if place.response {
+        &mut sa.response_pieces
+    } else {
+        &mut sa.request_pieces
+    };
+    let Some((number, total)) = place.fragment else {
+        *pieces = None;
+        return Opened::Whole(place.first_inner, plaintext.to_vec());
+    };
+    let (id, first) = (place.message_id, place.first_inner);
+    match fragment::add(pieces, id, number, total, first, plaintext) {
         Added::Waiting => Opened::Partial,
         Added::Dropped => {
             cx.stats.frag_rcvd_drop += 1;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::super::child_sa::{self, ChildSa};
 use super::super::context::Context;
 use super::super::endpoint;
-use super::super::error::{Answer, Error};
+use super::super::error::{Answer, Error, Trust};
 use super::super::ike_sa::IkeSa;
 use super::super::lease::{self, CfgReply};
 use super::super::message;
@@ -184,6 +184,16 @@ fn read<'a>(payloads: &'a [Payload<'a>]) -> Result<Request<'a>, Error> {
             .into());
         }
     }
+    // RFC 7296, 1.2: IKE_AUTH always asks for a Child SA; RFC 6023 is not announced here.
+    for (there, name) in [
+        (request.proposals.is_some(), "SA"),
+        (request.ts_i.is_some(), "TSi"),
+        (request.ts_r.is_some(), "TSr"),
+    ] {
+        if !there {
+            return Err(Error::Missing(name));
+        }
+    }
     Ok(request)
 }
 
@@ -221,24 +231,7 @@ fn prove(
     // Without AUTH the peer wants EAP (RFC 7296, 2.16), which no policy here offers.
     let auth = request.auth.ok_or(crate::auth::AuthError::Method)?;
     let prf = half_open.suite.prf;
-    let theirs = octets::signed_octets(
-        &half_open.request,
-        &half_open.nonce_r,
-        prf,
-        keys.sk_pi.expose(),
-        &id_i.body(),
-    );
-    let id_r = Id {
-        kind: policy.srcid.kind,
-        data: &policy.srcid.data,
-    };
-    let ours = octets::signed_octets(
-        &half_open.response,
-        &half_open.nonce_i,
-        prf,
-        keys.sk_pr.expose(),
-        &id_r.body(),
-    );
+    let (theirs, ours) = both_octets(half_open, keys, &id_i, &policy.srcid);
     let (auth, certs) = match &policy.auth {
         AuthWords::Psk(secret) => {
             psk::verify(
@@ -278,6 +271,35 @@ fn prove(
         certs,
         auth,
     })
+}
+
+/// What the initiator signs and what we sign (RFC 7296, 2.15).
+fn both_octets(
+    half_open: &HalfOpen,
+    keys: &IkeKeys,
+    id_i: &Id<'_>,
+    srcid: &Identity,
+) -> (Vec<u8>, Vec<u8>) {
+    let prf = half_open.suite.prf;
+    let theirs = octets::signed_octets(
+        &half_open.request,
+        &half_open.nonce_r,
+        prf,
+        keys.sk_pi.expose(),
+        &id_i.body(),
+    );
+    let id_r = Id {
+        kind: srcid.kind,
+        data: &srcid.data,
+    };
+    let ours = octets::signed_octets(
+        &half_open.response,
+        &half_open.nonce_i,
+        prf,
+        keys.sk_pr.expose(),
+        &id_r.body(),
+    );
+    (theirs, ours)
 }
 
 /// The policy of IKE_SA_INIT was chosen by addresses; the identities may lead to another one, which
@@ -326,55 +348,55 @@ fn grant(
     request: &Request<'_>,
     proof: Proof,
 ) {
-    let Pending {
-        message_id,
-        digest,
-        half_open,
-        keys,
-    } = pending;
-    let made = make_child(cx, sa, request, &half_open, &keys);
-    let (cp, child_reply, install) = match made {
-        Ok(Made {
-            cp,
-            reply,
-            child,
-            child_keys,
-        }) => (cp, Ok(reply), Some((child, child_keys))),
+    let made = make_child(cx, sa, request, &pending.half_open, &pending.keys);
+    let (cp, child, install) = match made {
+        Ok(made) => (made.cp, Ok(made.reply), Some((made.child, made.child_keys))),
         Err(error) => {
             cx.info(format_args!("{}: no Child SA: {error}", sa.tag()));
             cx.pools.release(std::mem::take(&mut sa.lease));
             (None, Err(notification(&error)), None)
         }
     };
-    let Proof {
-        peer_id: _,
-        policy: _,
-        certs,
-        auth,
-    } = proof;
-    let id = sa.policy.srcid.clone();
-    let initial_contact = request.initial_contact;
     let reply = AuthReply {
-        id,
-        certs,
-        auth,
+        id: sa.policy.srcid.clone(),
+        certs: proof.certs,
+        auth: proof.auth,
         cp,
-        child: child_reply,
-        initial_contact,
+        child,
+        initial_contact: request.initial_contact,
     };
+    settle(cx, sa, now, pending, reply, install);
+    cx.stats.leases = cx.pools.in_use() as u64;
+}
+
+/// Asks the kernel to install the Child SA, or answers at once where there is nothing to install.
+fn settle(
+    cx: &mut Context,
+    sa: &mut IkeSa,
+    now: Now,
+    pending: Pending,
+    reply: AuthReply,
+    install: Option<(ChildSa, ChildKeys)>,
+) {
+    let Pending {
+        message_id,
+        digest,
+        half_open,
+        keys,
+    } = pending;
     let suite = half_open.suite;
     match install {
         Some((child, child_keys)) if cx.coupled => {
-            let id = cx.next_request();
+            let request = cx.next_request();
             let policy = Arc::clone(&sa.policy);
-            let add = child_sa::install_request(id, &mut cx.rng, &policy, sa, &child, child_keys);
+            let add =
+                child_sa::install_request(request, &mut cx.rng, &policy, sa, &child, child_keys);
             cx.out.kernel.push_back(add);
-            let reply = Some(Box::new(reply));
             let wait = AwaitKernel {
                 keys,
                 suite,
-                request: id,
-                reply,
+                request,
+                reply: Some(Box::new(reply)),
                 child,
                 message_id,
                 digest,
@@ -390,11 +412,10 @@ fn grant(
             answer(cx, sa, message_id, digest, &reply);
         }
     }
-    cx.stats.leases = cx.pools.in_use() as u64;
 }
 
 fn notification(error: &Error) -> (NotifyType, Vec<u8>) {
-    match error.answer(true) {
+    match error.answer(Trust::Authenticated) {
         Answer::Notify(kind, data) | Answer::NotifyAndClose(kind, data) => (kind, data),
         Answer::Silent => (NotifyType::NO_PROPOSAL_CHOSEN, Vec::new()),
     }

@@ -3,7 +3,7 @@
 //! "minimal implementations"): the peer makes a new IKE SA instead.
 
 use super::super::context::Context;
-use super::super::error::{Answer, Error};
+use super::super::error::{Answer, Error, Trust};
 use super::super::ike_sa::IkeSa;
 use super::super::message;
 use super::sa_init::status;
@@ -16,7 +16,8 @@ pub fn respond(cx: &mut Context, sa: &mut IkeSa, message_id: u32, digest: u64) {
         "{}: CREATE_CHILD_SA refused: {error}",
         sa.tag()
     ));
-    let (Answer::Notify(kind, data) | Answer::NotifyAndClose(kind, data)) = error.answer(true)
+    let (Answer::Notify(kind, data) | Answer::NotifyAndClose(kind, data)) =
+        error.answer(Trust::Authenticated)
     else {
         return;
     };

@@ -63,6 +63,8 @@ pub fn respond(
     );
     if close {
         cx.info(format_args!("{}: received delete, closing SA", sa.tag()));
+        // Nobody is left to answer a request of ours.
+        sa.window.settle();
         linger(cx, sa, now);
     }
 }
@@ -117,7 +119,11 @@ pub fn linger(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
     sa.release(cx);
     let keys = match std::mem::replace(&mut sa.state, State::Closed) {
         State::Established(established) => established.keys,
-        State::Deleting(deleting) => deleting.keys,
+        // Whoever still talks does not make it live longer.
+        State::Deleting(deleting) => {
+            sa.state = State::Deleting(deleting);
+            return;
+        }
         State::AwaitKernel(wait) => wait.keys,
         State::AwaitAuthResponse(sent) => sent.keys,
         State::AwaitAuthRequest(half_open) => match half_open.keying {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::super::Role;
 use super::super::context::Context;
-use super::super::error::{Answer, Error};
+use super::super::error::{Answer, Error, Trust};
 use super::super::event::Path;
 use super::super::ike_sa::IkeSa;
 use super::super::natt;
@@ -361,13 +361,16 @@ fn refuse(cx: &mut Context, now: Now, path: Path, spi: IkeSpi, request_len: usiz
         "spi=0x{:016x}: IKE_SA_INIT from {remote} to {local}: {error}, failed to negotiate IKE SA",
         spi.value()
     ));
-    let (Answer::Notify(kind, data) | Answer::NotifyAndClose(kind, data)) = error.answer(false)
+    let (Answer::Notify(kind, data) | Answer::NotifyAndClose(kind, data)) =
+        error.answer(Trust::Clear)
     else {
         return;
     };
     // Never more bytes back than came: nothing to gain for a reflector.
     let answer_len = Header::LEN + 8 + data.len();
-    if answer_len > request_len || !cx.hints.take(now.mono) {
+    // An honest initiator that guessed the wrong method must not wait, however many come at once.
+    let rationed = !matches!(error, Error::InvalidKe(_));
+    if answer_len > request_len || (rationed && !cx.hints.take(now.mono)) {
         return;
     }
     cx.stats.notifies_sent += 1;

@@ -244,17 +244,7 @@ fn accept(
     )?;
     sa.window.settle();
     sa.peer_spi = Some(responder);
-    let spis = (sa.own_spi, Some(responder));
-    if !cx.options.natt_off {
-        sa.nat = natt::detect(&cx.provider, payloads, spis, path.local, path.remote);
-    }
-    sa.path.local = path.local;
-    if sa.nat.encapsulate() && !sa.path.marker {
-        // RFC 7296, 2.23: both ports float to 4500.
-        sa.path.local.set_port(cx.options.natt_port);
-        sa.path.remote.set_port(NATT_PORT);
-        sa.path.marker = true;
-    }
+    traverse_nat(cx, sa, responder, path, payloads);
     sa.fragmentation = cx.config.settings.fragmentation
         && has_notify(payloads, NotifyType::FRAGMENTATION_SUPPORTED);
     let facts = auth_initiator::Facts {
@@ -268,6 +258,30 @@ fn accept(
     };
     auth_initiator::prepare(cx, sa, facts);
     Ok(())
+}
+
+/// Looks for a NAT, and floats to 4500 where there is one (RFC 7296, 2.23).
+fn traverse_nat(
+    cx: &Context,
+    sa: &mut IkeSa,
+    responder: IkeSpi,
+    path: Path,
+    payloads: &[Payload<'_>],
+) {
+    let spis = (sa.own_spi, Some(responder));
+    if !cx.options.natt_off {
+        sa.nat = natt::detect(&cx.provider, payloads, spis, path.local, path.remote);
+        // What we sent as our address was no good: the responder sees a NAT, and so must we.
+        let disguised = cx.options.natt_only || sa.policy.natt;
+        let unknown = sa.path.local.ip().is_unspecified();
+        sa.nat.local |= (disguised || unknown) && sa.nat.supported;
+    }
+    sa.path.local = path.local;
+    if sa.nat.encapsulate() && !sa.path.marker {
+        sa.path.local.set_port(cx.options.natt_port);
+        sa.path.remote.set_port(NATT_PORT);
+        sa.path.marker = true;
+    }
 }
 
 fn read<'a>(sa: &IkeSa, payloads: &[Payload<'a>]) -> Result<(Chosen, &'a [u8], &'a [u8]), Error> {
