@@ -1,0 +1,31 @@
+//! `iked` as gateway of clients that nobody here wrote, in network namespaces: every scenario looks
+//! at what the client says as well as at `ikectl`.
+//!
+//! On a kernel without ESP it runs decoupled; with `IKED_KERNEL_TESTS=1`
+//! (`tests/interop/under_rig.sh`) the same scenarios carry traffic too. Needs root.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a test fails by panicking, its helpers too"
+)]
+
+#[path = "interop/gateway.rs"]
+mod gateway;
+#[path = "interop/keys.rs"]
+mod keys;
+#[path = "interop/lifetimes.rs"]
+mod lifetimes;
+#[path = "interop/paths.rs"]
+mod paths;
+#[path = "interop/refusals.rs"]
+mod refusals;
+#[path = "interop/road_warrior.rs"]
+mod road_warrior;
+#[path = "interop/session.rs"]
+mod session;
+#[path = "interop/strongswan.rs"]
+mod strongswan;
+#[path = "interop/world.rs"]
+mod world;

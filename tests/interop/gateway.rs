@@ -1,0 +1,180 @@
+//! The gateway: `iked` on one host of a [`World`], its configuration and what `ikectl` shows of it.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::keys::Keys;
+use super::world::{Process, World, coupled, lossy, text, wait_for};
+
+pub const GATEWAY_ID: &str = "gateway.example";
+pub const CLIENT_ID: &str = "warrior.example";
+pub const SECRET: &str = "a secret of the tests";
+
+/// What of `iked.conf` differs from test to test; [`Conf::default`] lets a road warrior in.
+#[derive(Clone, Debug)]
+pub struct Conf {
+    /// `set` lines, without the word.
+    pub set: Vec<String>,
+    /// `from .. to ..`
+    pub flows: String,
+    /// Words after `ikesa`, one proposal each.
+    pub ikesa: Vec<String>,
+    /// Words after `childsa`.
+    pub childsa: Vec<String>,
+    /// The authentication clause.
+    pub auth: String,
+    /// `config` clauses.
+    pub config: Vec<String>,
+    /// `--shards`.
+    pub shards: u8,
+}
+
+impl Default for Conf {
+    fn default() -> Self {
+        Self {
+            set: Vec::new(),
+            flows: "from 10.8.0.0/24 to dynamic".to_owned(),
+            ikesa: vec!["enc aes-256-gcm prf hmac-sha2-256 group curve25519".to_owned()],
+            childsa: vec!["enc aes-256-gcm".to_owned()],
+            auth: format!("psk \"{SECRET}\""),
+            config: vec!["address 10.9.0.0/24".to_owned()],
+            shards: 2,
+        }
+    }
+}
+
+impl Conf {
+    fn text(&self) -> String {
+        let mut out = String::new();
+        if !coupled() {
+            out += "set decouple\n";
+        }
+        for set in &self.set {
+            out += &format!("set {set}\n");
+        }
+        out += &format!(
+            "ikev2 \"warriors\" passive esp {} local any peer any \\\n",
+            self.flows
+        );
+        for (word, list) in [("ikesa", &self.ikesa), ("childsa", &self.childsa)] {
+            for transforms in list {
+                out += &format!("  {word} {transforms} \\\n");
+            }
+        }
+        out += &format!("  srcid {GATEWAY_ID} dstid {CLIENT_ID} {}", self.auth);
+        for config in &self.config {
+            out += &format!(" \\\n  config {config}");
+        }
+        out + "\n"
+    }
+}
+
+/// A running `iked`.
+#[derive(Debug)]
+pub struct Gateway {
+    process: Process,
+    socket: PathBuf,
+}
+
+impl Gateway {
+    /// Starts it and waits until it answers.
+    pub fn start(world: &World, conf: &Conf) -> Self {
+        let folder = world.folder("iked");
+        let file = folder.join("iked.conf");
+        fs::write(&file, conf.text()).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        let socket = folder.join("iked.sock");
+        let mut command = world.command("gw", env!("CARGO_BIN_EXE_iked"));
+        command.args(["-d", "-vv", "-f", text(&file), "-s", text(&socket)]);
+        command.args(["--config-dir", text(&folder)]);
+        command.args(["--shards", &conf.shards.to_string()]);
+        let mut gateway = Self {
+            process: world.start("iked", command),
+            socket,
+        };
+        wait_for("iked's control socket", || {
+            gateway.process.must_run();
+            gateway.try_ikectl(&["show", "stats"])
+        });
+        gateway
+    }
+
+    /// Puts its private key and the client's public key in place, before it starts.
+    pub fn give_keys(world: &World, own: &Keys, client: &Keys) {
+        let folder = world.folder("iked");
+        fs::create_dir_all(folder.join("private")).unwrap();
+        fs::create_dir_all(folder.join("pubkeys/fqdn")).unwrap();
+        fs::copy(&own.private, folder.join("private/local.key")).unwrap();
+        let pin = folder.join("pubkeys/fqdn").join(CLIENT_ID);
+        fs::copy(&client.public, pin).unwrap();
+    }
+
+    fn try_ikectl(&self, words: &[&str]) -> Option<String> {
+        let output = Command::new(env!("CARGO_BIN_EXE_ikectl"))
+            .args(["-s", text(&self.socket)])
+            .args(words)
+            .output()
+            .unwrap();
+        output.status.success().then(|| lossy(&output.stdout))
+    }
+
+    /// What `ikectl` prints.
+    pub fn ikectl(&self, words: &[&str]) -> String {
+        self.try_ikectl(words)
+            .unwrap_or_else(|| panic!("ikectl {words:?} failed"))
+    }
+
+    pub fn show_sa(&self) -> String {
+        self.ikectl(&["show", "sa"])
+    }
+
+    /// A counter of `ikectl show stats` by its words, `s` of the plural left out.
+    pub fn count(&self, what: &str) -> u64 {
+        let stats = self.ikectl(&["show", "stats"]);
+        find_count(&stats, what).unwrap_or_else(|| panic!("no counter `{what}` in:\n{stats}"))
+    }
+
+    /// Waits until a counter is as expected.
+    pub fn wait_for_count(&self, what: &str, expected: u64) {
+        wait_for(&format!("`{what}` to be {expected}"), || {
+            (self.count(what) == expected).then_some(())
+        });
+    }
+
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// Waits until the log says something, and gives the line.
+    pub fn wait_for_log(&self, part: &str) -> String {
+        wait_for(&format!("`{part}` in the log of iked"), || {
+            let log = self.log();
+            log.lines()
+                .find(|line| line.contains(part))
+                .map(str::to_owned)
+        })
+    }
+
+    /// Stops it as a service manager does; it must end well.
+    pub fn stop(mut self) -> String {
+        let status = self.process.terminate();
+        let log = self.process.log();
+        assert!(
+            status.is_some_and(|status| status.success()),
+            "{status:?}\n{log}"
+        );
+        log
+    }
+}
+
+fn find_count(stats: &str, what: &str) -> Option<u64> {
+    stats.lines().find_map(|line| {
+        let (number, words) = line.trim().split_once(' ')?;
+        let words = words.replace('_', " ");
+        let singular = words.replacen("s ", " ", 1);
+        let same = words == what || singular == what || words == format!("{what}s");
+        same.then(|| number.parse().ok()).flatten()
+    })
+}

@@ -1,0 +1,183 @@
+//! How sessions live and end: liveness, deletes from either side, half-open ones, shards.
+
+use super::gateway::{Conf, Gateway};
+use super::session::{Session, kernel_is_clean};
+use super::strongswan::{Client, StrongSwan};
+use super::world::{Layout, World, assert_says, wait_for};
+
+#[test]
+fn the_clients_liveness_probes_are_answered() {
+    let world = World::new(Layout::Wire);
+    let client = Client {
+        lines: vec!["dpd_delay = 1s".to_owned()],
+        ..Client::default()
+    };
+    let session = Session::open(&world, &Conf::default(), &client);
+    wait_for("answers to two probes", || {
+        let log = session.swan.log();
+        (log.matches("parsed INFORMATIONAL response").count() >= 2).then_some(())
+    });
+    assert_says(&session.swan.log(), &["sending DPD request"]);
+    session.is_up();
+}
+
+#[test]
+fn the_clients_delete_of_the_ike_sa_removes_everything() {
+    let world = World::new(Layout::Wire);
+    let session = Session::open(&world, &Conf::default(), &Client::default());
+    let said = session.swan.disconnect();
+    assert_says(
+        &said,
+        &["sending DELETE for IKE_SA", "parsed INFORMATIONAL response"],
+    );
+    session.is_gone_from_the_gateway();
+    assert_eq!(session.gateway.count("IKE SA removed"), 1);
+    assert_eq!(session.gateway.count("Child SA removed"), 2);
+}
+
+#[test]
+fn the_clients_delete_of_the_child_sa_keeps_the_ike_sa() {
+    let world = World::new(Layout::Wire);
+    let session = Session::open(&world, &Conf::default(), &Client::default());
+    let said = session.swan.drop_child();
+    assert_says(&said, &["received DELETE for ESP CHILD_SA with SPI"]);
+    let shown = session.gateway.show_sa();
+    assert_says(&shown, &["ESTABLISHED r"]);
+    assert!(!shown.contains("sa_childsas"), "{shown}");
+    assert_eq!(session.gateway.count("Child SA removed"), 2);
+    kernel_is_clean(&world);
+}
+
+#[test]
+fn reset_sa_deletes_at_the_client() {
+    let world = World::new(Layout::Wire);
+    let session = Session::open(&world, &Conf::default(), &Client::default());
+    session.gateway.ikectl(&["reset", "sa"]);
+    session.swan.wait_for_log("received DELETE for IKE_SA home");
+    wait_for("the client to forget", || {
+        let listed = session.swan.list_sas();
+        (!listed.contains("ESTABLISHED")).then_some(())
+    });
+    session.is_gone_from_the_gateway();
+}
+
+#[test]
+fn reset_id_deletes_the_one_that_is_named() {
+    let world = World::new(Layout::Wire);
+    let session = Session::open(&world, &Conf::default(), &Client::default());
+    session
+        .gateway
+        .ikectl(&["reset", "id", "FQDN/nobody.example"]);
+    session.is_up();
+    session
+        .gateway
+        .ikectl(&["reset", "id", "FQDN/warrior.example"]);
+    session.swan.wait_for_log("received DELETE for IKE_SA home");
+    session.is_gone_from_the_gateway();
+}
+
+#[test]
+fn a_stopped_gateway_leaves_nothing_in_the_kernel() {
+    let world = World::new(Layout::Wire);
+    let session = Session::open(&world, &Conf::default(), &Client::default());
+    session.gateway.stop();
+    kernel_is_clean(&world);
+}
+
+#[test]
+fn a_client_that_comes_back_without_a_word_replaces_its_old_sa() {
+    let world = World::new(Layout::Wire);
+    let client = Client::default();
+    let session = Session::open(&world, &Conf::default(), &client);
+    let Session { gateway, swan, .. } = session;
+    swan.kill();
+    let swan = StrongSwan::start(&world, &client);
+    let said = swan.connect();
+    assert_says(&said, &["N(INIT_CONTACT)", "established between"]);
+    // INITIAL_CONTACT: the old one is gone without waiting for a timer.
+    gateway.wait_for_count("IKE SA currently established", 1);
+    assert_eq!(gateway.count("IKE SA established"), 2);
+    assert_eq!(gateway.show_sa().matches("iked_sas:").count(), 1);
+}
+
+/// The client's IKE_AUTH never arrives, and then the client is gone.
+fn dies_half_open(conf: Conf) {
+    let world = World::new(Layout::Wire);
+    let conf = Conf {
+        set: [conf.set, vec!["halfopen_timeout 2".to_owned()]].concat(),
+        ..conf
+    };
+    let gateway = Gateway::start(&world, &conf);
+    let rules = world.path("drop.nft");
+    let text = "table inet f {\n chain o { type filter hook output priority 0;\n \
+                udp dport 4500 drop\n }\n}\n";
+    std::fs::write(&rules, text).unwrap();
+    world.run("rw", "nft", &["-f", super::world::text(&rules)]);
+    let swan = StrongSwan::start(&world, &Client::default());
+    swan.start_connecting();
+    gateway.wait_for_count("half open", 1);
+    swan.wait_for_log("generating IKE_AUTH request 1");
+    swan.kill();
+    gateway.wait_for_count("half open", 0);
+    let shown = gateway.show_sa();
+    assert!(!shown.contains("iked_sas:"), "{shown}");
+    assert_eq!(gateway.count("half open timeouts"), 1);
+    assert_eq!(gateway.count("IKE SA created"), 1);
+    assert_eq!(gateway.count("IKE SA established"), 0);
+    assert_eq!(gateway.count("leases"), 0);
+    kernel_is_clean(&world);
+}
+
+#[test]
+fn a_client_that_dies_in_mid_handshake_leaves_nothing() {
+    dies_half_open(Conf::default());
+}
+
+/// What `ikectl show sa` says, without what differs from run to run.
+fn without_numbers(shown: &str) -> String {
+    let words: Vec<String> = shown
+        .split_whitespace()
+        .map(|word| match word {
+            _ if word.starts_with("0x") => "SPI".to_owned(),
+            _ => word.to_owned(),
+        })
+        .collect();
+    words.join(" ")
+}
+
+#[test]
+fn one_two_and_four_shards_give_the_same_results() {
+    let mut results = Vec::new();
+    for shards in [1, 2, 4] {
+        let world = World::new(Layout::Nat);
+        let conf = Conf {
+            shards,
+            // One address, so that every session must give it back before the next.
+            config: vec!["address 10.9.0.7/32".to_owned()],
+            ..Conf::default()
+        };
+        let session = Session::open(&world, &conf, &Client::default());
+        let mut shown = vec![steady(&session)];
+        for _ in 0..4 {
+            session.swan.disconnect();
+            session.is_gone_from_the_gateway();
+            session.swan.connect();
+            shown.push(steady(&session));
+        }
+        assert_eq!(session.gateway.count("IKE SA established"), 5);
+        assert_eq!(session.gateway.count("IKE SA created"), 5);
+        assert_eq!(session.gateway.count("unexpected"), 0);
+        assert_eq!(session.gateway.count("faults"), 0);
+        results.push(shown);
+    }
+    let first = &results[0];
+    assert!(results.iter().all(|other| other == first), "{results:#?}");
+}
+
+/// The session as `ikectl` shows it, less SPIs and the port that the NAT box made up.
+fn steady(session: &Session<'_>) -> String {
+    let shown = session.gateway.show_sa();
+    let (before, after) = shown.split_once("->192.0.2.2:").unwrap();
+    let after = after.trim_start_matches(|digit: char| digit.is_ascii_digit());
+    without_numbers(&format!("{before}->192.0.2.2:PORT{after}"))
+}

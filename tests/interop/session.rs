@@ -1,0 +1,140 @@
+//! A strongSwan road warrior in an established session, and what both ends must say about it.
+
+use super::gateway::{CLIENT_ID, Conf, Gateway};
+use super::keys::{Keys, Kind};
+use super::strongswan::{Client, StrongSwan};
+use super::world::{INSIDE, World, assert_says, coupled};
+
+/// Gateway and client after the client got in.
+#[derive(Debug)]
+pub struct Session<'w> {
+    pub world: &'w World,
+    pub gateway: Gateway,
+    pub swan: StrongSwan<'w>,
+    /// What charon said while it connected.
+    pub said: String,
+}
+
+impl<'w> Session<'w> {
+    /// The client connects, is assigned an IPv4 address, and everybody agrees about it; where there
+    /// is ESP, packets pass.
+    pub fn open(world: &'w World, conf: &Conf, client: &Client) -> Self {
+        let gateway = Gateway::start(world, conf);
+        let swan = StrongSwan::start(world, client);
+        let said = swan.connect();
+        let session = Self {
+            world,
+            gateway,
+            swan,
+            said,
+        };
+        session.is_up();
+        let address = session.address();
+        session.passes_packets(&address, INSIDE);
+        session
+    }
+
+    /// Both ends show one IKE SA with one Child SA.
+    pub fn is_up(&self) {
+        assert_says(&self.said, &["IKE_SA home[", "established between"]);
+        assert_says(&self.swan.list_sas(), &["ESTABLISHED", "INSTALLED"]);
+        let shown = self.gateway.show_sa();
+        assert_says(
+            &shown,
+            &[&format!("<FQDN/{CLIENT_ID}>["), "] ESTABLISHED r"],
+        );
+        assert_eq!(shown.matches("iked_sas:").count(), 1, "{shown}");
+        assert_eq!(shown.matches("sa_childsas:").count(), 2, "{shown}");
+        assert_eq!(self.gateway.count("IKE SA currently established"), 1);
+        assert_eq!(self.gateway.count("IKE SA established"), 1);
+        assert_eq!(self.gateway.count("half open"), 0);
+        assert_eq!(self.gateway.count("faults"), 0);
+    }
+
+    /// The IPv4 address that the client says it was assigned; the gateway must say the same.
+    pub fn address(&self) -> String {
+        let listed = self.swan.list_sas();
+        let line = listed.lines().find(|line| line.contains("local  '"));
+        let inside = line
+            .and_then(|line| line.rsplit_once('['))
+            .map(|(_, rest)| rest);
+        let addresses = inside
+            .and_then(|rest| rest.split(']').next())
+            .unwrap_or_default();
+        let address = addresses.split(' ').next().unwrap_or_default().to_owned();
+        assert!(
+            address.starts_with("10.9.0."),
+            "no assigned address in:\n{listed}"
+        );
+        let shown = self.gateway.show_sa();
+        assert_says(
+            &shown,
+            &[&format!("[{address}]"), &format!("-> {address}/32 ")],
+        );
+        assert_says(&self.gateway.log(), &[&format!("assigned {address}")]);
+        address
+    }
+
+    /// Pings through the tunnel, and the SAs of the gateway's kernel count the packets.
+    pub fn passes_packets(&self, from: &str, to: &str) {
+        if !coupled() {
+            return;
+        }
+        let before = self.kernel_counts();
+        let words = ["-q", "-c", "3", "-i", "0.3", "-W", "5", "-I", from, to];
+        self.world.run("rw", "ping", &words);
+        let after = self.kernel_counts();
+        assert_eq!((before.len(), after.len()), (2, 2));
+        for (before, after) in before.iter().zip(&after) {
+            assert_eq!(
+                before + 3,
+                *after,
+                "packets counted by an SA of the gateway"
+            );
+        }
+    }
+
+    /// The packets that each ESP SA of the gateway's kernel has counted.
+    pub fn kernel_counts(&self) -> Vec<u64> {
+        let text = self.world.ip("gw", &["-s", "xfrm", "state"]);
+        let mut lines = text.lines();
+        let mut counts = Vec::new();
+        while lines.any(|line| line.contains("lifetime current:")) {
+            let line = lines.next().unwrap_or_default();
+            let packets = line.split("(bytes), ").nth(1).unwrap_or_default();
+            let packets = packets.split('(').next().unwrap_or_default();
+            counts.push(packets.parse().unwrap());
+        }
+        counts
+    }
+
+    /// Nothing of the session is left at the gateway.
+    pub fn is_gone_from_the_gateway(&self) {
+        self.gateway
+            .wait_for_count("IKE SA currently established", 0);
+        let shown = self.gateway.show_sa();
+        assert!(!shown.contains("iked_sas:"), "{shown}");
+        assert_eq!(self.gateway.count("leases"), 0);
+        kernel_is_clean(self.world);
+    }
+}
+
+/// The gateway's kernel has no SA and no policy of ours.
+pub fn kernel_is_clean(world: &World) {
+    if !coupled() {
+        return;
+    }
+    super::world::wait_for("the gateway's kernel to be clean", || {
+        let states = world.ip("gw", &["xfrm", "state"]);
+        let policies = world.ip("gw", &["xfrm", "policy"]);
+        (states.is_empty() && !policies.contains("tmpl")).then_some(())
+    });
+}
+
+/// Gives both ends raw key pairs of these kinds; the result goes into [`Client::keys`].
+pub fn raw_keys(world: &World, gateway: Kind, client: Kind) -> Option<(Keys, Keys)> {
+    let own = Keys::make(world, "gateway", gateway);
+    let theirs = Keys::make(world, "client", client);
+    Gateway::give_keys(world, &own, &theirs);
+    Some((theirs, own))
+}

@@ -1,0 +1,216 @@
+//! strongSwan's charon as the client: its configuration, and what swanctl says of it. Where the
+//! kernel has no ESP it keeps its Child SAs in user space, which makes it use port 4500 always.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Output;
+
+use super::gateway::{CLIENT_ID, GATEWAY_ID, SECRET};
+use super::keys::Keys;
+use super::world::{
+    GATEWAY, INSIDE_NET, Process, World, coupled, lossy, need, read, text, wait_for,
+};
+
+const PACKAGES: &str = "strongswan-swanctl charon-systemd libcharon-extra-plugins \
+                        libstrongswan-extra-plugins";
+
+/// What of the client's configuration differs from test to test.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub remote: String,
+    pub proposals: String,
+    pub esp_proposals: String,
+    /// Addresses to ask for.
+    pub vips: String,
+    pub local_ts: Option<String>,
+    pub remote_ts: String,
+    pub secret: String,
+    /// Own keys and the gateway's, instead of the secret.
+    pub keys: Option<(Keys, Keys)>,
+    /// More lines of the connection.
+    pub lines: Vec<String>,
+    /// More lines of strongswan.conf.
+    pub daemon_lines: Vec<String>,
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        Self {
+            remote: GATEWAY.to_owned(),
+            proposals: "aes256gcm16-prfsha256-x25519".to_owned(),
+            esp_proposals: "aes256gcm16".to_owned(),
+            vips: "0.0.0.0".to_owned(),
+            local_ts: None,
+            remote_ts: INSIDE_NET.to_owned(),
+            secret: SECRET.to_owned(),
+            keys: None,
+            lines: Vec::new(),
+            daemon_lines: Vec::new(),
+        }
+    }
+}
+
+impl Client {
+    fn connection(&self) -> String {
+        let auth = |key: &str| match self.keys {
+            Some(_) => format!("auth = pubkey\n pubkeys = {key}.pem\n"),
+            None => "auth = psk\n".to_owned(),
+        };
+        let mut out = format!(
+            "connections {{ home {{\n version = 2\n remote_addrs = {}\n proposals = {}\n",
+            self.remote, self.proposals
+        );
+        if !self.vips.is_empty() {
+            out += &format!(" vips = {}\n", self.vips);
+        }
+        for line in &self.lines {
+            out += &format!(" {line}\n");
+        }
+        out += &format!(" local {{ {} id = {CLIENT_ID}\n }}\n", auth("client"));
+        out += &format!(" remote {{ {} id = {GATEWAY_ID}\n }}\n", auth("gateway"));
+        out += &format!(
+            " children {{ net {{\n esp_proposals = {}\n remote_ts = {}\n",
+            self.esp_proposals, self.remote_ts
+        );
+        if let Some(local) = &self.local_ts {
+            out += &format!(" local_ts = {local}\n");
+        }
+        out += "} } } }\n";
+        if self.keys.is_none() {
+            out += &format!(
+                "secrets {{ ike-home {{ secret = \"{}\" }} }}\n",
+                self.secret
+            );
+        }
+        out
+    }
+
+    fn settings(&self, folder: &str) -> String {
+        let kernel = if coupled() {
+            "kernel-netlink"
+        } else {
+            "kernel-libipsec kernel-netlink"
+        };
+        let more = self.daemon_lines.join("\n ");
+        format!(
+            "charon-systemd {{\n load = random nonce openssl aes sha1 sha2 hmac kdf curve25519 gcm \
+             pem pkcs1 pkcs8 pubkey vici {kernel} socket-default updown\n \
+             plugins {{ vici {{ socket = unix://{folder}/vici\n }} }}\n \
+             filelog {{ file {{ path = {folder}/../charon-file.log\n default = 1\n ike = 2\n cfg = 2\n \
+             flush_line = yes\n }} }}\n retransmit_tries = 3\n {more}\n}}\n\
+             swanctl {{ load =\n plugins {{ vici {{ socket = unix://{folder}/vici\n }} }} }}\n"
+        )
+    }
+}
+
+/// A running charon with its connection loaded.
+#[derive(Debug)]
+pub struct StrongSwan<'w> {
+    world: &'w World,
+    process: Process,
+    folder: PathBuf,
+}
+
+impl<'w> StrongSwan<'w> {
+    pub fn start(world: &'w World, client: &Client) -> Self {
+        need("charon-systemd", PACKAGES);
+        need("swanctl", PACKAGES);
+        let folder = world.folder("strongswan");
+        let settings = client.settings(text(&folder));
+        fs::write(folder.join("strongswan.conf"), settings).unwrap();
+        fs::write(folder.join("swanctl.conf"), client.connection()).unwrap();
+        for part in ["private", "pubkey"] {
+            fs::create_dir_all(folder.join(part)).unwrap();
+        }
+        if let Some((own, gateway)) = &client.keys {
+            fs::copy(&own.private, folder.join("private/client.pem")).unwrap();
+            fs::copy(&own.public, folder.join("pubkey/client.pem")).unwrap();
+            fs::copy(&gateway.public, folder.join("pubkey/gateway.pem")).unwrap();
+        }
+        let mut command = world.command("rw", "charon-systemd");
+        command.env("STRONGSWAN_CONF", folder.join("strongswan.conf"));
+        let mut swan = Self {
+            world,
+            process: world.start("charon", command),
+            folder,
+        };
+        wait_for("charon", || {
+            swan.process.must_run();
+            let output = swan.swanctl(&["--stats"]);
+            output.status.success().then_some(())
+        });
+        let file = swan.folder.join("swanctl.conf");
+        let output = swan.swanctl(&["--load-all", "--file", text(&file)]);
+        let (out, error) = (lossy(&output.stdout), lossy(&output.stderr));
+        assert!(output.status.success(), "swanctl --load-all: {out}{error}");
+        swan
+    }
+
+    fn swanctl(&self, words: &[&str]) -> Output {
+        let socket = format!("unix://{}/vici", text(&self.folder));
+        self.world
+            .command("rw", "swanctl")
+            .env("STRONGSWAN_CONF", self.folder.join("strongswan.conf"))
+            .args(words)
+            .args(["--uri", &socket])
+            .output()
+            .unwrap()
+    }
+
+    fn say(&self, words: &[&str]) -> (bool, String) {
+        let output = self.swanctl(words);
+        let text = lossy(&output.stdout) + &lossy(&output.stderr);
+        (output.status.success(), text)
+    }
+
+    /// Connects; gives what charon said. Fails unless the Child SA came up.
+    pub fn connect(&self) -> String {
+        let (up, said) = self.try_connect();
+        assert!(up, "the client did not get in:\n{said}");
+        said
+    }
+
+    /// Tries to connect.
+    pub fn try_connect(&self) -> (bool, String) {
+        self.say(&["--initiate", "--child", "net", "--timeout", "25"])
+    }
+
+    /// Tries to connect without waiting for what comes of it.
+    pub fn start_connecting(&self) {
+        self.say(&["--initiate", "--child", "net", "--timeout", "-1"]);
+    }
+
+    pub fn list_sas(&self) -> String {
+        self.say(&["--list-sas"]).1
+    }
+
+    /// Deletes the IKE SA, telling the gateway.
+    pub fn disconnect(&self) -> String {
+        let (down, said) = self.say(&["--terminate", "--ike", "home", "--timeout", "20"]);
+        assert!(down, "swanctl --terminate:\n{said}");
+        said
+    }
+
+    /// Deletes the Child SA alone.
+    pub fn drop_child(&self) -> String {
+        let (down, said) = self.say(&["--terminate", "--child", "net", "--timeout", "20"]);
+        assert!(down, "swanctl --terminate:\n{said}");
+        said
+    }
+
+    /// Everything that charon has logged.
+    pub fn log(&self) -> String {
+        read(&self.world.path("charon-file.log"))
+    }
+
+    pub fn wait_for_log(&self, part: &str) {
+        wait_for(&format!("`{part}` in the log of charon"), || {
+            self.log().contains(part).then_some(())
+        });
+    }
+
+    /// Ends charon as a crash would.
+    pub fn kill(mut self) {
+        self.process.kill();
+    }
+}

@@ -1,0 +1,353 @@
+//! Two or three hosts as network namespaces: a gateway, a client, and between them a wire or a NAT
+//! box. Everything that a test started ends with its [`World`].
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// Addresses of the gateway.
+pub const GATEWAY: &str = "192.0.2.1";
+pub const GATEWAY6: &str = "2001:db8::1";
+/// Address of the client, or of the NAT box before it.
+pub const CLIENT: &str = "192.0.2.2";
+pub const CLIENT6: &str = "2001:db8::2";
+/// The client's own address behind the NAT box.
+pub const BEHIND_NAT: &str = "10.77.0.2";
+/// Hosts behind the gateway, and their networks.
+pub const INSIDE: &str = "10.8.0.1";
+pub const INSIDE_NET: &str = "10.8.0.0/24";
+pub const INSIDE6: &str = "fd00:8::1";
+pub const INSIDE_NET6: &str = "fd00:8::/64";
+
+/// How long anything may take before the test has failed. A rig's kernel is slow.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The tests run one after the other: they measure real time and share two processors.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Whether the kernel carries ESP: the tests then run with real traffic.
+pub fn coupled() -> bool {
+    std::env::var_os("IKED_KERNEL_TESTS").is_some_and(|value| value == "1")
+}
+
+/// What stands between client and gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    Wire,
+    Nat,
+}
+
+/// The hosts of one test and its folder.
+#[derive(Debug)]
+pub struct World {
+    tag: String,
+    hosts: Vec<&'static str>,
+    folder: TempDir,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl World {
+    pub fn new(layout: Layout) -> Self {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        remove_leftovers();
+        let mut world = Self {
+            tag: format!("{PREFIX}{}", std::process::id()),
+            hosts: vec!["gw", "rw"],
+            folder: tempfile::Builder::new()
+                .prefix("iked-interop-")
+                .tempdir()
+                .unwrap(),
+            _turn: turn,
+        };
+        match layout {
+            Layout::Wire => world.join_by_a_wire(),
+            Layout::Nat => world.join_by_a_nat_box(),
+        }
+        world
+    }
+
+    /// The folder of this test.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A folder below it.
+    pub fn folder(&self, name: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(&path).unwrap();
+        path
+    }
+
+    fn namespace(&self, host: &str) -> String {
+        format!("{}{host}", self.tag)
+    }
+
+    fn join_by_a_wire(&mut self) {
+        self.add_hosts();
+        self.wire(("gw", "wan"), ("rw", "wan"));
+        self.batch("gw", &gateway_lines());
+        let lines = format!(
+            "addr add {CLIENT}/24 dev wan\naddr add {CLIENT6}/64 dev wan nodad\nlink set wan up\n"
+        );
+        self.batch("rw", &lines);
+    }
+
+    fn join_by_a_nat_box(&mut self) {
+        self.hosts.push("nat");
+        self.add_hosts();
+        self.wire(("gw", "wan"), ("nat", "out"));
+        self.wire(("nat", "in"), ("rw", "wan"));
+        self.batch("gw", &gateway_lines());
+        let lines = format!(
+            "addr add {CLIENT}/24 dev out\nlink set out up\naddr add 10.77.0.1/24 dev in\nlink set in up\n"
+        );
+        self.batch("nat", &lines);
+        let lines = format!(
+            "addr add {BEHIND_NAT}/24 dev wan\nlink set wan up\nroute add default via 10.77.0.1\n"
+        );
+        self.batch("rw", &lines);
+        let rules = self.path("nat.nft");
+        fs::write(
+            &rules,
+            "table ip n {\n chain p { type nat hook postrouting priority 100;\n \
+             oifname \"out\" masquerade random\n }\n}\n",
+        )
+        .unwrap();
+        self.run("nat", "nft", &["-f", text(&rules)]);
+        self.run("nat", "sysctl", &["-qw", "net.ipv4.ip_forward=1"]);
+    }
+
+    fn add_hosts(&self) {
+        for host in &self.hosts {
+            ip(&["netns", "add", &self.namespace(host)]);
+            self.batch(host, "link set lo up\n");
+        }
+    }
+
+    fn wire(&self, a: (&str, &str), b: (&str, &str)) {
+        let (from, to) = (self.namespace(a.0), self.namespace(b.0));
+        ip(&[
+            "link", "add", a.1, "netns", &from, "type", "veth", "peer", "name", b.1, "netns", &to,
+        ]);
+    }
+
+    /// Lines for `ip -batch`.
+    pub fn batch(&self, host: &str, lines: &str) {
+        let path = self.path("batch");
+        fs::write(&path, lines).unwrap();
+        ip(&["-n", &self.namespace(host), "-batch", text(&path)]);
+    }
+
+    /// The output of `ip` in a host.
+    pub fn ip(&self, host: &str, arguments: &[&str]) -> String {
+        let namespace = self.namespace(host);
+        ip(&[&["-n", &namespace], arguments].concat())
+    }
+
+    /// A command in a host that is to succeed; gives its standard output.
+    pub fn run(&self, host: &str, program: &str, arguments: &[&str]) -> String {
+        let output = self.attempt(host, program, arguments);
+        let (out, error) = (lossy(&output.stdout), lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{program} {arguments:?}: {}\n{out}{error}",
+            output.status
+        );
+        out
+    }
+
+    /// A command in a host, whatever comes of it.
+    pub fn attempt(&self, host: &str, program: &str, arguments: &[&str]) -> Output {
+        self.command(host, program)
+            .args(arguments)
+            .output()
+            .unwrap()
+    }
+
+    /// A command in a host, which dies with this process.
+    pub fn command(&self, host: &str, program: &str) -> Command {
+        let namespace = self.namespace(host);
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &namespace]);
+        command.args(["setpriv", "--pdeathsig", "KILL", "--", program]);
+        command
+    }
+
+    /// Starts a program in a host. What it says goes to `NAME.log`.
+    pub fn start(&self, name: &str, mut command: Command) -> Process {
+        let log = self.path(&format!("{name}.log"));
+        let out = File::create(&log).unwrap();
+        let error = out.try_clone().unwrap();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(out)
+            .stderr(error)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        Process { child, log }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.tell_logs();
+        }
+        for host in &self.hosts {
+            let _ = Command::new("ip")
+                .args(["netns", "del", &self.namespace(host)])
+                .output();
+        }
+    }
+}
+
+impl World {
+    /// Shows what every program said, when the test has failed.
+    #[expect(clippy::print_stderr, reason = "a failed test shows why")]
+    fn tell_logs(&self) {
+        let Ok(entries) = fs::read_dir(self.folder.path()) else {
+            return;
+        };
+        for path in entries.flatten().map(|entry| entry.path()) {
+            if path.extension().is_some_and(|found| found == "log") {
+                eprintln!("---- {}\n{}", path.display(), read(&path));
+            }
+        }
+    }
+}
+
+/// A running program.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Everything that it has said.
+    pub fn log(&self) -> String {
+        read(&self.log)
+    }
+
+    /// Fails the test if it has ended.
+    pub fn must_run(&mut self) {
+        let ended = self.child.try_wait().unwrap();
+        assert!(ended.is_none(), "ended: {ended:?}\n{}", self.log());
+    }
+
+    /// Ends it at once, as a crash would.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Asks it to end and gives how it did.
+    pub fn terminate(&mut self) -> Option<std::process::ExitStatus> {
+        let pid = self.child.id().to_string();
+        let _ = Command::new("kill").args(["-TERM", &pid]).output();
+        let until = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < until {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Some(status);
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        None
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.terminate().is_none() {
+            self.kill();
+        }
+    }
+}
+
+const PREFIX: &str = "iki";
+
+/// Namespaces of test processes that were killed.
+fn remove_leftovers() {
+    for line in ip(&["netns", "list"]).lines() {
+        let name = line.split(' ').next().unwrap_or_default();
+        let Some(rest) = name.strip_prefix(PREFIX) else {
+            continue;
+        };
+        let pid: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        let alive = Path::new("/proc").join(&pid).exists();
+        if !pid.is_empty() && (!alive || pid == std::process::id().to_string()) {
+            let _ = Command::new("ip").args(["netns", "del", name]).output();
+        }
+    }
+}
+
+fn gateway_lines() -> String {
+    format!(
+        "addr add {GATEWAY}/24 dev wan\naddr add {GATEWAY6}/64 dev wan nodad\n\
+         addr add {INSIDE}/24 dev lo\naddr add {INSIDE6}/64 dev lo nodad\nlink set wan up\n\
+         route add default dev wan\nroute add ::/0 dev wan\n"
+    )
+}
+
+fn ip(arguments: &[&str]) -> String {
+    let output = Command::new("ip")
+        .args(arguments)
+        .output()
+        .unwrap_or_else(|error| panic!("ip: {error}; apt-get install iproute2"));
+    let error = lossy(&output.stderr);
+    assert!(output.status.success(), "ip {arguments:?}: {error}");
+    lossy(&output.stdout)
+}
+
+/// Tries again until there is something, or fails saying what never came.
+pub fn wait_for<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = attempt() {
+            return found;
+        }
+        assert!(Instant::now() < until, "waited in vain for {what}");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Fails, showing the whole text, unless every part stands in it.
+pub fn assert_says(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "no `{part}` in:\n{text}");
+    }
+}
+
+pub fn read(path: &Path) -> String {
+    fs::read(path)
+        .map(|bytes| lossy(&bytes))
+        .unwrap_or_default()
+}
+
+pub fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+pub fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// Fails with the command that installs it, when a program is missing.
+pub fn need(program: &str, packages: &str) {
+    let found = [
+        "/usr/local/sbin",
+        "/usr/local/bin",
+        "/usr/sbin",
+        "/usr/bin",
+        "/sbin",
+        "/bin",
+    ]
+    .iter()
+    .any(|folder| Path::new(folder).join(program).exists());
+    assert!(found, "{program} is missing: apt-get install {packages}");
+}
