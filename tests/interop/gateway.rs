@@ -147,16 +147,6 @@ impl Gateway {
         self.process.log()
     }
 
-    /// Waits until the log says something, and gives the line.
-    pub fn wait_for_log(&self, part: &str) -> String {
-        wait_for(&format!("`{part}` in the log of iked"), || {
-            let log = self.log();
-            log.lines()
-                .find(|line| line.contains(part))
-                .map(str::to_owned)
-        })
-    }
-
     /// Stops it as a service manager does; it must end well.
     pub fn stop(mut self) -> String {
         let status = self.process.terminate();
