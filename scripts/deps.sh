@@ -38,7 +38,8 @@ build() {
 
 peers() {
   for package in iproute2 iputils-ping tcpdump nftables openssl procps kmod python3 \
-    strongswan-swanctl charon-systemd libcharon-extra-plugins libstrongswan-extra-plugins strongswan-pki; do
+    strongswan-swanctl charon-systemd libcharon-extra-plugins libstrongswan-standard-plugins \
+    libstrongswan-extra-plugins strongswan-pki; do
     want $package
   done
   install_missing
