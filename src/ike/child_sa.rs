@@ -23,6 +23,8 @@ pub struct ChildSa {
     pub transforms: Vec<Transform>,
     /// Whether the kernel has it.
     pub loaded: bool,
+    /// Whether its lifetime is over; the peer is told as soon as we may send a request.
+    pub expired: bool,
 }
 
 impl ChildSa {
@@ -50,6 +52,7 @@ impl ChildSa {
             names,
             transforms: chosen.transforms.clone(),
             loaded: false,
+            expired: false,
         }
     }
 

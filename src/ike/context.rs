@@ -6,6 +6,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use foldhash::quality::SeedableRandomState;
+use hashbrown::HashMap;
+
 use super::cookie::Cookies;
 use super::event::{Event, Level, Path, Reply};
 use super::lease::Pools;
@@ -44,6 +47,8 @@ pub struct Context {
     pub coupled: bool,
     /// Limits unprotected answers.
     pub hints: Budget,
+    /// The IKE SA of each Child SA, by inbound SPI.
+    pub children: HashMap<EspSpi, IkeSpi, SeedableRandomState>,
     /// When this endpoint was made.
     pub started_at: Instant,
     next_request: u64,
@@ -68,7 +73,9 @@ pub struct Outbox {
 
 impl Context {
     /// Puts the parts together.
-    pub fn new(parts: super::EndpointParts) -> Self {
+    pub fn new(mut parts: super::EndpointParts) -> Self {
+        let seed = parts.rng.u64();
+        let hasher = SeedableRandomState::with_seed(seed, foldhash::SharedSeed::global_fixed());
         let coupled = parts.config.settings.couple;
         Self {
             shard: parts.shard,
@@ -83,6 +90,7 @@ impl Context {
             out: Outbox::default(),
             coupled,
             hints: Budget::new(parts.now.mono),
+            children: HashMap::with_hasher(hasher),
             started_at: parts.now.mono,
             next_request: 1,
             next_reqid: u32::from(parts.shard.0),
@@ -132,9 +140,17 @@ impl Context {
         steer::tag_spi(self.rng.u64(), self.shard)
     }
 
-    /// A fresh ESP SPI of ours.
+    /// A fresh ESP SPI of ours. Of 24 random bits many are taken in a large house; once all tries
+    /// are, the kernel will refuse the double.
     pub fn draw_esp_spi(&mut self) -> EspSpi {
-        steer::tag_esp_spi(self.rng.u32(), self.shard)
+        let mut spi = steer::tag_esp_spi(self.rng.u32(), self.shard);
+        for _ in 0..DRAWS_MAX {
+            if !self.children.contains_key(&spi) {
+                break;
+            }
+            spi = steer::tag_esp_spi(self.rng.u32(), self.shard);
+        }
+        spi
     }
 
     /// Names the next kernel request.
@@ -178,6 +194,8 @@ impl Budget {
     }
 }
 
+/// Tries for a free ESP SPI; even with half of them taken all fail once in a million times.
+const DRAWS_MAX: u32 = 20;
 /// INVALID_IKE_SPI and INVALID_MAJOR_VERSION hints of one shard in a second: enough for peers of a
 /// restarted gateway to learn of it, useless to a reflector.
 const HINTS_PER_SECOND: u32 = 50;

@@ -26,7 +26,7 @@ use crate::policy::{Config, Identity, Options};
 use crate::steer::ShardId;
 use crate::time::Now;
 use crate::wire::registry::{ExchangeType, NotifyType};
-use crate::wire::spi::IkeSpi;
+use crate::wire::spi::{EspSpi, IkeSpi};
 use crate::wire::{Flags, Header, Payload, decode_payloads, encode_message};
 
 /// What an [`Endpoint`] is made of.
@@ -157,7 +157,7 @@ impl Endpoint {
             self.cx.stats.msg_rcvd_dropped += 1;
             return;
         }
-        let digest = self.table.digest((path.remote.ip(), &*bytes));
+        let digest = self.table.digest((path.remote.ip(), bytes));
         if let Some(key) = self.table.by_init(digest) {
             return self.repeat_sa_init(path, key);
         }
@@ -235,6 +235,7 @@ impl Endpoint {
         let Some((first, plaintext)) = self.open(sa, now, path, bytes) else {
             return;
         };
+        sa.asked_from = path;
         let payloads = match decode_payloads(first, &plaintext) {
             Ok(payloads) => payloads,
             Err(error) => {
@@ -334,7 +335,7 @@ impl Endpoint {
             ExchangeType::IKE_AUTH => {
                 auth_initiator::conclude(&mut self.cx, sa, now, &payloads);
             }
-            ExchangeType::INFORMATIONAL => informational::conclude(&mut self.cx, sa),
+            ExchangeType::INFORMATIONAL => informational::conclude(&mut self.cx, sa, now.mono),
             _ => self.drop_unexpected(),
         }
     }
@@ -369,9 +370,10 @@ impl Endpoint {
         let (id, result) = match event {
             KernelEvent::Done { id } => (id, Ok(())),
             KernelEvent::Failed { id, error } => (id, Err(error)),
-            // Lifetimes are kept by the rekeying of this SA, and an address is followed only when
-            // IKE itself proves it.
-            KernelEvent::Expire { .. } | KernelEvent::Mapping { .. } => return,
+            KernelEvent::Expire { spi, hard: true } => return self.expired(now, spi),
+            // Rekeying is the peer's business, and an address is followed only when IKE itself
+            // proves it.
+            KernelEvent::Expire { hard: false, .. } | KernelEvent::Mapping { .. } => return,
         };
         let Some(key) = self.table.by_request(id) else {
             return;
@@ -385,6 +387,26 @@ impl Endpoint {
         }
         self.table.put(&mut self.cx, key, sa);
         self.meet_contacts(now);
+    }
+
+    /// The kernel dropped a Child SA whose lifetime is over.
+    fn expired(&mut self, now: Now, spi: EspSpi) {
+        let owner = self.cx.children.get(&spi);
+        let Some(key) = owner.and_then(|&owner| self.table.by_spi(owner)) else {
+            return;
+        };
+        let Some(mut sa) = self.table.take(key) else {
+            return;
+        };
+        let of_spi = sa
+            .children
+            .iter_mut()
+            .find(|child| child.names.inbound_spi == spi);
+        if let Some(child) = of_spi {
+            child.expired = true;
+        }
+        informational::delete_expired(&mut self.cx, &mut sa, now.mono);
+        self.table.put(&mut self.cx, key, sa);
     }
 
     /// Takes an operator's command; `id` comes back with each reply.

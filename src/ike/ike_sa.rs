@@ -32,6 +32,9 @@ pub struct IkeSa {
     pub policy: Arc<Policy>,
     /// The addresses it uses now.
     pub path: Path,
+    /// Where the request that is being answered came from; the answer goes there, whether or not
+    /// the peer's other messages do (RFC 7296, 2.11).
+    pub asked_from: Path,
     /// Where it is in its life.
     pub state: State,
     /// Message IDs and caches.
@@ -81,6 +84,7 @@ impl IkeSa {
             role,
             policy,
             path,
+            asked_from: path,
             state,
             window: Window::new(),
             request_pieces: None,
@@ -195,13 +199,11 @@ impl IkeSa {
         Some(self.children.swap_remove(at))
     }
 
-    /// Takes out the Child SA with this inbound (our) SPI.
-    pub fn take_child_by_inbound(&mut self, spi: EspSpi) -> Option<ChildSa> {
-        let at = self
-            .children
-            .iter()
-            .position(|child| child.names.inbound_spi == spi)?;
-        Some(self.children.swap_remove(at))
+    /// Takes out the Child SAs whose lifetime is over.
+    pub fn take_expired_children(&mut self) -> Vec<ChildSa> {
+        self.children
+            .extract_if(.., |child| child.expired)
+            .collect()
     }
 
     /// Gives up everything outside of this value: Child SAs in the kernel and leased addresses.
@@ -219,11 +221,13 @@ impl IkeSa {
 
 /// Removes a Child SA from the kernel, if it is there.
 pub fn unload(cx: &mut Context, child: ChildSa) {
+    let inbound_spi = child.names.inbound_spi;
     if child.loaded {
         cx.out.kernel.push_back(KernelRequest::DeleteChild {
             child: Box::new(child.names),
         });
     }
+    cx.children.remove(&inbound_spi);
     cx.stats.csa_removed += 2;
 }
 

@@ -206,7 +206,7 @@ pub fn respond(
         return;
     };
     for datagram in &datagrams {
-        cx.transmit(sa.path, datagram.clone());
+        cx.transmit(sa.asked_from, datagram.clone());
     }
     sa.window.answer(message_id, digest, datagrams);
 }

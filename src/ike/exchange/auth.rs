@@ -517,12 +517,11 @@ fn child_reply(
 
 /// The kernel answered: ends the handshake either way.
 pub fn installed(cx: &mut Context, sa: &mut IkeSa, now: Now, result: Result<(), KernelError>) {
-    let wait = match std::mem::replace(&mut sa.state, State::Closed) {
-        State::AwaitKernel(wait) => *wait,
-        other => {
-            sa.state = other;
-            return;
-        }
+    if !matches!(sa.state, State::AwaitKernel(_)) {
+        return;
+    }
+    let State::AwaitKernel(wait) = std::mem::replace(&mut sa.state, State::Closed) else {
+        return;
     };
     let AwaitKernel {
         keys,
@@ -532,7 +531,7 @@ pub fn installed(cx: &mut Context, sa: &mut IkeSa, now: Now, result: Result<(), 
         child,
         message_id,
         digest,
-    } = wait;
+    } = *wait;
     sa.state = State::Established(Established { keys });
     establish(cx, sa, now, &suite);
     let failed = match result {
@@ -550,6 +549,7 @@ pub fn installed(cx: &mut Context, sa: &mut IkeSa, now: Now, result: Result<(), 
         Err(error) => {
             cx.stats.kernel_failures += 1;
             cx.pools.release(std::mem::take(&mut sa.lease));
+            cx.stats.leases = cx.pools.in_use() as u64;
             let error = Error::Kernel(error);
             cx.warn(format_args!("{}: no Child SA: {error}", sa.tag()));
             Some(notification(&error))
@@ -597,6 +597,7 @@ pub fn establish(cx: &mut Context, sa: &mut IkeSa, now: Now, suite: &IkeSuite) {
 /// Takes a Child SA into its IKE SA, counts and logs it.
 pub fn add_child(cx: &mut Context, sa: &mut IkeSa, child: ChildSa) {
     cx.stats.csa_created += 2;
+    cx.children.insert(child.names.inbound_spi, sa.own_spi);
     let (outbound, inbound) = (child.names.outbound_spi, child.names.inbound_spi);
     cx.info(format_args!(
         "{}: ikev2_childsa_enable: loaded SPIs: {outbound}, {inbound} ({})",

@@ -10,6 +10,10 @@ use crate::wire::registry::{ExchangeType, ProtocolId};
 use crate::wire::{Delete, Payload};
 
 /// Answers a request of an established IKE SA.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "payloads of no use here are passed over"
+)]
 pub fn respond(
     cx: &mut Context,
     sa: &mut IkeSa,
@@ -70,8 +74,9 @@ pub fn respond(
 }
 
 /// Takes the answer to a request of ours.
-pub fn conclude(cx: &mut Context, sa: &mut IkeSa) {
+pub fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
     sa.window.settle();
+    delete_expired(cx, sa, now);
     if matches!(sa.state, State::Deleting(_)) {
         cx.debug(format_args!("{}: delete acknowledged", sa.tag()));
         sa.state = State::Closed;
@@ -99,13 +104,26 @@ pub fn delete(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
     linger(cx, sa, now);
 }
 
-/// Tells the peer that a Child SA is gone.
-pub fn delete_child(cx: &mut Context, sa: &mut IkeSa, now: Instant, inbound: [u8; 4]) {
-    let protocol = ProtocolId::ESP;
+/// Gives up the Child SAs whose lifetime is over and tells the peer; where a request is out already,
+/// this waits for its answer.
+pub fn delete_expired(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
+    if !matches!(sa.state, State::Established(_)) || sa.window.free().is_none() {
+        return;
+    }
+    let mut spis = Vec::new();
+    for child in sa.take_expired_children() {
+        let spi = child.names.inbound_spi;
+        cx.info(format_args!("{}: Child SA {spi} expired", sa.tag()));
+        spis.extend(spi.to_bytes());
+        ike_sa::unload(cx, child);
+    }
+    if spis.is_empty() {
+        return;
+    }
     let payload = Payload::Delete(Delete {
-        protocol,
+        protocol: ProtocolId::ESP,
         spi_size: 4,
-        spis: &inbound,
+        spis: &spis,
     });
     message::request(cx, sa, ExchangeType::INFORMATIONAL, &[payload], now);
 }
