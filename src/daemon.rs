@@ -326,7 +326,7 @@ fn start_active(config: &Config, shards: &[Mailbox<ShardMail>]) {
             id: NOBODY,
             command,
         };
-        if !owner.is_some_and(|owner| owner.try_send(mail).is_ok()) {
+        if owner.is_none_or(|owner| owner.try_send(mail).is_err()) {
             let line = format!("policy '{}' not started: mailbox full", policy.name);
             log::write(Level::Warning, &line);
         }

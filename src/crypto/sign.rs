@@ -8,7 +8,7 @@ use boring::ec::EcKey;
 use boring::ecdsa::EcdsaSig;
 use boring::hash::{MessageDigest, hash};
 use boring::nid::Nid;
-use boring::pkey::{HasParams, Id, PKey, PKeyRef, Private, Public};
+use boring::pkey::{HasParams, HasPublic, Id, PKey, PKeyRef, Private, Public};
 use boring::rsa::{Padding, Rsa};
 use boring::sign::{RsaPssSaltlen, Signer, Verifier};
 
@@ -274,10 +274,7 @@ impl PublicKey {
     }
 }
 
-fn kind_of<T: HasParams>(key: &PKeyRef<T>) -> Result<KeyKind, CryptoError>
-where
-    T: boring::pkey::HasPublic,
-{
+fn kind_of<T: HasParams + HasPublic>(key: &PKeyRef<T>) -> Result<KeyKind, CryptoError> {
     match key.id() {
         Id::RSA => {
             let rsa = key.rsa()?;
@@ -335,7 +332,11 @@ fn algorithm(kind: KeyKind, pss: bool, hash: HashAlgorithm) -> Option<Algorithm>
             Some(Algorithm::Ecdsa(hash))
         }
         KeyKind::Ed25519 if hash == HashAlgorithm::IDENTITY && !pss => Some(Algorithm::Ed25519),
-        _ => None,
+        KeyKind::Rsa
+        | KeyKind::EcdsaP256
+        | KeyKind::EcdsaP384
+        | KeyKind::EcdsaP521
+        | KeyKind::Ed25519 => None,
     }
 }
 

@@ -23,32 +23,24 @@ pub struct Chosen {
 impl Chosen {
     /// The encryption algorithm and its Key Length attribute.
     pub fn encr(&self) -> Option<(EncrId, Option<u16>)> {
-        self.transforms.iter().find_map(|t| match t.id {
-            TransformId::Encr(id) => Some((id, t.key_length)),
-            _ => None,
-        })
+        self.transforms
+            .iter()
+            .find_map(|t| t.id.encr().map(|id| (id, t.key_length)))
     }
 
     /// The key exchange method.
     pub fn ke(&self) -> Option<KeId> {
-        self.transforms.iter().find_map(|t| match t.id {
-            TransformId::Ke(id) => Some(id),
-            _ => None,
-        })
+        self.transforms.iter().find_map(|t| t.id.ke())
     }
 
     /// The suite for IKE, if this provider has all of it.
     pub fn ike_suite(&self, provider: &Provider) -> Option<IkeSuite> {
         let (encr, key_length) = self.encr()?;
         let encr = provider.cipher(encr)?;
-        let prf = self.transforms.iter().find_map(|t| match t.id {
-            TransformId::Prf(id) => provider.prf(id),
-            _ => None,
-        })?;
-        let integ = self.transforms.iter().find_map(|t| match t.id {
-            TransformId::Integ(id) => provider.integ(id),
-            _ => None,
-        });
+        let prf = self.transforms.iter().find_map(|t| t.id.prf());
+        let prf = provider.prf(prf?)?;
+        let integ = self.transforms.iter().find_map(|t| t.id.integ());
+        let integ = integ.and_then(|id| provider.integ(id));
         if encr.is_aead() == integ.is_some() {
             return None;
         }
@@ -94,10 +86,10 @@ fn fit(ours: &policy::Proposal, theirs: &Proposal<'_>, rules: Rules) -> Option<C
         }
     }
     // A transform type we do not know cannot be answered, so the proposal cannot be taken.
-    let unknown_type = theirs.transforms.iter().any(|t| match t.id {
-        TransformId::Unknown(kind, _) => !TYPES.contains(&kind),
-        _ => false,
-    });
+    let unknown_type = theirs
+        .transforms
+        .iter()
+        .any(|t| !TYPES.contains(&t.id.kind()));
     if unknown_type || !complete(theirs.protocol, &transforms) {
         return None;
     }
@@ -122,9 +114,8 @@ fn pick(ours: &policy::Proposal, theirs: &Proposal<'_>, kind: TransformType, rul
     let common = |our: &&Transform| theirs.transforms.contains(our);
     if !listed {
         // RFC 7296, 3.3.3: an optional type left out means NONE; ours must allow that.
-        let optional = of_ours().next().is_none()
-            || of_ours().any(|t| is_none(t))
-            || (kind == TransformType::ESN);
+        let optional =
+            of_ours().next().is_none() || of_ours().any(is_none) || (kind == TransformType::ESN);
         return if optional {
             Pick::NotNeeded
         } else {
@@ -160,14 +151,9 @@ fn is_none(transform: &Transform) -> bool {
 }
 
 fn has_aead_with_integ(proposal: &Proposal<'_>) -> bool {
-    let aead = proposal.transforms.iter().any(|t| match t.id {
-        TransformId::Encr(id) => is_aead(id),
-        _ => false,
-    });
-    let integ = proposal.transforms.iter().any(|t| match t.id {
-        TransformId::Integ(id) => id != IntegId::NONE,
-        _ => false,
-    });
+    let transforms = || proposal.transforms.iter();
+    let aead = transforms().any(|t| t.id.encr().is_some_and(is_aead));
+    let integ = transforms().any(|t| t.id.integ().is_some_and(|id| id != IntegId::NONE));
     aead && integ
 }
 
@@ -186,10 +172,7 @@ pub fn is_aead(id: EncrId) -> bool {
 /// RFC 7296, 3.3.3: the types each protocol cannot do without.
 fn complete(protocol: ProtocolId, transforms: &[Transform]) -> bool {
     let has = |kind| transforms.iter().any(|t| t.id.kind() == kind);
-    let aead = transforms.iter().any(|t| match t.id {
-        TransformId::Encr(id) => is_aead(id),
-        _ => false,
-    });
+    let aead = transforms.iter().any(|t| t.id.encr().is_some_and(is_aead));
     match protocol {
         ProtocolId::IKE => {
             has(TransformType::ENCR)

@@ -163,6 +163,10 @@ const FIRST_RETRY_AFTER: Duration = Duration::from_secs(2);
 const RETRIES_MAX: u32 = 5;
 
 #[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests count from one reading of the clock"
+)]
 mod tests {
     use super::*;
 

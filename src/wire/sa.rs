@@ -36,6 +36,42 @@ impl TransformId {
         }
     }
 
+    /// The cipher, if this is one.
+    pub const fn encr(self) -> Option<EncrId> {
+        if let Self::Encr(id) = self {
+            Some(id)
+        } else {
+            None
+        }
+    }
+
+    /// The pseudorandom function, if this is one.
+    pub const fn prf(self) -> Option<PrfId> {
+        if let Self::Prf(id) = self {
+            Some(id)
+        } else {
+            None
+        }
+    }
+
+    /// The integrity algorithm, if this is one.
+    pub const fn integ(self) -> Option<IntegId> {
+        if let Self::Integ(id) = self {
+            Some(id)
+        } else {
+            None
+        }
+    }
+
+    /// The key exchange method, if this is one.
+    pub const fn ke(self) -> Option<KeId> {
+        if let Self::Ke(id) = self {
+            Some(id)
+        } else {
+            None
+        }
+    }
+
     /// The number within the type.
     pub const fn number(self) -> u16 {
         match self {

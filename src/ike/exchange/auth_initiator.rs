@@ -268,6 +268,10 @@ fn finish(cx: &mut Context, sa: &mut IkeSa, now: Now, sent: AuthSent, payloads: 
     }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "payloads of no use here are passed over"
+)]
 fn verify(
     cx: &Context,
     policy: &Policy,
@@ -369,6 +373,10 @@ fn make_child(
     Ok((child, keys))
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "payloads of no use here are passed over"
+)]
 fn granted(
     sa: &IkeSa,
     sent: &AuthSent,

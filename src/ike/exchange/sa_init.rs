@@ -127,6 +127,10 @@ fn cookie_holds(
     holds
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "payloads of no use here are passed over"
+)]
 fn read<'a>(
     spi: IkeSpi,
     payloads: &'a [Payload<'a>],
@@ -419,9 +423,11 @@ pub fn has_notify(payloads: &[Payload<'_>], kind: NotifyType) -> bool {
 
 /// The data of the first notification of this type.
 pub fn find_notify<'a>(payloads: &[Payload<'a>], kind: NotifyType) -> Option<&'a [u8]> {
-    payloads.iter().find_map(|payload| match payload {
-        Payload::Notify(notify) if notify.kind == kind => Some(notify.data),
-        _ => None,
+    payloads.iter().find_map(|payload| {
+        let Payload::Notify(notify) = payload else {
+            return None;
+        };
+        (notify.kind == kind).then_some(notify.data)
     })
 }
 

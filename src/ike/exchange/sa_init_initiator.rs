@@ -75,14 +75,7 @@ fn unspecified(like: IpAddr) -> IpAddr {
 fn first_method(cx: &Context, policy: &Policy) -> Option<KeId> {
     let transforms = policy.ike_proposals.iter().flat_map(|p| &p.transforms);
     transforms
-        .filter_map(|t| match t.id {
-            TransformId::Ke(id) => Some(id),
-            TransformId::Encr(_)
-            | TransformId::Prf(_)
-            | TransformId::Integ(_)
-            | TransformId::Esn(_)
-            | TransformId::Unknown(..) => None,
-        })
+        .filter_map(|t| t.id.ke())
         .find(|&id| cx.provider.key_exchange(id).is_some())
 }
 
@@ -284,6 +277,10 @@ fn traverse_nat(
     }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "payloads of no use here are passed over"
+)]
 fn read<'a>(sa: &IkeSa, payloads: &[Payload<'a>]) -> Result<(Chosen, &'a [u8], &'a [u8]), Error> {
     let mut proposal = None;
     let mut public = None;
