@@ -1,0 +1,28 @@
+//! Whole exchanges in memory: two endpoints, or one endpoint and a peer made by hand, with the
+//! datagrams passed by the test, the kernel a list, and time a number.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "one reading of the clock starts the time that tests make by hand"
+)]
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test looks for one payload among many"
+)]
+
+#[path = "exchange/handshake.rs"]
+mod handshake;
+#[path = "exchange/lifecycle.rs"]
+mod lifecycle;
+#[path = "exchange/noise.rs"]
+mod noise;
+#[path = "exchange/peer.rs"]
+mod peer;
+#[path = "exchange/refusals.rs"]
+mod refusals;
+#[path = "exchange/repetition.rs"]
+mod repetition;
+#[path = "exchange/setup.rs"]
+mod setup;
+#[path = "exchange/world.rs"]
+mod world;

@@ -1,0 +1,537 @@
+//! What happens to an IKE SA that is up: liveness, Deletes from both sides, new addresses, new
+//! contacts, commands.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use iked::ike::{Command, Event, Reply};
+use iked::kernel::KernelEvent;
+use iked::policy::Policy;
+use iked::wire::registry::{ExchangeType, NotifyType, PayloadType, ProtocolId};
+use iked::wire::spi::EspSpi;
+use iked::wire::{Delete, Payload};
+
+use super::peer::{AuthPayloads, Peer, range};
+use super::setup::{self, config, gateway, no_keys, warrior};
+use super::world::{Host, Mood, Pair, Side, at, mirrored};
+
+const DELETE_IKE: Payload<'static> = Payload::Delete(Delete {
+    protocol: ProtocolId::IKE,
+    spi_size: 0,
+    spis: &[],
+});
+
+fn delete_esp(spis: &[u8]) -> Payload<'_> {
+    Payload::Delete(Delete {
+        protocol: ProtocolId::ESP,
+        spi_size: 4,
+        spis,
+    })
+}
+
+fn pair() -> Pair {
+    let mut pair = Pair::new((warrior(), no_keys()), (gateway(), no_keys()));
+    pair.connect();
+    assert!(pair.is_up(), "{:?}", pair.responder.lines);
+    pair
+}
+
+fn host() -> Host {
+    Host::new(config([gateway()]), no_keys(), 2)
+}
+
+fn logged_in(host: &mut Host, seed: u8) -> Peer {
+    let mut peer = Peer::new(seed);
+    peer.meet(host, at(0));
+    assert_eq!(peer.log_in(host, at(0)).notifies(), []);
+    peer
+}
+
+/// Nothing is left of any SA, here or in the kernel.
+fn assert_empty(host: &Host) {
+    let stats = host.stats();
+    assert!(host.endpoint.is_empty());
+    assert!(host.kernel.holds().is_empty());
+    assert_eq!(stats.sa_established_current, 0);
+    assert_eq!((stats.half_open, stats.leases), (0, 0));
+    assert_eq!(stats.csa_created, stats.csa_removed);
+    assert_eq!(stats.sa_created, stats.sa_removed);
+    assert_eq!(host.endpoint.poll_timeout(), None);
+}
+
+#[test]
+fn a_silent_peer_is_probed_and_stays_when_it_answers() {
+    let mut pair = pair();
+    pair.pass_time(1000);
+    assert!(pair.is_up());
+    let [initiator, responder] = [pair.initiator.stats(), pair.responder.stats()];
+    // Whoever probes first has heard the other by the answer, and the other by the question.
+    assert_eq!(initiator.dpd_sent + responder.dpd_sent, 3);
+    assert_eq!(
+        (initiator.retransmit_request, responder.retransmit_request),
+        (0, 0)
+    );
+}
+
+#[test]
+fn a_dead_peer_is_given_up_after_126_seconds_of_retransmissions() {
+    let policy = setup::pool_gateway("10.8.0.0/24");
+    let mut host = Host::new(config([policy]), no_keys(), 2);
+    let mut peer = Peer::new(1);
+    peer.meet(&mut host, at(0));
+    let mut payloads = peer.auth_payloads();
+    payloads.ask_address = true;
+    payloads.ts_i = vec![range("0.0.0.0", "255.255.255.255")];
+    peer.ask(&mut host, at(0), ExchangeType::IKE_AUTH, &payloads.borrow());
+    assert_eq!(host.stats().leases, 1);
+    let mut sends = Vec::new();
+    for second in 1..426 {
+        let sent = host.wake(at(second));
+        sends.extend(sent.into_iter().map(|datagram| (second, datagram)));
+    }
+    let times: Vec<_> = sends.iter().map(|(second, _)| *second).collect();
+    assert_eq!(times, [300, 302, 306, 314, 330, 362]);
+    assert!(sends.iter().all(|(_, datagram)| *datagram == sends[0].1));
+    assert_eq!(host.stats().sa_established_current, 1);
+    assert_eq!(host.wake(at(426)), []);
+    assert_empty(&host);
+    assert_eq!(host.stats().retransmit_limit, 1);
+    assert_eq!(host.stats().sa_established_failures, 0);
+}
+
+#[test]
+fn dpd_can_be_turned_off() {
+    let mut config = config([gateway()]);
+    config.settings.dpd_check_interval = Duration::ZERO;
+    let mut host = Host::new(config, no_keys(), 2);
+    logged_in(&mut host, 1);
+    assert_eq!(host.endpoint.poll_timeout(), None);
+    assert_eq!(host.wake(at(100_000)), []);
+    assert_eq!(host.stats().sa_established_current, 1);
+}
+
+#[test]
+fn an_empty_informational_is_answered_empty() {
+    let mut host = host();
+    let mut peer = logged_in(&mut host, 1);
+    for second in 1..5 {
+        let answer = peer.ask(&mut host, at(second), ExchangeType::INFORMATIONAL, &[]);
+        assert_eq!(answer.payloads(), []);
+        assert_eq!(u64::from(answer.header.message_id), second + 1);
+    }
+}
+
+#[test]
+fn a_deleted_child_sa_is_answered_with_its_other_half_and_gone() {
+    let mut host = host();
+    let mut peer = Peer::new(1);
+    peer.meet(&mut host, at(0));
+    let ours = peer.log_in(&mut host, at(0)).esp_spi();
+    let spi = peer.esp_spi;
+    let payloads = [delete_esp(&spi)];
+    let opened = peer.ask(&mut host, at(1), ExchangeType::INFORMATIONAL, &payloads);
+    assert_eq!(opened.payloads(), [delete_esp(&ours)]);
+    assert!(host.kernel.holds().is_empty());
+    assert_eq!(host.stats().csa_removed, 2);
+    assert_eq!(host.stats().sa_established_current, 1);
+    // Twice is once, and an SPI of nobody is nothing.
+    for spi in [spi, [9; 4], [0; 4]] {
+        let payloads = [delete_esp(&spi)];
+        let opened = peer.ask(&mut host, at(2), ExchangeType::INFORMATIONAL, &payloads);
+        assert_eq!(opened.payloads(), []);
+    }
+    assert_eq!(host.stats().csa_removed, 2);
+    assert_eq!(host.kernel.removed.len(), 1);
+}
+
+#[test]
+fn a_delete_of_our_own_inbound_spi_is_not_the_peers_to_make() {
+    let mut host = host();
+    let mut peer = Peer::new(1);
+    peer.meet(&mut host, at(0));
+    let ours = peer.log_in(&mut host, at(0)).esp_spi();
+    let payloads = [delete_esp(&ours)];
+    let opened = peer.ask(&mut host, at(1), ExchangeType::INFORMATIONAL, &payloads);
+    assert_eq!(opened.payloads(), []);
+    assert_eq!(host.kernel.holds().len(), 1);
+}
+
+#[test]
+fn a_peers_delete_of_the_ike_sa_is_answered_empty_and_all_is_gone() {
+    let mut host = host();
+    let mut peer = logged_in(&mut host, 1);
+    let request = peer.seal(ExchangeType::INFORMATIONAL, &[DELETE_IKE]);
+    let first = peer.send(&mut host, at(1), &request);
+    assert_eq!(peer.open(&first[0].bytes).payloads(), []);
+    assert!(host.kernel.holds().is_empty());
+    assert_eq!(host.stats().sa_established_current, 0);
+    // Its repetition still gets the answer; then the SA is forgotten.
+    assert_eq!(peer.send(&mut host, at(3), &request), first);
+    assert_eq!(host.stats().retransmit_response, 1);
+    host.wake(at(11));
+    assert_empty(&host);
+}
+
+#[test]
+fn a_peer_that_keeps_talking_after_its_delete_does_not_keep_the_ike_sa() {
+    let mut host = host();
+    let mut peer = logged_in(&mut host, 1);
+    for second in 1..11 {
+        peer.ask(
+            &mut host,
+            at(second),
+            ExchangeType::INFORMATIONAL,
+            &[DELETE_IKE],
+        );
+    }
+    host.wake(at(11));
+    assert_empty(&host);
+}
+
+#[test]
+fn a_probe_of_ours_does_not_outlive_the_peers_delete() {
+    let mut host = host();
+    let mut peer = logged_in(&mut host, 1);
+    assert_eq!(host.wake(at(300)).len(), 1);
+    peer.ask(
+        &mut host,
+        at(301),
+        ExchangeType::INFORMATIONAL,
+        &[DELETE_IKE],
+    );
+    for second in 302..311 {
+        assert_eq!(host.wake(at(second)), []);
+    }
+    host.wake(at(311));
+    assert_empty(&host);
+}
+
+#[test]
+fn our_delete_empties_both_sides() {
+    for side in [Side::Initiator, Side::Responder] {
+        let mut pair = pair();
+        let now = pair.now();
+        let sent = pair.host(side).command(now, Command::ResetSa);
+        assert_eq!(sent.len(), 1);
+        assert!(matches!(
+            pair.host(side).replies.pop(),
+            Some(Reply::Done { count: 1 })
+        ));
+        pair.run(side, sent);
+        assert_empty(pair.host(side));
+        pair.pass_time(11);
+        assert_empty(&pair.initiator);
+        assert_empty(&pair.responder);
+    }
+}
+
+#[test]
+fn both_sides_may_delete_at_once() {
+    let mut pair = pair();
+    let now = pair.now();
+    let from_initiator = pair.initiator.command(now, Command::ResetSa);
+    let from_responder = pair.responder.command(now, Command::ResetSa);
+    pair.run(Side::Initiator, from_initiator);
+    pair.run(Side::Responder, from_responder);
+    pair.pass_time(11);
+    assert_empty(&pair.initiator);
+    assert_empty(&pair.responder);
+}
+
+#[test]
+fn a_delete_that_is_never_answered_is_repeated_and_then_forgotten() {
+    let mut host = host();
+    logged_in(&mut host, 1);
+    let first = host.command(at(1), Command::ResetSa);
+    assert!(host.kernel.holds().is_empty());
+    let mut again = Vec::new();
+    for second in 2..12 {
+        again.extend(host.wake(at(second)));
+    }
+    assert_eq!(again, [first.clone(), first].concat());
+    assert_empty(&host);
+}
+
+#[test]
+fn reset_all_says_nothing_to_anybody() {
+    let mut host = host();
+    logged_in(&mut host, 1);
+    Peer::new(2).meet(&mut host, at(0));
+    assert_eq!(host.command(at(1), Command::ResetAll), []);
+    assert_empty(&host);
+}
+
+#[test]
+fn reset_id_deletes_the_ike_sas_of_that_identity_only() {
+    let mut host = host();
+    for (seed, name) in [(1, "alice"), (2, "bob"), (3, "alice")] {
+        let mut peer = Peer::new(seed);
+        peer.id = setup::fqdn(name);
+        peer.meet(&mut host, at(0));
+        peer.log_in(&mut host, at(0));
+    }
+    let sent = host.command(at(1), Command::ResetId("FQDN/alice".to_owned()));
+    assert_eq!(sent.len(), 2);
+    assert!(matches!(host.replies.pop(), Some(Reply::Done { count: 2 })));
+    assert_eq!(host.stats().sa_established_current, 1);
+    let left: Vec<_> = host
+        .show(at(20))
+        .into_iter()
+        .filter(|l| l.contains("ESTAB"))
+        .collect();
+    assert!(left.len() == 1 && left[0].contains("FQDN/bob"), "{left:?}");
+}
+
+#[test]
+fn shutdown_tells_every_peer_and_leaves_the_kernel_clean() {
+    let mut host = host();
+    for seed in 1..=3 {
+        logged_in(&mut host, seed);
+    }
+    Peer::new(9).meet(&mut host, at(0));
+    assert_eq!(host.command(at(1), Command::Shutdown).len(), 3);
+    assert_empty(&host);
+}
+
+#[test]
+fn show_sa_comes_in_chunks_and_names_everything() {
+    let mut host = host();
+    for seed in 1..=100 {
+        let mut peer = Peer::new(seed);
+        peer.id = setup::fqdn(&format!("peer{seed}"));
+        peer.meet(&mut host, at(0));
+        peer.log_in(&mut host, at(0));
+    }
+    host.command(at(1), Command::ShowSa);
+    host.wake(at(1));
+    assert!(matches!(
+        host.replies.pop(),
+        Some(Reply::Text { more: true, .. })
+    ));
+    host.wake(at(1));
+    assert!(matches!(
+        host.replies.pop(),
+        Some(Reply::Text { more: false, .. })
+    ));
+    let shown = host.show(at(1));
+    assert_eq!(shown.len(), 500);
+    let heads: Vec<_> = shown.iter().filter(|l| l.starts_with("iked_sas")).collect();
+    assert_eq!(heads.len(), 100);
+    assert!(heads.is_sorted(), "by responder SPI");
+    assert!(
+        heads
+            .iter()
+            .any(|l| l.contains("<FQDN/peer57>") && l.contains("ESTABLISHED r"))
+    );
+}
+
+fn with_initial_contact(peer: &Peer) -> AuthPayloads {
+    let mut payloads = peer.auth_payloads();
+    payloads.notifies = vec![NotifyType::INITIAL_CONTACT];
+    payloads
+}
+
+#[test]
+fn initial_contact_drops_the_older_ike_sa_of_the_same_identity_only() {
+    let mut host = host();
+    let mut old = logged_in(&mut host, 1);
+    let mut other = Peer::new(2);
+    other.id = setup::fqdn("other.example");
+    other.meet(&mut host, at(0));
+    other.log_in(&mut host, at(0));
+    let mut new = Peer::new(3);
+    new.meet(&mut host, at(1));
+    let payloads = with_initial_contact(&new);
+    let opened = new.ask(&mut host, at(1), ExchangeType::IKE_AUTH, &payloads.borrow());
+    assert_eq!(opened.notifies(), []);
+    assert_eq!(host.endpoint.len(), 2);
+    assert_eq!(host.kernel.holds().len(), 2);
+    for peer in [&mut other, &mut new] {
+        let alive = peer.ask(&mut host, at(2), ExchangeType::INFORMATIONAL, &[]);
+        assert_eq!(alive.payloads(), []);
+    }
+    let request = old.seal(ExchangeType::INFORMATIONAL, &[]);
+    old.send(&mut host, at(2), &request);
+    assert_eq!(host.stats().unknown_spi, 1);
+    // The other shards are told.
+    let told = host.events.iter().find_map(|event| match event {
+        Event::InitialContact { identity, except } => Some((identity.to_string(), *except)),
+        Event::Log { .. } => None,
+    });
+    assert_eq!(
+        told,
+        Some(("FQDN/warrior.example".to_owned(), new.spi_r.unwrap()))
+    );
+}
+
+#[test]
+fn initial_contact_of_an_impostor_drops_nothing() {
+    let mut host = host();
+    let mut old = logged_in(&mut host, 1);
+    let mut impostor = Peer::new(2);
+    impostor.secret = b"guess".to_vec();
+    impostor.meet(&mut host, at(1));
+    let payloads = with_initial_contact(&impostor);
+    impostor.ask(&mut host, at(1), ExchangeType::IKE_AUTH, &payloads.borrow());
+    let alive = old.ask(&mut host, at(2), ExchangeType::INFORMATIONAL, &[]);
+    assert_eq!(alive.payloads(), []);
+    assert!(host.events.iter().all(|e| matches!(e, Event::Log { .. })));
+}
+
+#[test]
+fn initial_contact_waits_for_the_kernel_like_the_answer() {
+    let mut host = host();
+    logged_in(&mut host, 1);
+    host.kernel.mood = Mood::Slow;
+    let mut new = Peer::new(2);
+    new.meet(&mut host, at(1));
+    let payloads = with_initial_contact(&new);
+    let request = new.seal(ExchangeType::IKE_AUTH, &payloads.borrow());
+    new.send(&mut host, at(1), &request);
+    assert_eq!(host.endpoint.len(), 2);
+    host.answer_kernel(at(2));
+    assert_eq!(host.endpoint.len(), 1);
+    assert_eq!(host.stats().sa_established_current, 1);
+}
+
+#[test]
+fn without_initial_contact_a_peer_may_have_two_ike_sas_unless_forbidden() {
+    for (single, expected) in [(false, 2), (true, 1)] {
+        let mut config = config([gateway()]);
+        config.settings.enforce_single_ike_sa = single;
+        let mut host = Host::new(config, no_keys(), 2);
+        logged_in(&mut host, 1);
+        logged_in(&mut host, 2);
+        assert_eq!(host.stats().sa_established_current, expected);
+        assert_eq!(host.kernel.holds().len() as u64, expected);
+    }
+}
+
+#[test]
+fn a_contact_in_another_shard_drops_the_ike_sa_here() {
+    let mut host = host();
+    logged_in(&mut host, 1);
+    let elsewhere = iked::steer::tag_spi(77, iked::steer::ShardId(1));
+    let who = setup::fqdn("somebody.else");
+    host.endpoint.handle_initial_contact(at(1), &who, elsewhere);
+    assert_eq!(host.endpoint.len(), 1);
+    let who = setup::fqdn("warrior.example");
+    host.endpoint.handle_initial_contact(at(1), &who, elsewhere);
+    host.wake(at(1));
+    assert_empty(&host);
+}
+
+fn behind_nat(port_shift: u16) -> impl Fn(SocketAddr) -> SocketAddr {
+    move |inside| SocketAddr::new([203, 0, 113, 7].into(), inside.port() + port_shift)
+}
+
+#[test]
+fn a_new_nat_mapping_is_followed_after_authentication_only() {
+    let mut pair = Pair::new((warrior(), no_keys()), (gateway(), no_keys()));
+    pair.nat = Some(|inside| behind_nat(10_000)(inside));
+    pair.connect();
+    assert!(pair.is_up(), "{:?}", pair.responder.lines);
+    let where_it_is = |pair: &mut Pair| pair.responder.show(at(0))[0].clone();
+    assert!(where_it_is(&mut pair).contains("->203.0.113.7:14500<"));
+    // A probe, seen by somebody who forges and replays from elsewhere.
+    let probe = (1..)
+        .find_map(|second| {
+            let sent = pair.initiator.wake(at(second));
+            sent.into_iter().next()
+        })
+        .unwrap();
+    let mut elsewhere = mirrored(probe.path);
+    elsewhere.remote = "198.51.100.66:4500".parse().unwrap();
+    let mut forged = probe.bytes.clone();
+    let last = forged.len() - 1;
+    forged[last] ^= 1;
+    assert_eq!(pair.responder.receive(at(400), elsewhere, &forged), []);
+    assert!(where_it_is(&mut pair).contains("->203.0.113.7:14500<"));
+    // The true one, through a new mapping.
+    pair.nat = Some(|inside| behind_nat(20_000)(inside));
+    let (_, answers) = pair.give(Side::Initiator, &probe);
+    assert_eq!(answers[0].path.remote.port(), 24_500);
+    assert!(where_it_is(&mut pair).contains("->203.0.113.7:24500<"));
+    // Its replay from elsewhere gets the cached answer at most and moves nothing.
+    pair.responder.receive(at(401), elsewhere, &probe.bytes);
+    assert!(where_it_is(&mut pair).contains("->203.0.113.7:24500<"));
+}
+
+#[test]
+fn without_a_nat_an_answer_goes_back_where_the_request_came_from_and_the_path_stays() {
+    let mut host = host();
+    let mut peer = Peer::new(1);
+    peer.meet(&mut host, at(0));
+    peer.log_in(&mut host, at(0));
+    let request = peer.seal(ExchangeType::INFORMATIONAL, &[]);
+    let mut path = mirrored(peer.path);
+    path.remote = "198.51.100.66:500".parse().unwrap();
+    let answers = host.receive(at(1), path, &request);
+    assert_eq!(answers[0].path, path);
+    assert!(host.show(at(1))[0].contains("->192.0.2.1:500<"));
+}
+
+#[test]
+fn a_child_sa_that_the_kernel_expired_is_deleted_and_the_peer_told() {
+    let mut pair = pair();
+    let spi = pair.responder.kernel.installed[0].names.inbound_spi;
+    let now = pair.now();
+    let endpoint = &mut pair.responder.endpoint;
+    for (spi, hard) in [(EspSpi::MAX, true), (spi, false)] {
+        endpoint.handle_kernel(now, KernelEvent::Expire { spi, hard });
+    }
+    assert_eq!(pair.responder.wake(now), []);
+    let expire = KernelEvent::Expire { spi, hard: true };
+    pair.responder.endpoint.handle_kernel(now, expire);
+    let sent = pair.responder.wake(now);
+    assert_eq!(sent.len(), 1);
+    pair.run(Side::Responder, sent);
+    assert!(pair.responder.kernel.holds().is_empty());
+    assert!(pair.initiator.kernel.holds().is_empty());
+    assert_eq!(pair.initiator.stats().sa_established_current, 1);
+    assert_eq!(pair.responder.stats().sa_established_current, 1);
+    assert_eq!(pair.responder.stats().csa_removed, 2);
+}
+
+#[test]
+fn a_child_sa_that_expires_while_a_request_is_out_is_deleted_after_its_answer() {
+    let mut host = host();
+    let mut peer = logged_in(&mut host, 1);
+    let sent = host.wake(at(300));
+    let probe = peer.open(&sent[0].bytes);
+    let spi = host.kernel.installed[0].names.inbound_spi;
+    let expire = KernelEvent::Expire { spi, hard: true };
+    host.endpoint.handle_kernel(at(301), expire);
+    assert_eq!(host.wake(at(301)), []);
+    let mut header = probe.header;
+    header.flags.initiator = true;
+    header.flags.response = true;
+    let answer = peer.seal_as(&header, &[]);
+    let sent = peer.send(&mut host, at(302), &answer);
+    let opened = peer.open(&sent[0].bytes);
+    assert_eq!(opened.payloads(), [delete_esp(&spi.to_bytes())]);
+    assert!(host.kernel.holds().is_empty());
+}
+
+#[test]
+fn a_new_configuration_counts_for_new_ike_sas() {
+    let mut host = host();
+    let mut old = logged_in(&mut host, 1);
+    let policy = Policy {
+        auth: setup::psk(b"changed"),
+        ..gateway()
+    };
+    host.endpoint
+        .handle_config(at(1), Arc::new(config([policy])));
+    let mut peer = Peer::new(2);
+    peer.meet(&mut host, at(1));
+    let opened = peer.log_in(&mut host, at(1));
+    assert_eq!(opened.notifies(), [NotifyType::AUTHENTICATION_FAILED]);
+    let mut peer = Peer::new(3);
+    peer.secret = b"changed".to_vec();
+    peer.meet(&mut host, at(1));
+    assert!(peer.log_in(&mut host, at(1)).has(PayloadType::AUTH));
+    let alive = old.ask(&mut host, at(2), ExchangeType::INFORMATIONAL, &[]);
+    assert_eq!(alive.payloads(), []);
+}
