@@ -15,7 +15,7 @@ use super::window::Window;
 use crate::crypto::MessageKey;
 use crate::kernel::KernelRequest;
 use crate::policy::{Identity, Policy};
-use crate::wire::registry::ExchangeType;
+use crate::wire::registry::{ExchangeType, ProtocolId};
 use crate::wire::spi::{EspSpi, IkeSpi};
 use crate::wire::{Flags, Header};
 
@@ -43,6 +43,8 @@ pub struct IkeSa {
     pub request_pieces: Option<Reassembly>,
     /// Fragments of a response that is not complete; its Message ID counts apart.
     pub response_pieces: Option<Reassembly>,
+    /// When the first of these fragments came.
+    pub pieces_since: Option<Instant>,
     /// Messages sealed so far: the AEAD's IV counter.
     pub sealed: u64,
     /// What NAT detection found.
@@ -89,6 +91,7 @@ impl IkeSa {
             window: Window::new(),
             request_pieces: None,
             response_pieces: None,
+            pieces_since: None,
             sealed: 0,
             nat: NatState::default(),
             fragmentation: false,
@@ -182,20 +185,30 @@ impl IkeSa {
             | State::Established(_)
             | State::Closed => None,
         };
+        let pieces = self.pieces_since.map(|since| (since + PIECES_MAX, PIECES));
         // While a request is out its own schedule decides about a dead peer.
-        match (own, state) {
+        let usual = match (own, state) {
             (Some(own), Some((_, "dpd"))) => Some(own),
             (Some(own), Some(state)) => Some(if own.0 <= state.0 { own } else { state }),
             (own, state) => own.or(state),
-        }
+        };
+        [usual, pieces]
+            .into_iter()
+            .flatten()
+            .min_by_key(|(at, _)| *at)
     }
 
-    /// Takes out the Child SA with this outbound (peer's) SPI.
-    pub fn take_child_by_outbound(&mut self, spi: EspSpi) -> Option<ChildSa> {
-        let at = self
-            .children
-            .iter()
-            .position(|child| child.names.outbound_spi == spi)?;
+    /// Gives up messages of which fragments are missing.
+    pub fn drop_pieces(&mut self) {
+        (self.request_pieces, self.response_pieces) = (None, None);
+        self.pieces_since = None;
+    }
+
+    /// Takes out the Child SA of this protocol with this outbound (peer's) SPI.
+    pub fn take_child_by_outbound(&mut self, protocol: ProtocolId, spi: EspSpi) -> Option<ChildSa> {
+        let at = self.children.iter().position(|child| {
+            child.names.protocol == protocol && child.names.outbound_spi == spi
+        })?;
         Some(self.children.swap_remove(at))
     }
 
@@ -244,5 +257,9 @@ pub fn withdraw(cx: &mut Context, child: &ChildSa) {
 pub const SILENCE_MAX: Duration = Duration::from_secs(300);
 /// Longest wait for the kernel thread before the Child SA counts as refused.
 const KERNEL_WAIT_MAX: Duration = Duration::from_secs(20);
+/// What `IkeSa::deadline` calls the end of an incomplete message.
+pub const PIECES: &str = "fragments";
+/// How long fragments wait for the rest: longer than the peer waits between retransmissions at first.
+const PIECES_MAX: Duration = Duration::from_secs(30);
 /// How long an SA that ended can still repeat its last answer.
 pub const LINGER: Duration = Duration::from_secs(10);

@@ -29,7 +29,7 @@ pub fn respond(
             Payload::Delete(delete) if delete.protocol == ProtocolId::IKE => close = true,
             Payload::Delete(delete) => {
                 for spi in delete.esp_spis() {
-                    if let Some(child) = sa.take_child_by_outbound(spi) {
+                    if let Some(child) = sa.take_child_by_outbound(delete.protocol, spi) {
                         ours.extend(child.names.inbound_spi.to_bytes());
                         cx.info(format_args!("{}: deleted 1 SPI: {spi}", sa.tag()));
                         ike_sa::unload(cx, child);
