@@ -8,7 +8,7 @@ build: ; cargo build --locked --release
 lint: ; @scripts/test.sh fmt lint
 test-kernel: ; @scripts/test.sh kernel
 test-interop: ; @scripts/test.sh interop
-bench: ; cargo bench --locked
+bench: ; @scripts/bench.sh
 deny: ; cargo deny check
 # One minute for each fuzz target; `fuzz/run TARGET -max_total_time=N` for more.
 fuzz: ; @for target in fuzz/corpus/*/; do fuzz/run $$(basename $$target) -max_total_time=60 || exit 1; done
