@@ -26,6 +26,11 @@ pub enum KernelRequest {
         /// What to install.
         child: Box<ChildInstall>,
     },
+    /// Install the outbound SA of a Child SA that was added `receive_only`; not answered.
+    AddOutbound {
+        /// What `AddChild` was given.
+        child: Box<ChildInstall>,
+    },
     /// Remove a whole Child SA (both SAs and its policies); not answered, missing pieces are no
     /// error.
     DeleteChild {
@@ -35,7 +40,7 @@ pub enum KernelRequest {
 }
 
 /// Everything the kernel must know of one Child SA.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ChildInstall {
     /// Identification shared with the removal.
     pub names: ChildRemove,
@@ -55,6 +60,8 @@ pub struct ChildInstall {
     pub bytes_hard: u64,
     /// Anti-replay window in packets.
     pub replay_window: u32,
+    /// Leave the outbound SA out until `AddOutbound`: the peer cannot take our packets yet.
+    pub receive_only: bool,
 }
 
 /// What names a Child SA in the kernel.

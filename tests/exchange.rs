@@ -20,6 +20,8 @@ mod noise;
 mod peer;
 #[path = "exchange/refusals.rs"]
 mod refusals;
+#[path = "exchange/rekey.rs"]
+mod rekey;
 #[path = "exchange/repetition.rs"]
 mod repetition;
 #[path = "exchange/setup.rs"]

@@ -235,6 +235,7 @@ impl Plan {
             bytes_soft: 0,
             bytes_hard: 0,
             replay_window: 64,
+            receive_only: false,
         };
         KernelRequest::AddChild {
             id: RequestId(u64::from(self.number)),

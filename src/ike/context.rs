@@ -9,9 +9,11 @@ use std::time::{Duration, Instant};
 use foldhash::quality::SeedableRandomState;
 use hashbrown::HashMap;
 
+use super::child_sa::ChildSa;
 use super::cookie::Cookies;
 use super::event::{Event, Level, Path, Reply};
-use super::lease::Pools;
+use super::ike_sa::IkeSa;
+use super::lease::{Lease, Pools};
 use super::stats::Stats;
 use crate::auth::store::CredentialStore;
 use crate::crypto::{Provider, Rng};
@@ -67,8 +69,25 @@ pub struct Outbox {
     pub events: VecDeque<Event>,
     /// Answers to commands.
     pub replies: VecDeque<(u64, Reply)>,
+    /// New IKE SAs that came of a rekey.
+    pub births: Vec<IkeSa>,
+    /// What IKE SAs that were rekeyed leave to their successors.
+    pub bequests: Vec<Bequest>,
     /// Identities just proven whose other IKE SAs must go.
     pub contacts: Vec<(Identity, IkeSpi)>,
+}
+
+/// What an IKE SA that was rekeyed leaves behind.
+#[derive(Debug)]
+pub struct Bequest {
+    /// The successor, by our SPI.
+    pub to: IkeSpi,
+    /// Its Child SAs.
+    pub children: Vec<ChildSa>,
+    /// The addresses its peer holds.
+    pub lease: Lease,
+    /// When the successor must end: it is none, but lost against another.
+    pub end_at: Option<Instant>,
 }
 
 impl Context {
@@ -101,6 +120,11 @@ impl Context {
     /// Queues a datagram.
     pub fn transmit(&mut self, path: Path, datagram: Vec<u8>) {
         self.out.transmits.push_back((path, datagram));
+    }
+
+    /// Queues bytes that are no IKE message and go without marker.
+    pub fn transmit_bare(&mut self, path: Path, bytes: Vec<u8>) {
+        self.out.transmits.push_back((path, bytes));
     }
 
     /// A state change worth a line.

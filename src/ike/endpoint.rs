@@ -7,13 +7,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Role;
-use super::context::Context;
+use super::agenda::Task;
+use super::child_sa::Fate;
+use super::context::{Bequest, Context};
 use super::error::{Answer, Error, Trust};
 use super::event::{Command, Event, Path, Reply, Transmit};
-use super::exchange::{auth, auth_initiator, create_child, informational};
-use super::exchange::{sa_init, sa_init_initiator};
+use super::exchange::{auth, auth_initiator, create_child, create_child_initiator};
+use super::exchange::{informational, rekey_ike, sa_init, sa_init_initiator};
 use super::ike_sa::{self, IkeSa};
 use super::message::{self, Opened};
+use super::own::{self, Own};
 use super::show;
 use super::state::{Keying, State};
 use super::stats::Stats;
@@ -21,7 +24,7 @@ use super::table::{Key, Table};
 use super::window::{Arrival, Retry};
 use crate::auth::store::CredentialStore;
 use crate::crypto::{Provider, Rng};
-use crate::kernel::{KernelError, KernelEvent, KernelRequest};
+use crate::kernel::{KernelError, KernelEvent, KernelRequest, RequestId};
 use crate::policy::{Config, Identity, Options};
 use crate::steer::ShardId;
 use crate::time::Now;
@@ -101,8 +104,51 @@ impl Endpoint {
             return;
         };
         self.message(&mut sa, now, path, &header, bytes);
+        self.give_back(now, key, sa);
+    }
+
+    /// Puts an IKE SA back after work on it, with what came of the work: new IKE SAs, and old ones
+    /// that must go.
+    fn give_back(&mut self, now: Now, key: Key, sa: Box<IkeSa>) {
         self.table.put(&mut self.cx, key, sa);
+        for newborn in std::mem::take(&mut self.cx.out.births) {
+            self.table.insert(&mut self.cx, newborn);
+        }
+        for bequest in std::mem::take(&mut self.cx.out.bequests) {
+            self.inherit(now, bequest);
+        }
         self.meet_contacts(now);
+    }
+
+    /// Hands Child SAs and addresses to the IKE SA that took the place of another.
+    fn inherit(&mut self, now: Now, bequest: Bequest) {
+        let heir = self.table.by_spi(bequest.to);
+        let Some((key, mut heir)) = heir.and_then(|key| Some((key, self.table.take(key)?))) else {
+            // It is gone already, and so is everything.
+            for child in bequest.children {
+                ike_sa::unload(&mut self.cx, child);
+            }
+            self.cx.pools.release(bequest.lease);
+            return;
+        };
+        if let Some(at) = bequest.end_at {
+            heir.agenda.plan(at, Task::DeleteIke);
+        } else {
+            heir.lease = bequest.lease;
+        }
+        for child in bequest.children {
+            let spi = child.names.inbound_spi;
+            self.cx.children.insert(spi, heir.own_spi);
+            if child.outbound_waits.is_some() {
+                heir.agenda.plan(now.mono, Task::Activate(spi));
+            }
+            if child.fate == Fate::Doomed {
+                heir.agenda.plan(now.mono, Task::DeleteChildren);
+            }
+            heir.children.push(child);
+        }
+        own::advance(&mut self.cx, &mut heir, now);
+        self.table.put(&mut self.cx, key, heir);
     }
 
     fn undecodable(&mut self, now: Now, path: Path, bytes: &[u8], error: Error) {
@@ -221,6 +267,10 @@ impl Endpoint {
                 self.cx.stats.msg_rcvd_busy += 1;
                 return;
             }
+            State::Established(up) if up.answering.is_some() => {
+                self.cx.stats.msg_rcvd_busy += 1;
+                return;
+            }
             State::AwaitAuthRequest(_) if header.exchange != ExchangeType::IKE_AUTH => {
                 return self.drop_unexpected();
             }
@@ -301,13 +351,14 @@ impl Endpoint {
                 informational::respond(cx, sa, now.mono, id, digest, payloads);
             }
             (State::Established(_) | State::Deleting(_), ExchangeType::CREATE_CHILD_SA) => {
-                create_child::respond(cx, sa, id, digest);
+                create_child::respond(cx, sa, now, id, digest, payloads);
             }
             (_, exchange) => {
                 let error = Error::Unexpected(exchange);
                 refuse(cx, sa, now, exchange, id, digest, &error);
             }
         }
+        own::advance(cx, sa, now);
     }
 
     fn response(
@@ -335,7 +386,9 @@ impl Endpoint {
             ExchangeType::IKE_AUTH => {
                 auth_initiator::conclude(&mut self.cx, sa, now, &payloads);
             }
-            ExchangeType::INFORMATIONAL => informational::conclude(&mut self.cx, sa, now.mono),
+            ExchangeType::INFORMATIONAL | ExchangeType::CREATE_CHILD_SA => {
+                conclude(&mut self.cx, sa, now, &payloads);
+            }
             _ => self.drop_unexpected(),
         }
     }
@@ -370,10 +423,9 @@ impl Endpoint {
         let (id, result) = match event {
             KernelEvent::Done { id } => (id, Ok(())),
             KernelEvent::Failed { id, error } => (id, Err(error)),
-            KernelEvent::Expire { spi, hard: true } => return self.expired(now, spi),
-            // Rekeying is the peer's business, and an address is followed only when IKE itself
-            // proves it.
-            KernelEvent::Expire { hard: false, .. } | KernelEvent::Mapping { .. } => return,
+            KernelEvent::Expire { spi, hard } => return self.expired(now, spi, hard),
+            // An address is followed only when IKE itself proves it.
+            KernelEvent::Mapping { .. } => return,
         };
         let Some(key) = self.table.by_request(id) else {
             return;
@@ -382,15 +434,12 @@ impl Endpoint {
             return;
         };
         // The one that asked may be gone, and its place taken by another.
-        if matches!(&sa.state, State::AwaitKernel(wait) if wait.request == id) {
-            auth::installed(&mut self.cx, &mut sa, now, result);
-        }
-        self.table.put(&mut self.cx, key, sa);
-        self.meet_contacts(now);
+        installed(&mut self.cx, &mut sa, now, id, result);
+        self.give_back(now, key, sa);
     }
 
-    /// The kernel dropped a Child SA whose lifetime is over.
-    fn expired(&mut self, now: Now, spi: EspSpi) {
+    /// The lifetime of a Child SA comes to its end, or (`hard`) is over and the kernel dropped it.
+    fn expired(&mut self, now: Now, spi: EspSpi, hard: bool) {
         let owner = self.cx.children.get(&spi);
         let Some(key) = owner.and_then(|&owner| self.table.by_spi(owner)) else {
             return;
@@ -398,15 +447,15 @@ impl Endpoint {
         let Some(mut sa) = self.table.take(key) else {
             return;
         };
-        let of_spi = sa
-            .children
-            .iter_mut()
-            .find(|child| child.names.inbound_spi == spi);
-        if let Some(child) = of_spi {
-            child.expired = true;
+        if hard {
+            let line = format!("{}: Child SA {spi} expired", sa.tag());
+            self.cx.info(format_args!("{line}"));
+            own::expire(&mut self.cx, &mut sa, spi, now.mono);
+        } else {
+            sa.agenda.plan(now.mono, Task::RekeyChild(spi));
         }
-        informational::delete_expired(&mut self.cx, &mut sa, now.mono);
-        self.table.put(&mut self.cx, key, sa);
+        own::advance(&mut self.cx, &mut sa, now);
+        self.give_back(now, key, sa);
     }
 
     /// Takes an operator's command; `id` comes back with each reply.
@@ -420,9 +469,10 @@ impl Endpoint {
                 let reply = Reply::Stats(Box::new(self.cx.stats.clone()));
                 return self.cx.out.replies.push_back((id, reply));
             }
-            Command::ResetAll => self.each(|endpoint, sa| endpoint.close(sa, "reset")),
-            Command::ResetSa => self.each(|endpoint, sa| endpoint.delete(sa, now.mono)),
+            Command::ResetAll => self.each(now, |endpoint, sa| endpoint.close(sa, "reset")),
+            Command::ResetSa => self.each(now, |endpoint, sa| endpoint.delete(sa, now.mono)),
             Command::ResetId(wanted) => self.each_where(
+                now,
                 |sa| {
                     sa.peer_id
                         .as_ref()
@@ -436,7 +486,7 @@ impl Endpoint {
                 0
             }
             Command::Initiate(index) => self.initiate(now, index),
-            Command::Shutdown => self.each(|endpoint, sa| {
+            Command::Shutdown => self.each(now, |endpoint, sa| {
                 endpoint.delete(sa, now.mono);
                 sa.state = State::Closed;
             }),
@@ -455,12 +505,13 @@ impl Endpoint {
         1
     }
 
-    fn each(&mut self, act: impl FnMut(&mut Self, &mut IkeSa)) -> usize {
-        self.each_where(|_| true, act)
+    fn each(&mut self, now: Now, act: impl FnMut(&mut Self, &mut IkeSa)) -> usize {
+        self.each_where(now, |_| true, act)
     }
 
     fn each_where(
         &mut self,
+        now: Now,
         wanted: impl Fn(&IkeSa) -> bool,
         mut act: impl FnMut(&mut Self, &mut IkeSa),
     ) -> usize {
@@ -473,7 +524,7 @@ impl Endpoint {
                 continue;
             };
             act(self, &mut sa);
-            self.table.put(&mut self.cx, key, sa);
+            self.give_back(now, key, sa);
             count += 1;
         }
         count
@@ -513,7 +564,7 @@ impl Endpoint {
                 break;
             };
             self.due(&mut sa, now);
-            self.table.put(&mut self.cx, key, sa);
+            self.give_back(now, key, sa);
         }
         self.show_chunk();
     }
@@ -543,15 +594,18 @@ impl Endpoint {
                 self.close(sa, "SA_INIT timeout");
             }
             State::AwaitKernel(wait) => {
-                let error = KernelError {
-                    errno: libc::ETIMEDOUT,
-                    action: "answer",
-                };
+                let error = no_answer();
                 // It may still get there; then it must not stay.
                 ike_sa::withdraw(&mut self.cx, &wait.child);
                 auth::installed(&mut self.cx, sa, now, Err(error));
             }
-            State::Established(_) => informational::probe(&mut self.cx, sa, now.mono),
+            State::Established(_) => {
+                let late = own::kernel_is_late(&mut self.cx, sa, now.mono);
+                if let Some(request) = late {
+                    installed(&mut self.cx, sa, now, request, Err(no_answer()));
+                }
+                own::advance(&mut self.cx, sa, now);
+            }
             State::Deleting(_) => sa.state = State::Closed,
             State::AwaitSaInitResponse(_) | State::AwaitAuthResponse(_) | State::Closed => {}
         }
@@ -646,6 +700,57 @@ impl Endpoint {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.table.is_empty()
+    }
+}
+
+/// Takes the response to a request of ours on an IKE SA that is up or going.
+fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<'_>]) {
+    let State::Established(up) = &mut sa.state else {
+        return informational::closed(cx, sa);
+    };
+    let own = std::mem::take(&mut up.own);
+    sa.window.settle();
+    match own {
+        Own::Child(sent) => create_child_initiator::conclude(cx, sa, now, *sent, payloads),
+        Own::Rekey(sent) => rekey_ike::conclude(cx, sa, now, *sent, payloads),
+        own @ (Own::Delete(_) | Own::Probe | Own::Idle | Own::Install(_)) => {
+            informational::conclude(cx, sa, own);
+        }
+    }
+    own::advance(cx, sa, now);
+}
+
+/// The kernel answered one of this IKE SA's requests.
+fn installed(
+    cx: &mut Context,
+    sa: &mut IkeSa,
+    now: Now,
+    id: RequestId,
+    result: Result<(), KernelError>,
+) {
+    match &sa.state {
+        State::AwaitKernel(wait) if wait.request == id => auth::installed(cx, sa, now, result),
+        State::Established(up) if up.own.awaits() == Some(id) => {
+            create_child_initiator::installed(cx, sa, now, result);
+        }
+        State::Established(up) if up.answering.as_ref().is_some_and(|a| a.request == id) => {
+            create_child::installed(cx, sa, now, result);
+        }
+        State::AwaitKernel(_)
+        | State::Established(_)
+        | State::AwaitSaInitResponse(_)
+        | State::AwaitAuthRequest(_)
+        | State::AwaitAuthResponse(_)
+        | State::Deleting(_)
+        | State::Closed => {}
+    }
+    own::advance(cx, sa, now);
+}
+
+fn no_answer() -> KernelError {
+    KernelError {
+        errno: libc::ETIMEDOUT,
+        action: "answer",
     }
 }
 

@@ -4,16 +4,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Role;
-use super::child_sa::ChildSa;
+use super::agenda::Agenda;
+use super::child_sa::{ChildSa, Fate};
 use super::context::Context;
 use super::event::Path;
 use super::fragment::Reassembly;
 use super::lease::Lease;
 use super::natt::NatState;
+use super::own::Own;
 use super::state::State;
 use super::window::Window;
 use crate::crypto::MessageKey;
-use crate::kernel::KernelRequest;
+use crate::kernel::{KernelRequest, RequestId};
 use crate::policy::{Identity, Policy};
 use crate::wire::registry::ExchangeType;
 use crate::wire::spi::{EspSpi, IkeSpi};
@@ -53,6 +55,10 @@ pub struct IkeSa {
     pub peer_id: Option<Identity>,
     /// Child SAs.
     pub children: Vec<ChildSa>,
+    /// The peer makes no further Child SAs and does not rekey.
+    pub no_additional_sas: bool,
+    /// What it means to do.
+    pub agenda: Agenda,
     /// Addresses the peer holds.
     pub lease: Lease,
     /// When it was made.
@@ -94,6 +100,8 @@ impl IkeSa {
             fragmentation: false,
             peer_id: None,
             children: Vec::new(),
+            no_additional_sas: false,
+            agenda: Agenda::default(),
             lease: Lease::default(),
             born_at: now,
             heard_at: now,
@@ -173,37 +181,67 @@ impl IkeSa {
                 Some((self.born_at + settings.half_open_timeout, "half-open"))
             }
             State::AwaitKernel(_) => Some((self.heard_at + KERNEL_WAIT_MAX, "kernel")),
-            State::Established(_) if !settings.dpd_check_interval.is_zero() => {
-                Some((self.heard_at + SILENCE_MAX, "dpd"))
+            State::Established(up) => {
+                let task = self.agenda.next(self.may_request());
+                let kernel = up.kernel_until();
+                let at = task.into_iter().chain(kernel).min();
+                at.map(|at| (at, "task"))
             }
             State::Deleting(deleting) => Some((deleting.until, "delete")),
-            State::AwaitSaInitResponse(_)
-            | State::AwaitAuthResponse(_)
-            | State::Established(_)
-            | State::Closed => None,
+            State::AwaitSaInitResponse(_) | State::AwaitAuthResponse(_) | State::Closed => None,
         };
-        // While a request is out its own schedule decides about a dead peer.
         match (own, state) {
-            (Some(own), Some((_, "dpd"))) => Some(own),
             (Some(own), Some(state)) => Some(if own.0 <= state.0 { own } else { state }),
             (own, state) => own.or(state),
         }
     }
 
-    /// Takes out the Child SA with this outbound (peer's) SPI.
-    pub fn take_child_by_outbound(&mut self, spi: EspSpi) -> Option<ChildSa> {
-        let at = self
-            .children
-            .iter()
-            .position(|child| child.names.outbound_spi == spi)?;
+    /// Takes out one Child SA.
+    pub fn take_child(&mut self, wanted: impl Fn(&ChildSa) -> bool) -> Option<ChildSa> {
+        let at = self.children.iter().position(wanted)?;
         Some(self.children.swap_remove(at))
     }
 
-    /// Takes out the Child SAs whose lifetime is over.
-    pub fn take_expired_children(&mut self) -> Vec<ChildSa> {
-        self.children
-            .extract_if(.., |child| child.expired)
-            .collect()
+    /// The Child SA with this inbound (our) SPI.
+    pub fn child_by_inbound(&mut self, spi: EspSpi) -> Option<&mut ChildSa> {
+        let mut children = self.children.iter_mut();
+        children.find(|child| child.names.inbound_spi == spi)
+    }
+
+    /// Inbound SPIs of the Child SAs that we must delete.
+    pub fn doomed_children(&self) -> Vec<EspSpi> {
+        let doomed = self.children.iter().filter(|c| c.fate == Fate::Doomed);
+        doomed.map(|child| child.names.inbound_spi).collect()
+    }
+
+    /// Whether a request of ours may begin now.
+    pub fn may_request(&self) -> bool {
+        match &self.state {
+            State::Established(up) => matches!(up.own, Own::Idle) && self.window.free().is_some(),
+            State::AwaitSaInitResponse(_)
+            | State::AwaitAuthRequest(_)
+            | State::AwaitAuthResponse(_)
+            | State::AwaitKernel(_)
+            | State::Deleting(_)
+            | State::Closed => false,
+        }
+    }
+
+    /// The kernel requests whose answers this IKE SA waits for.
+    pub fn awaits(&self) -> impl Iterator<Item = RequestId> {
+        let (first, second) = match &self.state {
+            State::AwaitKernel(wait) => (Some(wait.request), None),
+            State::Established(up) => (
+                up.answering.as_ref().map(|answering| answering.request),
+                up.own.awaits(),
+            ),
+            State::AwaitSaInitResponse(_)
+            | State::AwaitAuthRequest(_)
+            | State::AwaitAuthResponse(_)
+            | State::Deleting(_)
+            | State::Closed => (None, None),
+        };
+        first.into_iter().chain(second)
     }
 
     /// Gives up everything outside of this value: Child SAs in the kernel and leased addresses.
@@ -211,8 +249,18 @@ impl IkeSa {
         for child in std::mem::take(&mut self.children) {
             unload(cx, child);
         }
-        if let State::AwaitKernel(wait) = &self.state {
-            withdraw(cx, &wait.child);
+        match &self.state {
+            State::AwaitKernel(wait) => withdraw(cx, &wait.child),
+            State::Established(up) => {
+                for child in up.on_the_way() {
+                    withdraw(cx, child);
+                }
+            }
+            State::AwaitSaInitResponse(_)
+            | State::AwaitAuthRequest(_)
+            | State::AwaitAuthResponse(_)
+            | State::Deleting(_)
+            | State::Closed => {}
         }
         cx.pools.release(std::mem::take(&mut self.lease));
         cx.stats.leases = cx.pools.in_use() as u64;
@@ -220,15 +268,20 @@ impl IkeSa {
 }
 
 /// Removes a Child SA from the kernel, if it is there.
-pub fn unload(cx: &mut Context, child: ChildSa) {
-    let inbound_spi = child.names.inbound_spi;
-    if child.loaded {
-        cx.out.kernel.push_back(KernelRequest::DeleteChild {
-            child: Box::new(child.names),
-        });
-    }
-    cx.children.remove(&inbound_spi);
+pub fn unload(cx: &mut Context, mut child: ChildSa) {
+    unload_from_kernel(cx, &mut child);
+    cx.children.remove(&child.names.inbound_spi);
     cx.stats.csa_removed += 2;
+}
+
+/// Removes a Child SA from the kernel, if it is there, and keeps what we know of it.
+pub fn unload_from_kernel(cx: &mut Context, child: &mut ChildSa) {
+    if std::mem::take(&mut child.loaded) {
+        let child = Box::new(child.names.clone());
+        cx.out
+            .kernel
+            .push_back(KernelRequest::DeleteChild { child });
+    }
 }
 
 /// Takes back an addition that the kernel has not answered: the removal follows it in the same
@@ -240,9 +293,7 @@ pub fn withdraw(cx: &mut Context, child: &ChildSa) {
         .push_back(KernelRequest::DeleteChild { child });
 }
 
-/// Silence after which the peer is asked whether it lives; OpenIKED's 300 s.
-pub const SILENCE_MAX: Duration = Duration::from_secs(300);
 /// Longest wait for the kernel thread before the Child SA counts as refused.
-const KERNEL_WAIT_MAX: Duration = Duration::from_secs(20);
+pub const KERNEL_WAIT_MAX: Duration = Duration::from_secs(20);
 /// How long an SA that ended can still repeat its last answer.
 pub const LINGER: Duration = Duration::from_secs(10);

@@ -3,6 +3,7 @@
 //! [`endpoint::Endpoint`] holds all IKE SAs of one shard. `exchange/` has one file for each
 //! exchange, both roles in it, because the RFC describes exchanges and either side may start one.
 
+pub mod agenda;
 pub mod child_sa;
 pub mod context;
 pub mod cookie;
@@ -18,6 +19,7 @@ pub mod names;
 pub mod narrow;
 pub mod natt;
 pub mod negotiate;
+pub mod own;
 pub mod show;
 pub mod state;
 pub mod stats;

@@ -142,8 +142,8 @@ impl Table {
             self.remove(cx, key, *sa);
             return;
         }
-        if let State::AwaitKernel(wait) = &sa.state {
-            self.requests.insert(wait.request, key);
+        for request in sa.awaits() {
+            self.requests.insert(request, key);
         }
         if !sa.indexed
             && sa.state.is_authenticated()

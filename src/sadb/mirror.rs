@@ -60,6 +60,11 @@ impl Mirror {
             || self.outbound.contains(&(child.remote, child.outbound_spi))
     }
 
+    /// Whether the Child SA with this inbound SPI is there.
+    pub fn holds(&self, inbound_spi: EspSpi) -> bool {
+        self.children.contains_key(&inbound_spi)
+    }
+
     /// Takes in a Child SA that is about to be added; returns the selector pairs whose policies
     /// must be written for it. The others stand already as it wants them.
     pub fn admit(&mut self, child: &ChildRemove) -> Vec<SelectorPair> {

@@ -99,6 +99,7 @@ pub struct Sadb {
     backend: Option<Box<dyn Backend>>,
     mirror: Mirror,
     adds: Vec<PendingAdd>,
+    outbounds: Vec<Box<ChildInstall>>,
     deletes: Vec<ChildRemove>,
     /// The SAs that `deletes` is about.
     leaving: HashSet<(IpAddr, EspSpi)>,
@@ -118,6 +119,7 @@ impl Sadb {
             backend,
             mirror: Mirror::default(),
             adds: Vec::new(),
+            outbounds: Vec::new(),
             deletes: Vec::new(),
             leaving: HashSet::new(),
             answers: BTreeMap::new(),
@@ -130,6 +132,7 @@ impl Sadb {
         for (from, request) in requests {
             match request {
                 KernelRequest::AddChild { id, child } => self.add(from, id, child),
+                KernelRequest::AddOutbound { child } => self.outbounds.push(child),
                 KernelRequest::DeleteChild { child } => self.delete(&child),
             }
         }
@@ -237,6 +240,7 @@ impl Sadb {
     /// that no policy goes before its successor stands.
     fn flush(&mut self) {
         self.flush_adds();
+        self.flush_outbounds();
         self.leaving.clear();
         let Some(backend) = &mut self.backend else {
             return;
@@ -271,6 +275,24 @@ impl Sadb {
         }
     }
 
+    /// Completes Child SAs that could only receive so far, where they still are.
+    fn flush_outbounds(&mut self) {
+        let mut requests = Vec::new();
+        for child in std::mem::take(&mut self.outbounds) {
+            if self.mirror.holds(child.names.inbound_spi) {
+                requests.push(KernelRequest::AddOutbound { child });
+            }
+        }
+        let Some(backend) = self.backend.as_mut().filter(|_| !requests.is_empty()) else {
+            return;
+        };
+        for (request, result) in requests.iter().zip(backend.apply(&requests)) {
+            if let (KernelRequest::AddOutbound { child }, Err(error)) = (request, result) {
+                warn("outbound SA not added", &child.names, &error);
+            }
+        }
+    }
+
     fn flush_adds(&mut self) {
         let Some(backend) = &mut self.backend else {
             return;
@@ -291,9 +313,12 @@ impl Sadb {
                     self.forget_failed(&child.names);
                     KernelEvent::Failed { id, error }
                 }
-                (_, KernelRequest::AddChild { .. } | KernelRequest::DeleteChild { .. }) => {
-                    KernelEvent::Done { id }
-                }
+                (
+                    _,
+                    KernelRequest::AddChild { .. }
+                    | KernelRequest::AddOutbound { .. }
+                    | KernelRequest::DeleteChild { .. },
+                ) => KernelEvent::Done { id },
             };
             self.answer(from, event);
         }

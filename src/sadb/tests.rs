@@ -19,6 +19,7 @@ struct Memory {
     refuse: BTreeSet<EspSpi>,
     foreign: BTreeSet<(IpAddr, EspSpi)>,
     events: Vec<KernelEvent>,
+    completed: Vec<EspSpi>,
     calls: usize,
 }
 
@@ -86,6 +87,10 @@ impl Backend for FakeKernel {
         for request in batch {
             results.push(match request {
                 KernelRequest::AddChild { child, .. } => memory.add(child),
+                KernelRequest::AddOutbound { child } => {
+                    memory.completed.push(child.names.inbound_spi);
+                    Ok(())
+                }
                 KernelRequest::DeleteChild { child } => {
                     memory.remove(child);
                     Ok(())
@@ -148,6 +153,7 @@ fn add(id: u64, names: &ChildRemove) -> (ShardId, KernelRequest) {
         bytes_soft: 0,
         bytes_hard: 0,
         replay_window: 64,
+        receive_only: false,
     });
     let shard = steer::shard_of_esp_spi(names.inbound_spi).unwrap();
     (

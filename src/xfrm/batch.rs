@@ -79,6 +79,7 @@ impl Chunk {
     pub(super) fn push(&mut self, xfrm: &mut Xfrm, request: &KernelRequest) {
         match request {
             KernelRequest::AddChild { child, .. } => self.push_add(xfrm, child),
+            KernelRequest::AddOutbound { child } => self.push_outbound(xfrm, child),
             KernelRequest::DeleteChild { child } => self.push_delete(xfrm, child),
         }
     }
@@ -92,31 +93,47 @@ impl Chunk {
     }
 
     fn push_add(&mut self, xfrm: &mut Xfrm, child: &ChildInstall) {
-        let names = &child.names;
-        let Some(algorithms) = Algorithms::of(names.protocol, &child.transforms) else {
-            let error = KernelError {
-                errno: libc::EOPNOTSUPP,
-                action: "add SA",
-            };
-            self.outcomes.push(Outcome::Refused(error));
+        let Some(algorithms) = self.begin_add(child) else {
             return;
         };
-        self.outcomes.push(Outcome::Sent {
-            missing_is_error: true,
-        });
         // The inbound SA first: nothing may go out before an answer could come in.
-        for sa in [inbound(child, algorithms), outbound(child, algorithms)] {
-            let seq = self.step(
-                xfrm,
-                Action::AddSa {
-                    destination: sa.destination,
-                    spi: sa.spi,
-                    protocol: sa.protocol,
-                },
-            );
-            self.requests.new_sa(seq, &sa);
+        self.add_sa(xfrm, &inbound(child, algorithms));
+        if !child.receive_only {
+            self.add_sa(xfrm, &outbound(child, algorithms));
         }
-        self.add_policies(xfrm, names);
+        self.add_policies(xfrm, &child.names);
+    }
+
+    fn push_outbound(&mut self, xfrm: &mut Xfrm, child: &ChildInstall) {
+        if let Some(algorithms) = self.begin_add(child) {
+            self.add_sa(xfrm, &outbound(child, algorithms));
+        }
+    }
+
+    /// The algorithms of a request that adds SAs; `None`: it was refused here.
+    fn begin_add(&mut self, child: &ChildInstall) -> Option<Algorithms> {
+        let algorithms = Algorithms::of(child.names.protocol, &child.transforms);
+        self.outcomes.push(if algorithms.is_some() {
+            Outcome::Sent {
+                missing_is_error: true,
+            }
+        } else {
+            Outcome::Refused(KernelError {
+                errno: libc::EOPNOTSUPP,
+                action: "add SA",
+            })
+        });
+        algorithms
+    }
+
+    fn add_sa(&mut self, xfrm: &mut Xfrm, sa: &SaEntry<'_>) {
+        let action = Action::AddSa {
+            destination: sa.destination,
+            spi: sa.spi,
+            protocol: sa.protocol,
+        };
+        let seq = self.step(xfrm, action);
+        self.requests.new_sa(seq, sa);
     }
 
     fn push_delete(&mut self, xfrm: &mut Xfrm, child: &ChildRemove) {

@@ -381,7 +381,7 @@ impl Xfrm {
 
     fn remember(&mut self, request: &KernelRequest, done: bool) {
         match request {
-            KernelRequest::AddChild { child, .. } => {
+            KernelRequest::AddChild { child, .. } | KernelRequest::AddOutbound { child } => {
                 if done {
                     let names = &child.names;
                     self.outbound

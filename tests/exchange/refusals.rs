@@ -458,25 +458,6 @@ fn the_kernels_answer_to_a_dead_ike_sa_is_not_taken_by_the_next_one() {
 }
 
 #[test]
-fn create_child_sa_is_refused_and_everything_lives_on() {
-    let mut host = host();
-    let mut peer = Peer::new(1);
-    peer.meet(&mut host, at(0));
-    peer.log_in(&mut host, at(0));
-    let payloads = peer.auth_payloads();
-    let mut payloads = payloads.borrow();
-    payloads.retain(|p| matches!(p, Payload::Sa(_) | Payload::TsI(_) | Payload::TsR(_)));
-    let nonce = [7; 32];
-    payloads.push(Payload::Nonce(&nonce));
-    let opened = peer.ask(&mut host, at(1), ExchangeType::CREATE_CHILD_SA, &payloads);
-    assert_eq!(opened.notifies(), [NotifyType::NO_ADDITIONAL_SAS]);
-    assert_eq!(opened.payloads().len(), 1);
-    assert_eq!(host.kernel.holds().len(), 1);
-    let alive = peer.ask(&mut host, at(2), ExchangeType::INFORMATIONAL, &[]);
-    assert_eq!(alive.payloads(), []);
-}
-
-#[test]
 fn an_exchange_nobody_knows_ends_the_ike_sa_of_a_known_peer() {
     for exchange in [
         ExchangeType(99),

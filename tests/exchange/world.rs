@@ -190,6 +190,12 @@ impl Host {
                     self.endpoint.handle_kernel(now, failed);
                 }
             },
+            KernelRequest::AddOutbound { child } => {
+                let installed = self.kernel.installed.iter_mut();
+                for other in installed.filter(|other| other.names == child.names) {
+                    other.receive_only = false;
+                }
+            }
             KernelRequest::DeleteChild { child } => self.kernel.removed.push(*child),
         }
     }

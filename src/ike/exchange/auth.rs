@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::super::child_sa::{self, ChildSa};
+use super::super::child_sa::{self, Ask, ChildSa, Grant};
 use super::super::context::Context;
 use super::super::endpoint;
 use super::super::error::{Answer, Error, Trust};
@@ -12,24 +12,21 @@ use super::super::ike_sa::IkeSa;
 use super::super::lease::{self, CfgReply};
 use super::super::message;
 use super::super::names;
-use super::super::narrow::{self, Dynamic, Narrowed};
-use super::super::negotiate::{self, Chosen, Rules};
+use super::super::negotiate::{Chosen, Rules};
+use super::super::own;
 use super::super::show;
 use super::super::state::{AwaitKernel, Established, HalfOpen, Keying, State};
 use super::sa_init::{has_notify, status};
 use crate::auth::{octets, psk, pubkey};
-use crate::crypto::keymat::{self, ChildKeys, IkeKeys, IkeSuite};
+use crate::crypto::keymat::{ChildKeys, IkeKeys, IkeSuite};
 use crate::kernel::KernelError;
 use crate::policy::select::{self, PolicyKey};
 use crate::policy::{Auth as AuthWords, Identity, Policy};
 use crate::time::Now;
-use crate::wire::registry::{
-    AuthMethod, CertEncoding, CfgType, ExchangeType, IdType, NotifyType, ProtocolId,
-};
-use crate::wire::spi::EspSpi;
+use crate::wire::registry::{AuthMethod, CertEncoding, CfgType, ExchangeType, IdType, NotifyType};
 use crate::wire::{
     Auth, Cert, CfgAttribute, Cp, DecodeError, DecodeErrorKind, Id, Payload, Proposal,
-    TrafficSelector, Transform,
+    TrafficSelector,
 };
 
 /// An IKE_AUTH response to be: everything in it, owned.
@@ -39,21 +36,9 @@ pub struct AuthReply {
     certs: Vec<(CertEncoding, Vec<u8>)>,
     auth: (AuthMethod, Vec<u8>),
     cp: Option<CfgReply>,
-    child: Result<ChildReply, (NotifyType, Vec<u8>)>,
+    child: Result<Grant, (NotifyType, Vec<u8>)>,
     /// The peer says that this is its only IKE SA.
     initial_contact: bool,
-}
-
-/// The part of the reply about the Child SA.
-#[derive(Debug)]
-struct ChildReply {
-    number: u8,
-    protocol: ProtocolId,
-    spi: [u8; 4],
-    transforms: Vec<Transform>,
-    ts_i: Vec<TrafficSelector>,
-    ts_r: Vec<TrafficSelector>,
-    transport: bool,
 }
 
 /// The payloads of a request, each at most once.
@@ -350,7 +335,7 @@ fn grant(
 ) {
     let made = make_child(cx, sa, request, &pending.half_open, &pending.keys);
     let (cp, child, install) = match made {
-        Ok(made) => (made.cp, Ok(made.reply), Some((made.child, made.child_keys))),
+        Ok(made) => (made.cp, Ok(made.grant), Some((made.child, made.child_keys))),
         Err(error) => {
             cx.info(format_args!("{}: no Child SA: {error}", sa.tag()));
             cx.pools.release(std::mem::take(&mut sa.lease));
@@ -387,11 +372,9 @@ fn settle(
     let suite = half_open.suite;
     match install {
         Some((child, child_keys)) if cx.coupled => {
-            let request = cx.next_request();
             let policy = Arc::clone(&sa.policy);
-            let add =
-                child_sa::install_request(request, &mut cx.rng, &policy, sa, &child, child_keys);
-            cx.out.kernel.push_back(add);
+            let install = child_sa::install(&mut cx.rng, &policy, sa, &child, child_keys);
+            let request = child_sa::request_install(cx, install);
             let wait = AwaitKernel {
                 keys,
                 suite,
@@ -404,7 +387,7 @@ fn settle(
             sa.state = State::AwaitKernel(Box::new(wait));
         }
         install => {
-            sa.state = State::Established(Established { keys });
+            sa.state = State::Established(Box::new(Established::new(keys, suite)));
             establish(cx, sa, now, &suite);
             if let Some((child, _)) = install {
                 add_child(cx, sa, child);
@@ -424,7 +407,7 @@ fn notification(error: &Error) -> (NotifyType, Vec<u8>) {
 /// A Child SA ready to be installed.
 struct Made {
     cp: Option<CfgReply>,
-    reply: ChildReply,
+    grant: Grant,
     child: ChildSa,
     child_keys: ChildKeys,
 }
@@ -451,68 +434,27 @@ fn make_child(
         ke_sent: None,
         ignore_ke: true,
     };
-    let chosen = negotiate::choose(&policy.child_proposals, proposals, rules);
-    let Some(chosen) = chosen else {
-        cx.stats.sa_proposals_negotiate_failures += 1;
-        return Err(Error::NoProposal);
+    let ask = Ask {
+        proposals,
+        ts_i,
+        ts_r,
+        transport: request.transport,
     };
-    let outbound_spi = <[u8; 4]>::try_from(chosen.spi.as_slice())
-        .ok()
-        .and_then(EspSpi::from_bytes)
-        .ok_or(Error::NoProposal)?;
-    let leased = Dynamic {
-        v4: sa.lease.v4.map(|(address, _)| address),
-        v6: sa.lease.v6.map(|(address, _)| address),
-    };
-    let narrowed =
-        narrow::narrow(&policy.flows, ts_r, ts_i, leased).ok_or(Error::TrafficSelectors)?;
-    let transport = request.transport && policy.transport;
-    let inbound_spi = cx.draw_esp_spi();
-    let child = ChildSa::new(
-        cx,
-        sa,
-        &chosen,
-        inbound_spi,
-        outbound_spi,
-        &narrowed,
-        transport,
-    );
-    let (encr_len, integ_len) =
-        keymat::child_key_lengths(&chosen.transforms).ok_or(Error::NoProposal)?;
-    let child_keys = ChildKeys::derive(
+    let (child, grant, _) = child_sa::grant(cx, sa, ask, rules, None)?;
+    let child_keys = child_sa::derive_keys(
         half_open.suite.prf,
         keys.sk_d.expose(),
         None,
-        &half_open.nonce_i,
-        &half_open.nonce_r,
-        encr_len,
-        integ_len,
+        (&half_open.nonce_i, &half_open.nonce_r),
+        &child.transforms,
         false,
     )?;
-    let reply = child_reply(&chosen, inbound_spi, narrowed, transport);
     Ok(Made {
         cp,
-        reply,
+        grant,
         child,
         child_keys,
     })
-}
-
-fn child_reply(
-    chosen: &Chosen,
-    inbound_spi: EspSpi,
-    narrowed: Narrowed,
-    transport: bool,
-) -> ChildReply {
-    ChildReply {
-        number: chosen.number,
-        protocol: chosen.protocol,
-        spi: inbound_spi.to_bytes(),
-        transforms: chosen.transforms.clone(),
-        ts_i: narrowed.remote,
-        ts_r: narrowed.local,
-        transport,
-    }
 }
 
 /// The kernel answered: ends the handshake either way.
@@ -532,7 +474,7 @@ pub fn installed(cx: &mut Context, sa: &mut IkeSa, now: Now, result: Result<(), 
         message_id,
         digest,
     } = *wait;
-    sa.state = State::Established(Established { keys });
+    sa.state = State::Established(Box::new(Established::new(keys, suite)));
     establish(cx, sa, now, &suite);
     let failed = match result {
         Ok(()) => {
@@ -569,6 +511,7 @@ pub fn establish(cx: &mut Context, sa: &mut IkeSa, now: Now, suite: &IkeSuite) {
     sa.heard_at = now.mono;
     cx.stats.sa_established_total += 1;
     cx.stats.sa_established_current += 1;
+    own::begin(cx, sa, now.mono);
     let peer = sa
         .peer_id
         .as_ref()
@@ -638,18 +581,12 @@ fn answer(cx: &mut Context, sa: &mut IkeSa, message_id: u32, digest: u64, reply:
         }));
     }
     match &reply.child {
-        Ok(child) => {
-            if child.transport {
+        Ok(grant) => {
+            if grant.transport {
                 payloads.push(status(NotifyType::USE_TRANSPORT_MODE, &[]));
             }
-            payloads.push(Payload::Sa(vec![Proposal {
-                number: child.number,
-                protocol: child.protocol,
-                spi: &child.spi,
-                transforms: child.transforms.clone(),
-            }]));
-            payloads.push(Payload::TsI(child.ts_i.clone()));
-            payloads.push(Payload::TsR(child.ts_r.clone()));
+            payloads.push(grant.sa());
+            payloads.extend(grant.selectors());
         }
         Err((kind, data)) => payloads.push(status(*kind, data)),
     }

@@ -8,22 +8,21 @@ use super::super::context::Context;
 use super::super::error::Error;
 use super::super::ike_sa::IkeSa;
 use super::super::message;
-use super::super::narrow::{self, Dynamic, Narrowed};
-use super::super::negotiate::{self, Chosen, Rules};
+use super::super::narrow::{self, Dynamic};
+use super::super::negotiate::Rules;
 use super::super::state::{AuthSent, AwaitKernel, Established, State};
 use super::auth::{add_child, establish, identity};
+use super::create_child_initiator::{granted, proposals};
 use super::informational;
 use super::sa_init::status;
 use crate::auth::{AuthError, octets, psk, pubkey};
-use crate::crypto::keymat::{self, ChildKeys, IkeKeys, IkeSuite};
-use crate::kernel::SelectorPair;
+use crate::crypto::keymat::{ChildKeys, IkeKeys, IkeSuite};
 use crate::policy::{Auth as AuthWords, Policy};
 use crate::time::Now;
 use crate::wire::registry::{
-    AuthMethod, CertEncoding, CfgType, ExchangeType, HashAlgorithm, NotifyType, TransformType,
+    AuthMethod, CertEncoding, CfgType, ExchangeType, HashAlgorithm, NotifyType,
 };
-use crate::wire::spi::EspSpi;
-use crate::wire::{Auth, Cert, CertReq, CfgAttribute, Cp, Id, Payload, Proposal, TrafficSelector};
+use crate::wire::{Auth, Cert, CertReq, CfgAttribute, Cp, Id, Payload, TrafficSelector};
 
 /// What IKE_SA_INIT left behind.
 pub struct Facts {
@@ -145,28 +144,10 @@ pub fn send(cx: &mut Context, sa: &mut IkeSa, now: Now) {
     if policy.transport {
         payloads.push(status(NotifyType::USE_TRANSPORT_MODE, &[]));
     }
-    payloads.push(Payload::Sa(child_proposals(&policy, &spi)));
+    payloads.push(Payload::Sa(proposals(&policy, &spi, false)));
     payloads.push(Payload::TsI(ts_i));
     payloads.push(Payload::TsR(ts_r));
     message::request(cx, sa, ExchangeType::IKE_AUTH, &payloads, now.mono);
-}
-
-/// Key exchange has no place in the proposals of IKE_AUTH (RFC 7296, 1.2).
-fn child_proposals<'a>(policy: &Policy, spi: &'a [u8; 4]) -> Vec<Proposal<'a>> {
-    (1..)
-        .zip(&policy.child_proposals)
-        .map(|(number, proposal)| Proposal {
-            number,
-            protocol: proposal.protocol,
-            spi,
-            transforms: proposal
-                .transforms
-                .iter()
-                .filter(|t| t.id.kind() != TransformType::KE)
-                .copied()
-                .collect(),
-        })
-        .collect()
 }
 
 fn pubkey_requests(cx: &Context, policy: &Policy) -> Vec<(CertEncoding, Vec<u8>)> {
@@ -242,14 +223,13 @@ fn finish(cx: &mut Context, sa: &mut IkeSa, now: Now, sent: AuthSent, payloads: 
     let AuthSent { keys, suite, .. } = sent;
     match made {
         Ok((child, child_keys)) if cx.coupled => {
-            let id = cx.next_request();
             let policy = Arc::clone(&sa.policy);
-            let add = child_sa::install_request(id, &mut cx.rng, &policy, sa, &child, child_keys);
-            cx.out.kernel.push_back(add);
+            let install = child_sa::install(&mut cx.rng, &policy, sa, &child, child_keys);
+            let request = child_sa::request_install(cx, install);
             let wait = AwaitKernel {
                 keys,
                 suite,
-                request: id,
+                request,
                 reply: None,
                 child,
                 message_id: 0,
@@ -258,7 +238,7 @@ fn finish(cx: &mut Context, sa: &mut IkeSa, now: Now, sent: AuthSent, payloads: 
             sa.state = State::AwaitKernel(Box::new(wait));
         }
         made => {
-            sa.state = State::Established(Established { keys });
+            sa.state = State::Established(Box::new(Established::new(keys, suite)));
             establish(cx, sa, now, &suite);
             match made {
                 Ok((child, _)) => add_child(cx, sa, child),
@@ -343,89 +323,28 @@ fn make_child(
     sent: &AuthSent,
     payloads: &[Payload<'_>],
 ) -> Result<(ChildSa, ChildKeys), Error> {
-    let (chosen, narrowed, transport) = granted(sa, sent, payloads)?;
-    let outbound_spi = <[u8; 4]>::try_from(chosen.spi.as_slice())
-        .ok()
-        .and_then(EspSpi::from_bytes)
-        .ok_or(Error::Answer("SPI"))?;
-    let inbound_spi = sent.inbound_spi;
-    let child = ChildSa::new(
-        cx,
-        sa,
-        &chosen,
-        inbound_spi,
-        outbound_spi,
-        &narrowed,
-        transport,
-    );
-    let (encr_len, integ_len) =
-        keymat::child_key_lengths(&chosen.transforms).ok_or(Error::Answer("proposal"))?;
-    let keys = ChildKeys::derive(
-        sent.suite.prf,
-        sent.keys.sk_d.expose(),
-        None,
-        &sent.nonce_i,
-        &sent.nonce_r,
-        encr_len,
-        integ_len,
-        true,
-    )?;
-    Ok((child, keys))
-}
-
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "payloads of no use here are passed over"
-)]
-fn granted(
-    sa: &IkeSa,
-    sent: &AuthSent,
-    payloads: &[Payload<'_>],
-) -> Result<(Chosen, Narrowed, bool), Error> {
-    let mut proposals = None;
-    let (mut ts_i, mut ts_r) = (None, None);
-    let mut transport = false;
-    for payload in payloads {
-        match payload {
-            Payload::Sa(list) => proposals = Some(list.as_slice()),
-            Payload::TsI(list) => ts_i = Some(list.as_slice()),
-            Payload::TsR(list) => ts_r = Some(list.as_slice()),
-            Payload::Notify(notify) if notify.kind.is_error() => {
-                return Err(Error::Reported(notify.kind));
-            }
-            Payload::Notify(notify) => transport |= notify.kind == NotifyType::USE_TRANSPORT_MODE,
-            _ => {}
-        }
-    }
-    let proposals = proposals
-        .filter(|list| list.len() == 1)
-        .ok_or(Error::Missing("SA"))?;
     let rules = Rules {
         ke_sent: None,
         ignore_ke: true,
     };
-    let chosen = negotiate::choose(&sa.policy.child_proposals, proposals, rules)
-        .ok_or(Error::Answer("proposal"))?;
-    let (ts_i, ts_r) = (
-        ts_i.ok_or(Error::Missing("TSi"))?,
-        ts_r.ok_or(Error::Missing("TSr"))?,
+    let (chosen, narrowed, transport) = granted(&sa.policy, &sent.offered, payloads, rules)?;
+    let outbound_spi = child_sa::outbound_spi(&chosen).ok_or(Error::Answer("SPI"))?;
+    let child = ChildSa::new(
+        sa,
+        &chosen,
+        sent.inbound_spi,
+        outbound_spi,
+        cx.next_reqid(),
+        narrowed,
+        transport,
     );
-    let within = |granted: &[TrafficSelector], offered: &[TrafficSelector]| {
-        granted
-            .iter()
-            .all(|g| offered.iter().any(|o| narrow::contains(o, g)))
-    };
-    if !within(ts_i, &sent.offered.0) || !within(ts_r, &sent.offered.1) {
-        return Err(Error::Answer("traffic selectors"));
-    }
-    let pairs: Vec<SelectorPair> = narrow::all_pairs(ts_i, ts_r);
-    if pairs.is_empty() {
-        return Err(Error::TrafficSelectors);
-    }
-    let narrowed = Narrowed {
-        local: ts_i.to_vec(),
-        remote: ts_r.to_vec(),
-        pairs,
-    };
-    Ok((chosen, narrowed, transport && sa.policy.transport))
+    let keys = child_sa::derive_keys(
+        sent.suite.prf,
+        sent.keys.sk_d.expose(),
+        None,
+        (&sent.nonce_i, &sent.nonce_r),
+        &child.transforms,
+        true,
+    )?;
+    Ok((child, keys))
 }

@@ -3,6 +3,8 @@
 pub mod auth;
 pub mod auth_initiator;
 pub mod create_child;
+pub mod create_child_initiator;
 pub mod informational;
+pub mod rekey_ike;
 pub mod sa_init;
 pub mod sa_init_initiator;

@@ -1,0 +1,267 @@
+//! Our own exchanges on an IKE SA that is up: what is under way, and what is begun next. One at a
+//! time, as the window of RFC 7296, 2.3 wants it; the rest waits in the agenda.
+
+use std::time::{Duration, Instant};
+
+use super::agenda::Task;
+use super::child_sa::{ChildSa, Fate, Grant};
+use super::context::Context;
+use super::event::Path;
+use super::exchange::{create_child_initiator, informational, rekey_ike};
+use super::ike_sa::{self, IkeSa};
+use super::state::State;
+use crate::crypto::ActiveKeyExchange;
+use crate::kernel::{KernelRequest, RequestId};
+use crate::time::Now;
+use crate::wire::TrafficSelector;
+use crate::wire::registry::KeId;
+use crate::wire::spi::{EspSpi, IkeSpi};
+
+/// Our exchange that is under way.
+#[derive(Default)]
+pub enum Own {
+    /// None.
+    #[default]
+    Idle,
+    /// An INFORMATIONAL whose answer says no more than that the peer lives.
+    Probe,
+    /// The Delete of Child SAs, by inbound SPI.
+    Delete(Vec<EspSpi>),
+    /// CREATE_CHILD_SA for a Child SA.
+    Child(Box<ChildSent>),
+    /// CREATE_CHILD_SA for the IKE SA itself.
+    Rekey(Box<RekeySent>),
+    /// The peer granted a Child SA; the kernel is asked to install it.
+    Install(Box<Installing>),
+}
+
+/// Our request for a Child SA.
+pub struct ChildSent {
+    /// Our nonce.
+    pub nonce: Vec<u8>,
+    /// Our key pair, where the Child SA gets its own key exchange.
+    pub kex: Option<(KeId, Box<dyn ActiveKeyExchange>)>,
+    /// Our inbound SPI.
+    pub inbound_spi: EspSpi,
+    /// Inbound SPI of the Child SA that it replaces.
+    pub rekeys: Option<EspSpi>,
+    /// Ties SAs to policies; that of the Child SA it replaces.
+    pub reqid: u32,
+    /// The selectors we offered: ours, the peer's.
+    pub offered: (Vec<TrafficSelector>, Vec<TrafficSelector>),
+    /// Whether transport mode was asked for.
+    pub transport: bool,
+    /// Times the peer asked for another key exchange method.
+    pub rounds: u32,
+    /// What the peer did to the same Child SA meanwhile.
+    pub rival: Option<Rival>,
+}
+
+/// Our request for a new IKE SA.
+pub struct RekeySent {
+    /// Our nonce.
+    pub nonce: Vec<u8>,
+    /// Our key pair.
+    pub kex: Box<dyn ActiveKeyExchange>,
+    /// Its method.
+    pub method: KeId,
+    /// Our SPI of the new IKE SA.
+    pub own_spi: IkeSpi,
+    /// Times the peer asked for another key exchange method.
+    pub rounds: u32,
+    /// The IKE SA that the peer made meanwhile, by our SPI, and the lower of its nonces.
+    pub rival: Option<(IkeSpi, Vec<u8>)>,
+}
+
+/// The peer's rekey of a Child SA that we were rekeying ourselves (RFC 7296, 2.8.1).
+pub struct Rival {
+    /// The lower of its two nonces.
+    pub nonce: Vec<u8>,
+}
+
+/// A Child SA of ours on its way into the kernel.
+pub struct Installing {
+    /// The kernel request.
+    pub request: RequestId,
+    /// When the kernel counts as having refused.
+    pub until: Instant,
+    /// The Child SA.
+    pub child: ChildSa,
+    /// Inbound SPI of the Child SA that it replaces.
+    pub rekeys: Option<EspSpi>,
+}
+
+/// A Child SA of the peer's on its way into the kernel, and the answer that waits for it.
+pub struct Answering {
+    /// The kernel request.
+    pub request: RequestId,
+    /// When the kernel counts as having refused.
+    pub until: Instant,
+    /// The Child SA.
+    pub child: ChildSa,
+    /// Inbound SPI of the Child SA that it replaces.
+    pub rekeys: Option<EspSpi>,
+    /// What the answer grants.
+    pub grant: Grant,
+    /// Our nonce.
+    pub nonce: Vec<u8>,
+    /// Our key exchange value.
+    pub ke: Option<(KeId, Vec<u8>)>,
+    /// Message ID of the request.
+    pub message_id: u32,
+    /// Digest of its first datagram, for the response cache.
+    pub digest: u64,
+}
+
+impl Own {
+    /// The kernel request whose answer this waits for.
+    pub fn awaits(&self) -> Option<RequestId> {
+        self.install().map(|installing| installing.request)
+    }
+
+    /// When the kernel must have answered.
+    pub fn kernel_until(&self) -> Option<Instant> {
+        self.install().map(|installing| installing.until)
+    }
+
+    /// The Child SA on its way into the kernel.
+    pub fn installing(&self) -> Option<&ChildSa> {
+        self.install().map(|installing| &installing.child)
+    }
+
+    fn install(&self) -> Option<&Installing> {
+        match self {
+            Self::Install(installing) => Some(installing),
+            Self::Idle | Self::Probe | Self::Delete(_) | Self::Child(_) | Self::Rekey(_) => None,
+        }
+    }
+}
+
+/// The lower of two nonces, compared as RFC 7296, 2.8.1 says.
+pub fn lower<'a>(a: &'a [u8], b: &'a [u8]) -> &'a [u8] {
+    a.min(b)
+}
+
+/// Does what is due, as far as it can be begun now.
+pub fn advance(cx: &mut Context, sa: &mut IkeSa, now: Now) {
+    for _ in 0..TASKS_MAX {
+        if !matches!(sa.state, State::Established(_)) {
+            return;
+        }
+        let exchanges = sa.may_request();
+        let Some(task) = sa.agenda.take_due(now.mono, exchanges) else {
+            return;
+        };
+        perform(cx, sa, now, task);
+    }
+}
+
+fn perform(cx: &mut Context, sa: &mut IkeSa, now: Now, task: Task) {
+    match task {
+        Task::CheckPeer => check_peer(cx, sa, now.mono),
+        Task::Keepalive => {
+            let path = Path {
+                marker: false,
+                ..sa.path
+            };
+            cx.stats.keepalive_sent += 1;
+            cx.transmit_bare(path, KEEPALIVE.to_vec());
+            sa.agenda.plan(now.mono + KEEPALIVE_AFTER, Task::Keepalive);
+        }
+        Task::RekeyChild(spi) => create_child_initiator::rekey(cx, sa, now, spi),
+        Task::DeleteChildren => informational::delete_children(cx, sa, now.mono),
+        Task::Activate(spi) => activate(cx, sa, spi),
+        Task::RekeyIke => rekey_ike::start(cx, sa, now),
+        Task::DeleteIke => informational::delete(cx, sa, now.mono),
+    }
+}
+
+/// Plans what every IKE SA does from the moment it is up.
+pub fn begin(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
+    let settings = &cx.config.settings;
+    if !settings.dpd_check_interval.is_zero() {
+        sa.agenda
+            .plan(now + settings.dpd_check_interval, Task::CheckPeer);
+    }
+    if sa.nat.local {
+        sa.agenda.plan(now + KEEPALIVE_AFTER, Task::Keepalive);
+    }
+    let lifetime = sa.policy.ike_lifetime;
+    if !lifetime.is_zero() {
+        // Drawn for each SA: those that came in one storm do not rekey in one.
+        let permille = 850 + cx.rng.below(100);
+        let soft = lifetime.mul_f64(f64::from(u32::try_from(permille).unwrap_or(850)) / 1000.0);
+        sa.agenda.plan(now + soft, Task::RekeyIke);
+        sa.agenda.plan(now + lifetime, Task::DeleteIke);
+    }
+}
+
+/// DPD: asks after silence, measured by authenticated messages alone.
+fn check_peer(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
+    let interval = cx.config.settings.dpd_check_interval;
+    if interval.is_zero() {
+        return;
+    }
+    let silent_for = now.saturating_duration_since(sa.heard_at);
+    if silent_for >= SILENCE_MAX && sa.may_request() {
+        informational::probe(cx, sa, now);
+    }
+    let again = interval.min(SILENCE_MAX.saturating_sub(silent_for).max(MOMENT));
+    sa.agenda.plan(now + again, Task::CheckPeer);
+}
+
+/// From now on we send through this Child SA: as responder of a rekey this waits until the peer
+/// has shown that it knows the new one, by its Delete of the old one.
+pub fn activate(cx: &mut Context, sa: &mut IkeSa, inbound_spi: EspSpi) {
+    sa.agenda.strike(Task::Activate(inbound_spi));
+    let Some(child) = sa.child_by_inbound(inbound_spi) else {
+        return;
+    };
+    if let Some(child) = child.outbound_waits.take() {
+        cx.out
+            .kernel
+            .push_back(KernelRequest::AddOutbound { child });
+    }
+}
+
+/// Takes a Child SA out of service: the peer is told as soon as we may send a request.
+pub fn doom(sa: &mut IkeSa, inbound_spi: EspSpi, now: Instant) {
+    if let Some(child) = sa.child_by_inbound(inbound_spi) {
+        child.fate = Fate::Doomed;
+        sa.agenda.strike(Task::RekeyChild(inbound_spi));
+        sa.agenda.plan(now, Task::DeleteChildren);
+    }
+}
+
+/// The kernel dropped the SAs of this Child SA: its policies go at once, the peer is told.
+pub fn expire(cx: &mut Context, sa: &mut IkeSa, inbound_spi: EspSpi, now: Instant) {
+    if let Some(child) = sa.child_by_inbound(inbound_spi) {
+        ike_sa::unload_from_kernel(cx, child);
+        doom(sa, inbound_spi, now);
+    }
+}
+
+/// The kernel did not answer in time: what it was asked for must not stay, and whoever waits is
+/// told that it was refused.
+pub fn kernel_is_late(cx: &mut Context, sa: &mut IkeSa, now: Instant) -> Option<RequestId> {
+    let State::Established(up) = &sa.state else {
+        return None;
+    };
+    let answering = up.answering.as_ref();
+    let answering = answering.map(|a| (a.request, a.until, &a.child));
+    let installing = up.own.install().map(|i| (i.request, i.until, &i.child));
+    let mut waits = answering.into_iter().chain(installing);
+    let (request, _, child) = waits.find(|(_, until, _)| *until <= now)?;
+    ike_sa::withdraw(cx, child);
+    Some(request)
+}
+
+/// Silence after which the peer is asked whether it lives; OpenIKED's 300 s.
+pub const SILENCE_MAX: Duration = Duration::from_secs(300);
+/// Between keepalives to the NAT before us (RFC 3948, 4).
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(20);
+const KEEPALIVE: [u8; 1] = [0xff];
+/// The least wait before the same question.
+const MOMENT: Duration = Duration::from_secs(1);
+/// Tasks of one SA in one turn; more are done in the next.
+const TASKS_MAX: usize = 16;
