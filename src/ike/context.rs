@@ -18,7 +18,7 @@ use super::stats::Stats;
 use crate::auth::store::CredentialStore;
 use crate::crypto::{Provider, Rng};
 use crate::kernel::{self, KernelRequest, RequestId};
-use crate::policy::{Config, Identity, Options};
+use crate::policy::{Config, Identity, Options, Policy};
 use crate::steer::{self, ShardId};
 use crate::wire::spi::{EspSpi, IkeSpi};
 
@@ -47,6 +47,8 @@ pub struct Context {
     pub out: Outbox,
     /// Are Child SAs loaded into the kernel?
     pub coupled: bool,
+    /// May active policies begin?
+    pub active: bool,
     /// Limits unprotected answers.
     pub hints: Budget,
     /// The IKE SA of each Child SA, by inbound SPI.
@@ -96,6 +98,7 @@ impl Context {
         let seed = parts.rng.u64();
         let hasher = SeedableRandomState::with_seed(seed, foldhash::SharedSeed::global_fixed());
         let coupled = parts.config.settings.couple;
+        let active = parts.config.settings.active;
         Self {
             shard: parts.shard,
             config: parts.config,
@@ -108,6 +111,7 @@ impl Context {
             stats: Stats::default(),
             out: Outbox::default(),
             coupled,
+            active,
             hints: Budget::new(parts.now.mono),
             children: HashMap::with_hasher(hasher),
             started_at: parts.now.mono,
@@ -157,6 +161,13 @@ impl Context {
                 unauthenticated,
             });
         }
+    }
+
+    /// The active policies that this shard begins (the others are other shards').
+    pub fn own_active(&self) -> Vec<Arc<Policy>> {
+        let (shard, shards) = (u32::from(self.shard.0), u32::from(self.shards.max(1)));
+        let ours = |policy: &&Arc<Policy>| policy.active && policy.index % shards == shard;
+        self.config.policies.iter().filter(ours).cloned().collect()
     }
 
     /// A fresh IKE SPI of ours.

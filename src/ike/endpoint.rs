@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Role;
 use super::agenda::Task;
@@ -25,7 +25,7 @@ use super::window::{Arrival, Retry};
 use crate::auth::store::CredentialStore;
 use crate::crypto::{Provider, Rng};
 use crate::kernel::{KernelError, KernelEvent, KernelRequest, RequestId};
-use crate::policy::{Config, Identity, Options};
+use crate::policy::{Config, Identity, Options, Policy};
 use crate::steer::ShardId;
 use crate::time::Now;
 use crate::wire::registry::{ExchangeType, NotifyType};
@@ -61,6 +61,8 @@ pub struct Endpoint {
     cx: Context,
     table: Table,
     shows: VecDeque<Show>,
+    /// When the active policies are looked at next; `None`: there are none to begin.
+    starts_at: Option<Instant>,
 }
 
 /// A `show sa` that is being answered.
@@ -74,10 +76,30 @@ impl Endpoint {
     /// An endpoint without IKE SAs.
     pub fn new(mut parts: EndpointParts) -> Self {
         let table = Table::new(&mut parts.rng);
-        Self {
+        let now = parts.now.mono;
+        let mut endpoint = Self {
             cx: Context::new(parts),
             table,
             shows: VecDeque::new(),
+            starts_at: None,
+        };
+        endpoint.plan_starts(now);
+        endpoint
+    }
+
+    /// The active policies begin soon.
+    fn plan_starts(&mut self, now: Instant) {
+        let any = self.cx.active && !self.cx.own_active().is_empty();
+        self.starts_at = any.then(|| now + START_AFTER);
+    }
+
+    /// Begins every active policy that has no IKE SA.
+    fn start_active(&mut self, now: Now) {
+        self.starts_at = Some(now.mono + RESTART_AFTER);
+        for policy in self.cx.own_active() {
+            if !self.table.serves(&policy) {
+                self.initiate(now, policy);
+            }
         }
     }
 
@@ -480,12 +502,19 @@ impl Endpoint {
                 },
                 |endpoint, sa| endpoint.delete(sa, now.mono),
             ),
-            Command::Active(_) => 0,
+            Command::Active(active) => {
+                self.cx.active = active;
+                self.plan_starts(now.mono);
+                0
+            }
             Command::Couple(couple) => {
                 self.cx.coupled = couple;
                 0
             }
-            Command::Initiate(index) => self.initiate(now, index),
+            Command::Initiate(index) => {
+                let policy = self.cx.config.policies.get(index as usize).cloned();
+                policy.map_or(0, |policy| self.initiate(now, policy))
+            }
             Command::Shutdown => self.each(now, |endpoint, sa| {
                 endpoint.delete(sa, now.mono);
                 sa.state = State::Closed;
@@ -494,10 +523,7 @@ impl Endpoint {
         self.cx.out.replies.push_back((id, Reply::Done { count }));
     }
 
-    fn initiate(&mut self, now: Now, index: u32) -> usize {
-        let Some(policy) = self.cx.config.policies.get(index as usize).cloned() else {
-            return 0;
-        };
+    fn initiate(&mut self, now: Now, policy: Arc<Policy>) -> usize {
         let Some(sa) = sa_init_initiator::start(&mut self.cx, now, policy) else {
             return 0;
         };
@@ -552,9 +578,11 @@ impl Endpoint {
     }
 
     /// Takes a new configuration; IKE SAs keep the policy they were made by.
-    pub fn handle_config(&mut self, _now: Now, config: Arc<Config>) {
+    pub fn handle_config(&mut self, now: Now, config: Arc<Config>) {
         self.cx.coupled = config.settings.couple;
+        self.cx.active = config.settings.active;
         self.cx.config = config;
+        self.plan_starts(now.mono);
     }
 
     /// Does what is due: a bounded number of deadlines and one chunk of a `show sa`.
@@ -565,6 +593,9 @@ impl Endpoint {
             };
             self.due(&mut sa, now);
             self.give_back(now, key, sa);
+        }
+        if self.starts_at.is_some_and(|at| at <= now.mono) {
+            self.start_active(now);
         }
         self.show_chunk();
     }
@@ -679,7 +710,9 @@ impl Endpoint {
         if !self.shows.is_empty() {
             return Some((self.cx.started_at, "show"));
         }
-        self.table.next_deadline().map(|at| (at, "deadline"))
+        let deadline = self.table.next_deadline().map(|at| (at, "deadline"));
+        let starts = self.starts_at.map(|at| (at, "start"));
+        deadline.into_iter().chain(starts).min()
     }
 
     /// The counters.
@@ -827,6 +860,9 @@ pub(super) fn refuse(
     }
 }
 
+/// When active policies begin, and how often those without an IKE SA begin again; OpenIKED's.
+const START_AFTER: Duration = Duration::from_secs(2);
+const RESTART_AFTER: Duration = Duration::from_secs(60);
 /// Deadlines handled in one turn.
 const DUE_MAX: usize = 1024;
 /// IKE SAs in one chunk of `show sa`.

@@ -71,6 +71,8 @@ pub struct IkeSa {
     pub init_digest: Option<u64>,
     /// Listed under its peer's identity.
     pub indexed: bool,
+    /// Counted for an active policy.
+    pub counted: bool,
 }
 
 impl IkeSa {
@@ -108,6 +110,7 @@ impl IkeSa {
             timer_at: None,
             init_digest: None,
             indexed: false,
+            counted: false,
         }
     }
 

@@ -101,6 +101,35 @@ fn a_dead_peer_is_given_up_after_126_seconds_of_retransmissions() {
 }
 
 #[test]
+fn an_active_policy_begins_after_two_seconds_and_again_when_its_ike_sa_is_gone() {
+    let active = Policy {
+        active: true,
+        ..warrior()
+    };
+    let mut pair = Pair::new((active, no_keys()), (gateway(), no_keys()));
+    pair.pass_time(1);
+    assert!(pair.passed.is_empty());
+    pair.pass_time(2);
+    assert!(pair.is_up());
+    pair.pass_time(200);
+    assert!(pair.is_up(), "once is enough");
+    let now = pair.now();
+    let deletes = pair.responder.command(now, Command::ResetSa);
+    pair.run(Side::Responder, deletes);
+    assert_eq!(pair.initiator.stats().sa_established_current, 0);
+    pair.pass_time(200 + 80);
+    assert_eq!(pair.initiator.stats().sa_established_current, 1);
+    assert_eq!(pair.responder.stats().sa_established_current, 1);
+    // Not while told to be passive.
+    let now = pair.now();
+    pair.initiator.command(now, Command::Active(false));
+    let deletes = pair.responder.command(now, Command::ResetSa);
+    pair.run(Side::Responder, deletes);
+    pair.pass_time(500);
+    assert_eq!(pair.initiator.stats().sa_established_current, 0);
+}
+
+#[test]
 fn dpd_can_be_turned_off() {
     let mut config = config([gateway()]);
     config.settings.dpd_check_interval = Duration::ZERO;
