@@ -1,5 +1,6 @@
 //! What an IKE SA means to do and when: a handful of entries, each at most once, ordered by nobody.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use crate::wire::spi::EspSpi;
@@ -17,6 +18,8 @@ pub enum Task {
     DeleteChildren,
     /// Send through the Child SA with this inbound SPI, whatever became of the one before it.
     Activate(EspSpi),
+    /// Send the peer to another gateway.
+    Redirect(IpAddr),
     /// Replace the IKE SA.
     RekeyIke,
     /// End the IKE SA.
@@ -27,7 +30,11 @@ impl Task {
     /// Whether it is an exchange of our own, of which one may be under way.
     pub const fn is_exchange(self) -> bool {
         match self {
-            Self::RekeyChild(_) | Self::DeleteChildren | Self::RekeyIke | Self::DeleteIke => true,
+            Self::RekeyChild(_)
+            | Self::DeleteChildren
+            | Self::Redirect(_)
+            | Self::RekeyIke
+            | Self::DeleteIke => true,
             Self::CheckPeer | Self::Keepalive | Self::Activate(_) => false,
         }
     }

@@ -12,6 +12,7 @@ use hashbrown::HashMap;
 use super::child_sa::ChildSa;
 use super::cookie::Cookies;
 use super::event::{Event, Level, Path, Reply};
+use super::exchange::redirect::Start;
 use super::ike_sa::IkeSa;
 use super::lease::{Lease, Pools};
 use super::stats::Stats;
@@ -75,6 +76,8 @@ pub struct Outbox {
     pub births: Vec<IkeSa>,
     /// What IKE SAs that were rekeyed leave to their successors.
     pub bequests: Vec<Bequest>,
+    /// IKE SAs to be begun, where a peer sent us elsewhere.
+    pub starts: Vec<Start>,
     /// Identities just proven whose other IKE SAs must go.
     pub contacts: Vec<(Identity, IkeSpi)>,
 }

@@ -12,6 +12,7 @@ use super::child_sa::Fate;
 use super::context::{Bequest, Context};
 use super::error::{Answer, Error, Trust};
 use super::event::{Command, Event, Path, Reply, Transmit};
+use super::exchange::redirect::{self, Start};
 use super::exchange::{auth, auth_initiator, create_child, create_child_initiator};
 use super::exchange::{informational, rekey_ike, sa_init, sa_init_initiator};
 use super::ike_sa::{self, IkeSa};
@@ -25,7 +26,7 @@ use super::window::{Arrival, Retry};
 use crate::auth::store::CredentialStore;
 use crate::crypto::{Provider, Rng};
 use crate::kernel::{KernelError, KernelEvent, KernelRequest, RequestId};
-use crate::policy::{Config, Identity, Options, Policy};
+use crate::policy::{Config, Identity, Options};
 use crate::steer::ShardId;
 use crate::time::Now;
 use crate::wire::registry::{ExchangeType, NotifyType};
@@ -98,7 +99,7 @@ impl Endpoint {
         self.starts_at = Some(now.mono + RESTART_AFTER);
         for policy in self.cx.own_active() {
             if !self.table.serves(&policy) {
-                self.initiate(now, policy);
+                self.initiate(now, Start::of(policy));
             }
         }
     }
@@ -138,6 +139,9 @@ impl Endpoint {
         }
         for bequest in std::mem::take(&mut self.cx.out.bequests) {
             self.inherit(now, bequest);
+        }
+        for start in std::mem::take(&mut self.cx.out.starts) {
+            self.initiate(now, start);
         }
         self.meet_contacts(now);
     }
@@ -370,7 +374,7 @@ impl Endpoint {
                 auth::respond(cx, sa, now, id, digest, payloads);
             }
             (State::Established(_) | State::Deleting(_), ExchangeType::INFORMATIONAL) => {
-                informational::respond(cx, sa, now.mono, id, digest, payloads);
+                informational::respond(cx, sa, now, id, digest, payloads);
             }
             (State::Established(_) | State::Deleting(_), ExchangeType::CREATE_CHILD_SA) => {
                 create_child::respond(cx, sa, now, id, digest, payloads);
@@ -511,9 +515,12 @@ impl Endpoint {
                 self.cx.coupled = couple;
                 0
             }
+            Command::Redirect(to) => self.each(now, |endpoint, sa| {
+                redirect::send(&mut endpoint.cx, sa, now, to);
+            }),
             Command::Initiate(index) => {
                 let policy = self.cx.config.policies.get(index as usize).cloned();
-                policy.map_or(0, |policy| self.initiate(now, policy))
+                policy.map_or(0, |policy| self.initiate(now, Start::of(policy)))
             }
             Command::Shutdown => self.each(now, |endpoint, sa| {
                 endpoint.delete(sa, now.mono);
@@ -523,8 +530,8 @@ impl Endpoint {
         self.cx.out.replies.push_back((id, Reply::Done { count }));
     }
 
-    fn initiate(&mut self, now: Now, policy: Arc<Policy>) -> usize {
-        let Some(sa) = sa_init_initiator::start(&mut self.cx, now, policy) else {
+    fn initiate(&mut self, now: Now, start: Start) -> usize {
+        let Some(sa) = sa_init_initiator::start(&mut self.cx, now, start) else {
             return 0;
         };
         self.table.insert(&mut self.cx, sa);
@@ -723,6 +730,13 @@ impl Endpoint {
     /// The counters, for what the shell counts.
     pub fn stats_mut(&mut self) -> &mut Stats {
         &mut self.cx.stats
+    }
+
+    /// All IKE SAs, for the invariants of the simulation.
+    #[cfg(any(test, feature = "sim"))]
+    pub fn ike_sas(&self) -> impl Iterator<Item = &IkeSa> {
+        let keys = self.table.keys_by_spi().into_iter();
+        keys.filter_map(|key| self.table.get(key))
     }
 
     /// IKE SAs in any state.

@@ -1,6 +1,6 @@
 //! What goes into and comes out of an [`Endpoint`](super::endpoint::Endpoint), as plain values.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::stats::Stats;
 use crate::policy::Identity;
@@ -44,6 +44,8 @@ pub enum Command {
     Couple(bool),
     /// Start an IKE SA as initiator by this policy index, towards the policy's peer.
     Initiate(u32),
+    /// Send the peers that understand it to another gateway (RFC 5685).
+    Redirect(IpAddr),
     /// Tell every peer and forget everything.
     Shutdown,
 }

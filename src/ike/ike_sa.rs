@@ -8,6 +8,7 @@ use super::agenda::Agenda;
 use super::child_sa::{ChildSa, Fate};
 use super::context::Context;
 use super::event::Path;
+use super::exchange::redirect::Trail;
 use super::fragment::Reassembly;
 use super::lease::Lease;
 use super::natt::NatState;
@@ -57,6 +58,10 @@ pub struct IkeSa {
     pub children: Vec<ChildSa>,
     /// The peer makes no further Child SAs and does not rekey.
     pub no_additional_sas: bool,
+    /// The peer understands REDIRECT, or has followed one.
+    pub redirectable: bool,
+    /// Where we were sent from, if a gateway sent us to this peer.
+    pub trail: Trail,
     /// What it means to do.
     pub agenda: Agenda,
     /// Addresses the peer holds.
@@ -103,6 +108,8 @@ impl IkeSa {
             peer_id: None,
             children: Vec::new(),
             no_additional_sas: false,
+            redirectable: false,
+            trail: Trail::default(),
             agenda: Agenda::default(),
             lease: Lease::default(),
             born_at: now,

@@ -7,7 +7,7 @@ use super::agenda::Task;
 use super::child_sa::{ChildSa, Fate, Grant};
 use super::context::Context;
 use super::event::Path;
-use super::exchange::{create_child_initiator, informational, rekey_ike};
+use super::exchange::{create_child_initiator, informational, redirect, rekey_ike};
 use super::ike_sa::{self, IkeSa};
 use super::state::State;
 use crate::crypto::ActiveKeyExchange;
@@ -171,6 +171,7 @@ fn perform(cx: &mut Context, sa: &mut IkeSa, now: Now, task: Task) {
         Task::RekeyChild(spi) => create_child_initiator::rekey(cx, sa, now, spi),
         Task::DeleteChildren => informational::delete_children(cx, sa, now.mono),
         Task::Activate(spi) => activate(cx, sa, spi),
+        Task::Redirect(to) => redirect::tell(cx, sa, now, to),
         Task::RekeyIke => rekey_ike::start(cx, sa, now),
         Task::DeleteIke => informational::delete(cx, sa, now.mono),
     }

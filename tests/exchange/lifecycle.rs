@@ -129,6 +129,73 @@ fn an_active_policy_begins_after_two_seconds_and_again_when_its_ike_sa_is_gone()
     assert_eq!(pair.initiator.stats().sa_established_current, 0);
 }
 
+/// The addresses that the initiator sent to since then.
+fn sent_to(pair: &Pair, from: usize) -> Vec<String> {
+    let passed = pair.passed[from..].iter();
+    let ours = passed.filter(|(side, _)| *side == Side::Initiator);
+    ours.map(|(_, datagram)| datagram.path.remote.ip().to_string())
+        .collect()
+}
+
+#[test]
+fn a_redirect_is_followed_and_the_old_ike_sa_deleted() {
+    let mut pair = pair();
+    let before = pair.passed.len();
+    let now = pair.now();
+    let to = "192.0.2.99".parse().unwrap();
+    let sent = pair.responder.command(now, Command::Redirect(to));
+    assert_eq!(sent.len(), 1);
+    pair.run(Side::Responder, sent);
+    // Acknowledged, then deleted; the new one goes to the other gateway.
+    let sent = sent_to(&pair, before);
+    assert!(sent.contains(&"192.0.2.99".to_owned()), "{sent:?}");
+    assert_eq!(pair.initiator.stats().sa_established_current, 1);
+    assert!(
+        pair.initiator
+            .said("redirected from 192.0.2.2 to 192.0.2.99")
+    );
+    assert!(pair.responder.said("received delete, closing SA"));
+}
+
+#[test]
+fn redirects_in_a_circle_end() {
+    let mut pair = pair();
+    for round in 0..8u8 {
+        pair.pass_time(pair.seconds + 2);
+        let now = pair.now();
+        let to = std::net::IpAddr::from([198, 51, 100, round]);
+        let sent = pair.responder.command(now, Command::Redirect(to));
+        pair.run(Side::Responder, sent);
+    }
+    let followed = pair.initiator.lines.iter();
+    let followed = followed.filter(|line| line.contains("redirected from"));
+    assert_eq!(followed.count(), 5);
+    assert!(pair.initiator.said("redirected too often"));
+    assert_eq!(pair.initiator.stats().sa_established_current, 1);
+}
+
+#[test]
+fn a_peer_without_child_sa_is_let_in_and_can_still_have_one() {
+    let mut host = host();
+    let mut peer = Peer::new(1);
+    peer.meet(&mut host, at(0));
+    let payloads = peer.auth_payloads();
+    let mut childless = payloads.borrow();
+    childless.retain(|p| !matches!(p, Payload::Sa(_) | Payload::TsI(_) | Payload::TsR(_)));
+    let opened = peer.ask(&mut host, at(0), ExchangeType::IKE_AUTH, &childless);
+    assert_eq!(opened.notifies(), []);
+    assert!(opened.has(PayloadType::AUTH) && !opened.has(PayloadType::SA));
+    assert_eq!(host.stats().sa_established_current, 1);
+    assert_eq!(host.stats().csa_created, 0);
+    let nonce = [7; 32];
+    let mut child = payloads.borrow();
+    child.retain(|p| matches!(p, Payload::Sa(_) | Payload::TsI(_) | Payload::TsR(_)));
+    child.push(Payload::Nonce(&nonce));
+    let opened = peer.ask(&mut host, at(1), ExchangeType::CREATE_CHILD_SA, &child);
+    assert_eq!(opened.notifies(), []);
+    assert_eq!(host.kernel.holds().len(), 1);
+}
+
 #[test]
 fn dpd_can_be_turned_off() {
     let mut config = config([gateway()]);

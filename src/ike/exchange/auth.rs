@@ -16,18 +16,16 @@ use super::super::negotiate::{Chosen, Rules};
 use super::super::own;
 use super::super::show;
 use super::super::state::{AwaitKernel, Established, HalfOpen, Keying, State};
-use super::sa_init::{has_notify, status};
+use super::auth_request::{Request, identity, read};
+use super::sa_init::status;
 use crate::auth::{octets, psk, pubkey};
 use crate::crypto::keymat::{ChildKeys, IkeKeys, IkeSuite};
 use crate::kernel::KernelError;
 use crate::policy::select::{self, PolicyKey};
 use crate::policy::{Auth as AuthWords, Identity, Policy};
 use crate::time::Now;
-use crate::wire::registry::{AuthMethod, CertEncoding, CfgType, ExchangeType, IdType, NotifyType};
-use crate::wire::{
-    Auth, Cert, CfgAttribute, Cp, DecodeError, DecodeErrorKind, Id, Payload, Proposal,
-    TrafficSelector,
-};
+use crate::wire::registry::{AuthMethod, CertEncoding, CfgType, ExchangeType, NotifyType};
+use crate::wire::{Auth, Cert, CfgAttribute, Cp, Id, Payload};
 
 /// An IKE_AUTH response to be: everything in it, owned.
 #[derive(Debug)]
@@ -36,25 +34,10 @@ pub struct AuthReply {
     certs: Vec<(CertEncoding, Vec<u8>)>,
     auth: (AuthMethod, Vec<u8>),
     cp: Option<CfgReply>,
-    child: Result<Grant, (NotifyType, Vec<u8>)>,
+    /// `None`: the peer asked for no Child SA.
+    child: Option<Result<Grant, (NotifyType, Vec<u8>)>>,
     /// The peer says that this is its only IKE SA.
     initial_contact: bool,
-}
-
-/// The payloads of a request, each at most once.
-#[derive(Debug, Default)]
-struct Request<'a> {
-    id_i: Option<Id<'a>>,
-    id_r: Option<Id<'a>>,
-    auth: Option<Auth<'a>>,
-    certs: Vec<(CertEncoding, &'a [u8])>,
-    cert_requests: Vec<(CertEncoding, &'a [u8])>,
-    proposals: Option<&'a [Proposal<'a>]>,
-    ts_i: Option<&'a [TrafficSelector]>,
-    ts_r: Option<&'a [TrafficSelector]>,
-    cp: Option<&'a Cp<'a>>,
-    initial_contact: bool,
-    transport: bool,
 }
 
 /// Answers the request that ends the half-open state, whatever it brings.
@@ -125,74 +108,6 @@ fn take_half_open(sa: &mut IkeSa) -> Option<(Box<HalfOpen>, IkeKeys)> {
         Keying::Ready(keys) => Some((half_open, keys)),
         Keying::Pending(..) | Keying::Failed => None,
     }
-}
-
-fn read<'a>(payloads: &'a [Payload<'a>]) -> Result<Request<'a>, Error> {
-    let mut request = Request {
-        initial_contact: has_notify(payloads, NotifyType::INITIAL_CONTACT),
-        transport: has_notify(payloads, NotifyType::USE_TRANSPORT_MODE),
-        ..Request::default()
-    };
-    for payload in payloads {
-        let repeated = match payload {
-            Payload::IdI(id) => request.id_i.replace(*id).is_some(),
-            Payload::IdR(id) => request.id_r.replace(*id).is_some(),
-            Payload::Auth(auth) => request.auth.replace(*auth).is_some(),
-            Payload::Sa(list) => request.proposals.replace(list.as_slice()).is_some(),
-            Payload::TsI(list) => request.ts_i.replace(list.as_slice()).is_some(),
-            Payload::TsR(list) => request.ts_r.replace(list.as_slice()).is_some(),
-            Payload::Cp(cp) => request.cp.replace(cp).is_some(),
-            Payload::Cert(cert) => {
-                request.certs.push((cert.encoding, cert.data));
-                false
-            }
-            Payload::CertReq(asked) => {
-                request.cert_requests.push((asked.encoding, asked.data));
-                false
-            }
-            Payload::Ke(_)
-            | Payload::Nonce(_)
-            | Payload::Notify(_)
-            | Payload::Delete(_)
-            | Payload::VendorId(_)
-            | Payload::Sk(_)
-            | Payload::Skf(_)
-            | Payload::Eap(_)
-            | Payload::Unknown(_) => false,
-        };
-        if repeated {
-            let kind = DecodeErrorKind::Duplicate;
-            return Err(DecodeError {
-                what: "payload",
-                kind,
-            }
-            .into());
-        }
-    }
-    // RFC 7296, 1.2: IKE_AUTH always asks for a Child SA; RFC 6023 is not announced here.
-    for (there, name) in [
-        (request.proposals.is_some(), "SA"),
-        (request.ts_i.is_some(), "TSi"),
-        (request.ts_r.is_some(), "TSr"),
-    ] {
-        if !there {
-            return Err(Error::Missing(name));
-        }
-    }
-    Ok(request)
-}
-
-/// The identity behind an ID payload, if its data have a form its type allows.
-pub fn identity(id: &Id<'_>) -> Option<Identity> {
-    let good = match id.kind {
-        IdType::IPV4_ADDR => id.data.len() == 4,
-        IdType::IPV6_ADDR => id.data.len() == 16,
-        _ => !id.data.is_empty() && id.data.len() <= IDENTITY_MAX,
-    };
-    good.then(|| Identity {
-        kind: id.kind,
-        data: id.data.to_vec(),
-    })
 }
 
 /// Both proofs: the peer's, checked, and ours, made.
@@ -333,13 +248,27 @@ fn grant(
     request: &Request<'_>,
     proof: Proof,
 ) {
-    let made = make_child(cx, sa, request, &pending.half_open, &pending.keys);
+    let made = give_address(cx, sa, request).and_then(|cp| {
+        let child = if request.is_childless() {
+            None
+        } else {
+            Some(make_child(
+                cx,
+                sa,
+                request,
+                &pending.half_open,
+                &pending.keys,
+            )?)
+        };
+        Ok((cp, child))
+    });
     let (cp, child, install) = match made {
-        Ok(made) => (made.cp, Ok(made.grant), Some((made.child, made.child_keys))),
+        Ok((cp, None)) => (cp, None, None),
+        Ok((cp, Some((child, keys, grant)))) => (cp, Some(Ok(grant)), Some((child, keys))),
         Err(error) => {
             cx.info(format_args!("{}: no Child SA: {error}", sa.tag()));
             cx.pools.release(std::mem::take(&mut sa.lease));
-            (None, Err(notification(&error)), None)
+            (None, Some(Err(notification(&error))), None)
         }
     };
     let reply = AuthReply {
@@ -404,32 +333,33 @@ fn notification(error: &Error) -> (NotifyType, Vec<u8>) {
     }
 }
 
-/// A Child SA ready to be installed.
-struct Made {
-    cp: Option<CfgReply>,
-    grant: Grant,
-    child: ChildSa,
-    child_keys: ChildKeys,
+/// Answers the configuration payload; the lease is the IKE SA's from now on.
+fn give_address(
+    cx: &mut Context,
+    sa: &mut IkeSa,
+    request: &Request<'_>,
+) -> Result<Option<CfgReply>, Error> {
+    let policy = Arc::clone(&sa.policy);
+    let answered = lease::answer(&mut cx.pools, &mut cx.rng, &policy, request.cp);
+    let (lease, cp) = answered.inspect_err(|error| {
+        if matches!(error, Error::AddressFailure) {
+            cx.stats.leases_exhausted += 1;
+        }
+    })?;
+    sa.lease = lease;
+    Ok(cp)
 }
 
 fn make_child(
     cx: &mut Context,
-    sa: &mut IkeSa,
+    sa: &IkeSa,
     request: &Request<'_>,
     half_open: &HalfOpen,
     keys: &IkeKeys,
-) -> Result<Made, Error> {
+) -> Result<(ChildSa, ChildKeys, Grant), Error> {
     let proposals = request.proposals.ok_or(Error::Missing("SA"))?;
     let ts_i = request.ts_i.ok_or(Error::Missing("TSi"))?;
     let ts_r = request.ts_r.ok_or(Error::Missing("TSr"))?;
-    let policy = Arc::clone(&sa.policy);
-    let (lease, cp) =
-        lease::answer(&mut cx.pools, &mut cx.rng, &policy, request.cp).inspect_err(|error| {
-            if matches!(error, Error::AddressFailure) {
-                cx.stats.leases_exhausted += 1;
-            }
-        })?;
-    sa.lease = lease;
     let rules = Rules {
         ke_sent: None,
         ignore_ke: true,
@@ -449,12 +379,7 @@ fn make_child(
         &child.transforms,
         false,
     )?;
-    Ok(Made {
-        cp,
-        grant,
-        child,
-        child_keys,
-    })
+    Ok((child, child_keys, grant))
 }
 
 /// The kernel answered: ends the handshake either way.
@@ -501,7 +426,7 @@ pub fn installed(cx: &mut Context, sa: &mut IkeSa, now: Now, result: Result<(), 
     let Some(mut reply) = reply else { return };
     if let Some(refused) = failed {
         reply.cp = None;
-        reply.child = Err(refused);
+        reply.child = Some(Err(refused));
     }
     answer(cx, sa, message_id, digest, &reply);
 }
@@ -581,14 +506,15 @@ fn answer(cx: &mut Context, sa: &mut IkeSa, message_id: u32, digest: u64, reply:
         }));
     }
     match &reply.child {
-        Ok(grant) => {
+        None => {}
+        Some(Ok(grant)) => {
             if grant.transport {
                 payloads.push(status(NotifyType::USE_TRANSPORT_MODE, &[]));
             }
             payloads.push(grant.sa());
             payloads.extend(grant.selectors());
         }
-        Err((kind, data)) => payloads.push(status(*kind, data)),
+        Some(Err((kind, data))) => payloads.push(status(*kind, data)),
     }
     message::respond(
         cx,
@@ -603,6 +529,3 @@ fn answer(cx: &mut Context, sa: &mut IkeSa, message_id: u32, digest: u64, reply:
         cx.out.contacts.push((identity.clone(), sa.own_spi));
     }
 }
-
-/// Longest identity taken: an ASN.1 name of a few hundred bytes has room.
-const IDENTITY_MAX: usize = 1024;

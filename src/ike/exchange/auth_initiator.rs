@@ -11,9 +11,11 @@ use super::super::message;
 use super::super::narrow::{self, Dynamic};
 use super::super::negotiate::Rules;
 use super::super::state::{AuthSent, AwaitKernel, Established, State};
-use super::auth::{add_child, establish, identity};
+use super::auth::{add_child, establish};
+use super::auth_request::identity;
 use super::create_child_initiator::{granted, proposals};
 use super::informational;
+use super::redirect;
 use super::sa_init::status;
 use crate::auth::{AuthError, octets, psk, pubkey};
 use crate::crypto::keymat::{ChildKeys, IkeKeys, IkeSuite};
@@ -212,6 +214,9 @@ pub fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<
         }
     };
     sa.peer_id = Some(peer_id);
+    if redirect::follow(cx, sa, now, payloads) {
+        return informational::delete(cx, sa, now.mono);
+    }
     let State::AwaitAuthResponse(sent) = std::mem::replace(&mut sa.state, State::Closed) else {
         return;
     };

@@ -10,7 +10,8 @@ use super::super::message;
 use super::super::own::{self, Own};
 use super::super::state::{Deleting, Keying, State};
 use super::create_child::up;
-use super::rekey_ike;
+use super::{redirect, rekey_ike};
+use crate::time::Now;
 use crate::wire::registry::{ExchangeType, ProtocolId};
 use crate::wire::spi::EspSpi;
 use crate::wire::{Delete, Payload};
@@ -23,7 +24,7 @@ use crate::wire::{Delete, Payload};
 pub fn respond(
     cx: &mut Context,
     sa: &mut IkeSa,
-    now: Instant,
+    now: Now,
     message_id: u32,
     digest: u64,
     payloads: &[Payload<'_>],
@@ -71,6 +72,10 @@ pub fn respond(
         digest,
         &deletes,
     );
+    if !close && redirect::follow(cx, sa, now, payloads) {
+        sa.agenda.plan(now.mono, Task::DeleteIke);
+    }
+    let now = now.mono;
     if close {
         cx.info(format_args!("{}: received delete, closing SA", sa.tag()));
         // Nobody is left to answer a request of ours.

@@ -245,6 +245,8 @@ fn derive(old: &IkeSa, now: Now, material: &Material<'_>) -> Result<IkeSa, Error
     sa.nat = old.nat;
     sa.fragmentation = old.fragmentation;
     sa.peer_id = old.peer_id.clone();
+    sa.redirectable = old.redirectable;
+    sa.trail = old.trail;
     Ok(sa)
 }
 

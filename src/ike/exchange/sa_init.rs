@@ -273,6 +273,8 @@ fn accept(
     sa.nat = nat;
     sa.nat.local |= (cx.options.natt_only || sa.policy.natt) && nat.supported;
     sa.fragmentation = fragmentation;
+    sa.redirectable = has_notify(request.payloads, NotifyType::REDIRECT_SUPPORTED)
+        || has_notify(request.payloads, NotifyType::REDIRECTED_FROM);
     cx.stats.sa_created += 1;
     Ok(sa)
 }
@@ -329,6 +331,8 @@ fn build(
     if facts.nat {
         payloads.extend(natt::notifications(&hashes));
     }
+    // RFC 6023: whoever wants to may come without a Child SA.
+    payloads.push(status(NotifyType::CHILDLESS_IKEV2_SUPPORTED, &[]));
     let hash_list = hash_list(cx.provider.signature_hashes);
     if facts.hashes {
         payloads.push(status(NotifyType::SIGNATURE_HASH_ALGORITHMS, &hash_list));

@@ -1,0 +1,276 @@
+//! The life of a world: chaos, then peace in which everything must come right, then the end, after
+//! which nothing may be left.
+
+use std::time::Duration;
+
+use super::check::{Violation, demand};
+use super::report::Line;
+use super::world::{Happening, World};
+use crate::ike::Command;
+
+impl World {
+    /// Runs it to its end.
+    pub fn run(&mut self) -> Result<(), Violation> {
+        self.rage()?;
+        self.heal();
+        self.converge()?;
+        self.hold()?;
+        self.finish()
+    }
+
+    fn rage(&mut self) -> Result<(), Violation> {
+        while self.now < self.chaos {
+            let next = self.now + CHAOS_LOOK_AFTER;
+            self.run_until(next)?;
+            for host in 0..self.hosts.len() {
+                if self.hosts[host].up && self.hosts[host].frozen_until <= self.now {
+                    self.show(host)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn heal(&mut self) {
+        self.tell(|_| "peace".to_owned());
+        self.wild = false;
+        self.net.heal();
+        for host in &mut self.hosts {
+            host.kernel.heal();
+            host.frozen_until = Duration::ZERO;
+        }
+    }
+
+    /// Waits until every tunnel stands, each long enough to be no accident.
+    fn converge(&mut self) -> Result<(), Violation> {
+        let latest = self.now + CONVERGE_MAX;
+        let mut good = 0;
+        let mut wrong = None;
+        while good < STEADY_LOOKS {
+            self.run_until(self.now + PEACE_LOOK_AFTER)?;
+            wrong = self.look()?.into_iter().flatten().next();
+            good = if wrong.is_none() { good + 1 } else { 0 };
+            if self.now > latest {
+                break;
+            }
+        }
+        let wrong = wrong.unwrap_or_default();
+        demand!(
+            good >= STEADY_LOOKS,
+            "not in order after {CONVERGE_MAX:?}: {wrong}"
+        );
+        self.tell(|_| "in order".to_owned());
+        Ok(())
+    }
+
+    /// From now on every tunnel works at every moment, through all rekeys, and is in perfect
+    /// order time and again.
+    fn hold(&mut self) -> Result<(), Violation> {
+        let until = self.now + HOLD;
+        let mut perfect_at = vec![self.now; self.tunnels.len()];
+        while self.now < until {
+            self.run_until(self.now + HOLD_LOOK_AFTER)?;
+            let shown = self.look_at_all()?;
+            for (number, perfect_at) in perfect_at.iter_mut().enumerate() {
+                self.works(number, &shown)?;
+                match self.is_perfect(number, &shown) {
+                    Ok(()) => *perfect_at = self.now,
+                    Err(wrong) => {
+                        let since = self.now.saturating_sub(*perfect_at);
+                        demand!(since < DISORDER_MAX, "out of order for {since:?}: {wrong}");
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes everything, and looks for what is left.
+    fn finish(&mut self) -> Result<(), Violation> {
+        self.initiating = false;
+        for host in 0..self.hosts.len() {
+            self.command(host, &Command::Active(false))?;
+        }
+        let abrupt = self.mishaps.chance(300);
+        for host in 0..self.hosts.len() {
+            let command = if abrupt {
+                Command::Shutdown
+            } else {
+                Command::ResetSa
+            };
+            self.command(host, &command)?;
+        }
+        self.run_until(self.now + FINISH_MAX)?;
+        for number in 0..self.hosts.len() {
+            self.show(number)?;
+            let host = &self.hosts[number];
+            let name = &host.plan.name;
+            let held = host.kernel.children.len();
+            demand!(held == 0, "{name}: {held} Child SAs are left in the kernel");
+            demand!(
+                host.kernel.outstanding() == 0,
+                "{name}: the kernel is not done"
+            );
+            for shard in &host.shards {
+                let stats = shard.endpoint.stats();
+                let left = shard.endpoint.len();
+                demand!(left == 0, "{name}: {left} IKE SAs are left");
+                demand!(
+                    stats.leases == 0,
+                    "{name}: {} leases are left",
+                    stats.leases
+                );
+                demand!(
+                    stats.csa_created == stats.csa_removed,
+                    "{name}: {} Child SAs were made and {} removed",
+                    stats.csa_created,
+                    stats.csa_removed
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// What is wrong with each tunnel now.
+    fn look(&mut self) -> Result<Vec<Option<String>>, Violation> {
+        let shown = self.look_at_all()?;
+        let numbers = 0..self.tunnels.len();
+        Ok(numbers
+            .map(|number| self.is_perfect(number, &shown).err())
+            .collect())
+    }
+
+    fn look_at_all(&mut self) -> Result<Vec<Vec<Line>>, Violation> {
+        let mut shown = Vec::new();
+        for host in 0..self.hosts.len() {
+            let lines = if self.hosts[host].up {
+                self.show(host)?
+            } else {
+                Vec::new()
+            };
+            shown.push(lines.into_iter().flatten().collect());
+        }
+        Ok(shown)
+    }
+
+    /// Whether both ends have an IKE SA of this tunnel, and a Child SA through which both send.
+    fn works(&self, number: usize, shown: &[Vec<Line>]) -> Result<(), Violation> {
+        let tunnel = &self.tunnels[number];
+        let (from, to) = (tunnel.from, tunnel.to);
+        let ends = [(from, &tunnel.to_id), (to, &tunnel.from_id)];
+        let [mine, theirs] = ends.map(|(host, peer)| {
+            let peer = peer.to_string();
+            let up = |line: &&Line| line.peer_id == peer && line.is_established();
+            shown[host].iter().filter(up).collect::<Vec<&Line>>()
+        });
+        let pair = mine
+            .iter()
+            .any(|a| theirs.iter().any(|b| a.own_spi == b.peer_spi));
+        demand!(
+            pair,
+            "{} and {} share no IKE SA",
+            tunnel.from_id,
+            tunnel.to_id
+        );
+        let sends = |host: usize, lines: &[&Line], other: usize| {
+            let children = lines.iter().flat_map(|line| &line.children);
+            children.copied().any(|(inbound, outbound)| {
+                let ours = self.held(host, inbound).is_some_and(|held| held.outbound);
+                let theirs = self.held(other, outbound).is_some_and(|held| held.inbound);
+                ours && theirs
+            })
+        };
+        demand!(
+            sends(from, &mine, to),
+            "{} cannot send to {}",
+            tunnel.from_id,
+            tunnel.to_id
+        );
+        demand!(
+            sends(to, &theirs, from),
+            "{} cannot send to {}",
+            tunnel.to_id,
+            tunnel.from_id
+        );
+        Ok(())
+    }
+
+    fn held(&self, host: usize, inbound: u32) -> Option<&super::kernel::Held> {
+        let spi = crate::wire::spi::EspSpi::new(inbound)?;
+        self.hosts[host].kernel.children.get(&spi)
+    }
+
+    /// Whether there is exactly one IKE SA and one Child SA of this tunnel, the same at both ends
+    /// and in both kernels, and nothing else.
+    fn is_perfect(&self, number: usize, shown: &[Vec<Line>]) -> Result<(), String> {
+        let tunnel = &self.tunnels[number];
+        let ends = [(tunnel.from, &tunnel.to_id), (tunnel.to, &tunnel.from_id)];
+        let mut found = Vec::new();
+        for (host, peer) in ends {
+            let name = &self.hosts[host].plan.name;
+            let text = peer.to_string();
+            let lines: Vec<&Line> = shown[host].iter().filter(|l| l.peer_id == text).collect();
+            let [line] = lines.as_slice() else {
+                return Err(format!("{name} has {} IKE SAs with {peer}", lines.len()));
+            };
+            if !line.is_established() {
+                return Err(format!("{name}: the IKE SA with {peer} is {}", line.state));
+            }
+            let [(inbound, outbound)] = line.children.as_slice() else {
+                let count = line.children.len();
+                return Err(format!("{name} has {count} Child SAs with {peer}"));
+            };
+            let Some(held) = self.held(host, *inbound) else {
+                return Err(format!(
+                    "{name} has Child SA {inbound:#x} not in its kernel"
+                ));
+            };
+            if !held.inbound || !held.outbound {
+                return Err(format!(
+                    "{name} has half of Child SA {inbound:#x} in its kernel"
+                ));
+            }
+            found.push((line.own_spi, line.peer_spi, *inbound, *outbound));
+        }
+        let [(own, peer, inbound, outbound), other] = found.as_slice() else {
+            return Err("a tunnel has two ends".to_owned());
+        };
+        if (*peer, *own, *outbound, *inbound) != *other {
+            return Err(format!("the ends of {} have different SAs", tunnel.from_id));
+        }
+        for (host, _) in ends {
+            let ours = |t: &&super::plan::Tunnel| t.from == host || t.to == host;
+            let wanted = self.tunnels.iter().filter(ours).count();
+            let held = self.hosts[host].kernel.children.len();
+            if held != wanted {
+                let name = &self.hosts[host].plan.name;
+                return Err(format!(
+                    "{name} holds {held} Child SAs for {wanted} tunnels"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins without mishaps: what is left is the work of links and kernels.
+    pub fn spare(&mut self) {
+        self.wild = false;
+        self.plan(Duration::ZERO, Happening::Mishap);
+    }
+}
+
+/// How often invariants that need `show sa` are checked.
+const CHAOS_LOOK_AFTER: Duration = Duration::from_secs(5);
+const PEACE_LOOK_AFTER: Duration = Duration::from_secs(2);
+const HOLD_LOOK_AFTER: Duration = Duration::from_millis(500);
+/// Five times what a request is repeated for until its sender gives up: the sender must notice
+/// (by a rekey or by DPD), give up, initiate again, and meet the leftovers of the last attempt.
+const CONVERGE_MAX: Duration = Duration::from_secs(5 * 126);
+/// Looks in a row at which all is in order.
+const STEADY_LOOKS: u32 = 5;
+/// How long order is watched: some lifetimes.
+const HOLD: Duration = Duration::from_secs(150);
+/// Rekeys, their Deletes and the time an SA lingers may take this long.
+const DISORDER_MAX: Duration = Duration::from_secs(60);
+/// Longer than any request is repeated and any SA lingers.
+const FINISH_MAX: Duration = Duration::from_secs(140);
