@@ -86,8 +86,10 @@ fn five_hundred_fixed_worlds_come_right() {
 
 #[test]
 fn a_fresh_world_comes_right() {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let seed = u64::from(since.unwrap().subsec_nanos()) << 20 | since.unwrap().as_secs() & 0xf_ffff;
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap();
+    let seed = u64::from(since.subsec_nanos()) << 20 | since.as_secs() & 0xf_ffff;
     println!("fresh seed: {}", how_to_replay(seed));
     report(&live_all(&[seed], &|| {}));
 }

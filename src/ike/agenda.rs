@@ -12,6 +12,8 @@ pub enum Task {
     CheckPeer,
     /// Keep the mapping of the NAT before us (RFC 3948, 4).
     Keepalive,
+    /// Is there a Child SA, where the policy is active?
+    CheckChildren,
     /// Replace the Child SA with this inbound SPI.
     RekeyChild(EspSpi),
     /// Tell the peer of the Child SAs that are to go.
@@ -30,7 +32,8 @@ impl Task {
     /// Whether it is an exchange of our own, of which one may be under way.
     pub const fn is_exchange(self) -> bool {
         match self {
-            Self::RekeyChild(_)
+            Self::CheckChildren
+            | Self::RekeyChild(_)
             | Self::DeleteChildren
             | Self::Redirect(_)
             | Self::RekeyIke

@@ -11,6 +11,7 @@ use super::event::Path;
 use super::exchange::redirect::Trail;
 use super::fragment::Reassembly;
 use super::lease::Lease;
+use super::narrow::Dynamic;
 use super::natt::NatState;
 use super::own::Own;
 use super::state::State;
@@ -64,6 +65,8 @@ pub struct IkeSa {
     pub trail: Trail,
     /// What it means to do.
     pub agenda: Agenda,
+    /// Addresses that the peer gave us.
+    pub assigned: Dynamic,
     /// Addresses the peer holds.
     pub lease: Lease,
     /// When it was made.
@@ -111,6 +114,7 @@ impl IkeSa {
             redirectable: false,
             trail: Trail::default(),
             agenda: Agenda::default(),
+            assigned: Dynamic::default(),
             lease: Lease::default(),
             born_at: now,
             heard_at: now,

@@ -168,6 +168,7 @@ fn perform(cx: &mut Context, sa: &mut IkeSa, now: Now, task: Task) {
             cx.transmit_bare(path, KEEPALIVE.to_vec());
             sa.agenda.plan(now.mono + KEEPALIVE_AFTER, Task::Keepalive);
         }
+        Task::CheckChildren => check_children(cx, sa, now),
         Task::RekeyChild(spi) => create_child_initiator::rekey(cx, sa, now, spi),
         Task::DeleteChildren => informational::delete_children(cx, sa, now.mono),
         Task::Activate(spi) => activate(cx, sa, spi),
@@ -186,6 +187,9 @@ pub fn begin(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
     }
     if sa.nat.local {
         sa.agenda.plan(now + KEEPALIVE_AFTER, Task::Keepalive);
+    }
+    if sa.policy.active {
+        plan_check(cx, sa, now);
     }
     let lifetime = sa.policy.ike_lifetime;
     if !lifetime.is_zero() {
@@ -209,6 +213,24 @@ fn check_peer(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
     }
     let again = interval.min(SILENCE_MAX.saturating_sub(silent_for).max(MOMENT));
     sa.agenda.plan(now + again, Task::CheckPeer);
+}
+
+/// An active policy wants its Child SA, whatever became of the last one.
+fn check_children(cx: &mut Context, sa: &mut IkeSa, now: Now) {
+    plan_check(cx, sa, now.mono);
+    let State::Established(up) = &sa.state else {
+        return;
+    };
+    let none = sa.children.iter().all(|child| child.fate == Fate::Doomed);
+    if none && up.successor.is_none() && up.answering.is_none() {
+        create_child_initiator::make(cx, sa, now);
+    }
+}
+
+/// At a time that the peer, where its policy is active too, does not choose as well.
+fn plan_check(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
+    let pause = CHECK_AFTER + Duration::from_millis(cx.rng.below(CHECK_JITTER));
+    sa.agenda.plan(now + pause, Task::CheckChildren);
 }
 
 /// From now on we send through this Child SA: as responder of a rekey this waits until the peer
@@ -262,6 +284,9 @@ pub const SILENCE_MAX: Duration = Duration::from_secs(300);
 /// Between keepalives to the NAT before us (RFC 3948, 4).
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(20);
 const KEEPALIVE: [u8; 1] = [0xff];
+/// Between looks at the Child SAs of an active policy, and the milliseconds drawn on top.
+const CHECK_AFTER: Duration = Duration::from_secs(30);
+const CHECK_JITTER: u64 = 30_000;
 /// The least wait before the same question.
 const MOMENT: Duration = Duration::from_secs(1);
 /// Tasks of one SA in one turn; more are done in the next.

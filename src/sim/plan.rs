@@ -190,9 +190,14 @@ fn taste(dice: &mut Dice) -> Taste {
         ike: suites[dice.below(3)].clone(),
         methods,
         esp: suites[dice.below(3)].clone(),
-        pfs: (dice.chance(400), dice.chance(400)),
+        pfs: if dice.chance(MIXED) {
+            (true, false)
+        } else {
+            let both = dice.chance(400);
+            (both, both)
+        },
         small,
-        leases: dice.chance(300),
+        leases: dice.chance(LEASES),
         v6: dice.chance(150),
         encapsulate: dice.chance(100),
         single: dice.chance(200),
@@ -291,7 +296,8 @@ fn pair(
         let ours = if leased {
             leased_end
         } else {
-            net(octet(from.0), number, 0)
+            // One network for all: a list of selectors is the product of both sides.
+            net(octet(from.0), 0, 0)
         };
         (ours, net(200 + octet(to.0), number, 0))
     });
@@ -390,5 +396,9 @@ fn esp_proposal(taste: &Taste, pfs: bool) -> Proposal {
     }
 }
 
+/// Worlds in a thousand whose road warriors lease addresses.
+const LEASES: u64 = 0;
+/// Worlds in a thousand where one side wants key exchange in Child SAs and the other has none.
+const MIXED: u64 = 0;
 /// The beginning of every pre-shared key; no log line may hold it.
 pub const SECRET: &str = "the horse of seed ";

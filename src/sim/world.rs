@@ -34,8 +34,6 @@ pub struct World {
     pub(super) pause: Duration,
     /// Mishaps still happen.
     pub(super) wild: bool,
-    /// Active policies without an IKE SA get one.
-    pub(super) initiating: bool,
     pub(super) mishaps: Dice,
     /// Datagrams seen on the wire, for forgers.
     pub(super) captured: VecDeque<Datagram>,
@@ -87,7 +85,7 @@ pub(super) enum Inner {
         shard: ShardId,
         policy: u32,
     },
-    /// Time to look after active policies.
+    /// Time to look for IKE SAs without Child SAs.
     Tend,
 }
 
@@ -110,7 +108,6 @@ impl World {
             chaos: plan.chaos,
             pause: plan.pause,
             wild: true,
-            initiating: true,
             mishaps,
             captured: VecDeque::new(),
             dice: dice.fork(),
@@ -435,32 +432,25 @@ impl World {
         self.inner(host, what)
     }
 
-    /// Looks after the active policies of a host, as the daemon does not yet do by itself.
+    /// An active policy whose IKE SA stands without a Child SA gets new ones, as an operator would
+    /// see to it.
     fn tend(&mut self, host: usize) -> Result<(), Violation> {
         self.plan_own(host, TEND_AFTER, Inner::Tend);
-        if !self.initiating {
-            return Ok(());
-        }
         let shown: Vec<Line> = self.show(host)?.into_iter().flatten().collect();
         for number in 0..self.tunnels.len() {
             let tunnel = &self.tunnels[number];
             if tunnel.from != host {
                 continue;
             }
-            let (policy, peer) = (tunnel.policy, tunnel.to_id.to_string());
-            let gateway = self.hosts[tunnel.to].plan.address.to_string();
-            let ours = |line: &&Line| {
-                !line.is_closing() && (line.peer_id == peer || line.remote.contains(&gateway))
-            };
-            let mut lines = shown.iter().filter(ours).peekable();
-            if lines.peek().is_none() {
-                let shards = u32::from(self.hosts[host].plan.shards);
-                let shard = ShardId(u8::try_from(policy % shards).unwrap_or(0));
-                self.initiate(host, shard, policy)?;
-                continue;
-            }
+            let peer = tunnel.to_id.to_string();
+            let mut lines = shown.iter().filter(|line| line.peer_id == peer).peekable();
+            let some = lines.peek().is_some();
             let bare = lines.all(|line| line.is_established() && line.children.is_empty());
-            self.hosts[host].bare = if bare { self.hosts[host].bare + 1 } else { 0 };
+            self.hosts[host].bare = if some && bare {
+                self.hosts[host].bare + 1
+            } else {
+                0
+            };
             if self.hosts[host].bare > 1 {
                 self.hosts[host].bare = 0;
                 self.command(host, &Command::ResetId(peer))?;
@@ -473,6 +463,10 @@ impl World {
     pub(super) fn show(&mut self, host: usize) -> Result<Vec<Vec<Line>>, Violation> {
         let mut shown = Vec::new();
         for shard in self.hosts[host].shard_ids() {
+            // What is due first: the list is of one moment.
+            self.act(host, shard, None, |endpoint, now| {
+                endpoint.handle_timeout(now)
+            })?;
             let now = self.now;
             self.hosts[host].ask_to_show(shard, now);
             let mut lines = None;
@@ -562,7 +556,7 @@ fn describe_request(request: &crate::kernel::KernelRequest) -> String {
     }
 }
 
-/// How often active policies are looked after.
+/// How often IKE SAs without Child SAs are looked for.
 const TEND_AFTER: Duration = Duration::from_secs(60);
 /// Steps of one world; a hundred times what one takes.
 const STEPS_MAX: u64 = 2_000_000;

@@ -7,13 +7,13 @@ use super::super::child_sa::{self, ChildSa};
 use super::super::context::Context;
 use super::super::error::Error;
 use super::super::ike_sa::IkeSa;
+use super::super::lease;
 use super::super::message;
-use super::super::narrow::{self, Dynamic};
 use super::super::negotiate::Rules;
 use super::super::state::{AuthSent, AwaitKernel, Established, State};
 use super::auth::{add_child, establish};
 use super::auth_request::identity;
-use super::create_child_initiator::{granted, proposals};
+use super::create_child_initiator::{granted, offered_selectors, proposals};
 use super::informational;
 use super::redirect;
 use super::sa_init::status;
@@ -24,7 +24,7 @@ use crate::time::Now;
 use crate::wire::registry::{
     AuthMethod, CertEncoding, CfgType, ExchangeType, HashAlgorithm, NotifyType,
 };
-use crate::wire::{Auth, Cert, CertReq, CfgAttribute, Cp, Id, Payload, TrafficSelector};
+use crate::wire::{Auth, Cert, CertReq, CfgAttribute, Cp, Id, Payload};
 
 /// What IKE_SA_INIT left behind.
 pub struct Facts {
@@ -47,7 +47,7 @@ pub struct Facts {
 /// Moves the SA to the state that waits for the IKE_AUTH response; [`send`] follows.
 pub fn prepare(cx: &mut Context, sa: &mut IkeSa, facts: Facts) {
     let inbound_spi = cx.draw_esp_spi();
-    let offered = offered_selectors(&sa.policy);
+    let offered = offered_selectors(sa);
     let Facts {
         keys,
         suite,
@@ -69,23 +69,6 @@ pub fn prepare(cx: &mut Context, sa: &mut IkeSa, facts: Facts) {
         offered,
     };
     sa.state = State::AwaitAuthResponse(Box::new(sent));
-}
-
-fn offered_selectors(policy: &Policy) -> (Vec<TrafficSelector>, Vec<TrafficSelector>) {
-    let mut ours = Vec::new();
-    let mut theirs = Vec::new();
-    for flow in &policy.flows {
-        // We have no address yet: `dynamic` asks for any, and the responder narrows.
-        for (end, list) in [(&flow.from, &mut ours), (&flow.to, &mut theirs)] {
-            let end = crate::policy::FlowEnd {
-                dynamic: false,
-                ..*end
-            };
-            let selector = narrow::selector_of(&end, flow.protocol, Dynamic::default());
-            list.extend(selector.filter(|s| !list.contains(s)));
-        }
-    }
-    (ours, theirs)
 }
 
 /// Sends the request.
@@ -224,6 +207,7 @@ pub fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<
 }
 
 fn finish(cx: &mut Context, sa: &mut IkeSa, now: Now, sent: AuthSent, payloads: &[Payload<'_>]) {
+    sa.assigned = lease::granted(payloads);
     let made = make_child(cx, sa, &sent, payloads);
     let AuthSent { keys, suite, .. } = sent;
     match made {
@@ -332,7 +316,7 @@ fn make_child(
         ke_sent: None,
         ignore_ke: true,
     };
-    let (chosen, narrowed, transport) = granted(&sa.policy, &sent.offered, payloads, rules)?;
+    let (chosen, narrowed, transport) = granted(sa, &sent.offered, payloads, rules)?;
     let outbound_spi = child_sa::outbound_spi(&chosen).ok_or(Error::Answer("SPI"))?;
     let child = ChildSa::new(
         sa,

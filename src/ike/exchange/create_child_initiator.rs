@@ -18,8 +18,8 @@ use super::create_child::up;
 use super::sa_init::{NONCE_LEN, status};
 use crate::crypto::keymat::ChildKeys;
 use crate::crypto::{ActiveKeyExchange, SecretBytes};
-use crate::kernel::{KernelError, SelectorPair};
-use crate::policy::Policy;
+use crate::kernel::KernelError;
+use crate::policy::{Flow, FlowEnd, Policy};
 use crate::time::Now;
 use crate::wire::registry::{ExchangeType, KeId, NotifyType, TransformType};
 use crate::wire::spi::EspSpi;
@@ -36,6 +36,61 @@ pub fn rekey(cx: &mut Context, sa: &mut IkeSa, now: Now, inbound_spi: EspSpi) {
     }
     let sent = ask_like(old, Some(inbound_spi));
     begin(cx, sa, now, sent);
+}
+
+/// Asks for the Child SA that an active policy wants and does not have.
+pub fn make(cx: &mut Context, sa: &mut IkeSa, now: Now) {
+    if sa.no_additional_sas {
+        return;
+    }
+    let sent = ChildSent {
+        nonce: Vec::new(),
+        kex: None,
+        // Drawn when it is sent.
+        inbound_spi: EspSpi::MAX,
+        rekeys: None,
+        reqid: cx.next_reqid(),
+        offered: offered_selectors(sa),
+        transport: sa.policy.transport,
+        rounds: 0,
+        rival: None,
+    };
+    begin(cx, sa, now, sent);
+}
+
+/// The flows of the policy as we offer them. Where we have no address yet, `dynamic` asks for any,
+/// and the responder narrows.
+fn own_flows(sa: &IkeSa) -> Vec<Flow> {
+    let settle = |end: FlowEnd| {
+        let assigned = if end.net.is_ipv4() {
+            sa.assigned.v4
+        } else {
+            sa.assigned.v6
+        };
+        let dynamic = end.dynamic && assigned.is_some();
+        FlowEnd { dynamic, ..end }
+    };
+    let flows = sa.policy.flows.iter();
+    flows
+        .map(|flow| Flow {
+            from: settle(flow.from),
+            to: settle(flow.to),
+            ..flow.clone()
+        })
+        .collect()
+}
+
+/// The selectors of our flows: ours, the peer's.
+pub fn offered_selectors(sa: &IkeSa) -> (Vec<TrafficSelector>, Vec<TrafficSelector>) {
+    let mut ours = Vec::new();
+    let mut theirs = Vec::new();
+    for flow in own_flows(sa) {
+        for (end, list) in [(flow.from, &mut ours), (flow.to, &mut theirs)] {
+            let selector = narrow::selector_of(&end, flow.protocol, sa.assigned);
+            list.extend(selector.filter(|s| !list.contains(s)));
+        }
+    }
+    (ours, theirs)
 }
 
 fn ask_like(old: &ChildSa, rekeys: Option<EspSpi>) -> ChildSent {
@@ -163,7 +218,7 @@ fn answer(
         ke_sent: pair.as_ref().map(|(method, _)| *method),
         ignore_ke: pair.is_none(),
     };
-    let (chosen, narrowed, transport) = granted(&sa.policy, &sent.offered, payloads, rules)?;
+    let (chosen, narrowed, transport) = granted(sa, &sent.offered, payloads, rules)?;
     if chosen.ke() != rules.ke_sent {
         return Err(Error::Answer("key exchange method"));
     }
@@ -244,11 +299,12 @@ pub fn error_in(payloads: &[Payload<'_>]) -> Option<Error> {
     reason = "payloads of no use here are passed over"
 )]
 pub fn granted(
-    policy: &Policy,
+    sa: &IkeSa,
     offered: &(Vec<TrafficSelector>, Vec<TrafficSelector>),
     payloads: &[Payload<'_>],
     rules: Rules,
 ) -> Result<(Chosen, Narrowed, bool), Error> {
+    let policy = &sa.policy;
     if let Some(error) = error_in(payloads) {
         return Err(error);
     }
@@ -281,14 +337,13 @@ pub fn granted(
     if !within(ts_i, &offered.0) || !within(ts_r, &offered.1) {
         return Err(Error::Answer("traffic selectors"));
     }
-    let pairs: Vec<SelectorPair> = narrow::all_pairs(ts_i, ts_r);
-    if pairs.is_empty() {
-        return Err(Error::TrafficSelectors);
-    }
+    // Of all combinations of the two lists only those that our flows have.
+    let flows = own_flows(sa);
+    let narrowed = narrow::narrow(&flows, ts_i, ts_r, sa.assigned);
     let narrowed = Narrowed {
         local: ts_i.to_vec(),
         remote: ts_r.to_vec(),
-        pairs,
+        ..narrowed.ok_or(Error::TrafficSelectors)?
     };
     Ok((chosen, narrowed, transport && policy.transport))
 }

@@ -246,6 +246,7 @@ fn derive(old: &IkeSa, now: Now, material: &Material<'_>) -> Result<IkeSa, Error
     sa.fragmentation = old.fragmentation;
     sa.peer_id = old.peer_id.clone();
     sa.redirectable = old.redirectable;
+    sa.assigned = old.assigned;
     sa.trail = old.trail;
     Ok(sa)
 }
