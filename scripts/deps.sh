@@ -1,7 +1,8 @@
 #!/bin/bash
 # deps.sh - installs what is missing to build, test and demonstrate iked on Debian 12, as root.
 #   scripts/deps.sh build     compiler, cmake, libclang, Rust
-#   scripts/deps.sh peers     strongSwan and network tools, for the demo and the tests
+#   scripts/deps.sh peers     strongSwan, libreswan (unpacked, not installed) and network tools, for
+#                             the demo and the tests
 set -eu
 cd "$(dirname "$0")/.."
 say() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
@@ -37,17 +38,18 @@ build() {
 }
 
 peers() {
-  for package in iproute2 iputils-ping tcpdump nftables openssl procps kmod python3 \
+  for package in iproute2 iputils-ping tcpdump iptables openssl procps kmod python3 \
     strongswan-swanctl charon-systemd libcharon-extra-plugins libstrongswan-standard-plugins \
     libstrongswan-extra-plugins strongswan-pki; do
     want $package
   done
   install_missing
+  tests/interop/libreswan.sh >/dev/null
 }
 
 case ${1-all} in
   build) build;;
   peers) peers;;
   all) build; peers;;
-  *) sed -n '2,4p' "$0" >&2; exit 1;;
+  *) sed -n '2,5p' "$0" >&2; exit 1;;
 esac

@@ -15,10 +15,16 @@
 mod gateway;
 #[path = "interop/keys.rs"]
 mod keys;
+#[path = "interop/libreswan.rs"]
+mod libreswan;
+#[path = "interop/libreswan_scenarios.rs"]
+mod libreswan_scenarios;
 #[path = "interop/lifetimes.rs"]
 mod lifetimes;
 #[path = "interop/paths.rs"]
 mod paths;
+#[path = "interop/pluto_session.rs"]
+mod pluto_session;
 #[path = "interop/refusals.rs"]
 mod refusals;
 #[path = "interop/road_warrior.rs"]

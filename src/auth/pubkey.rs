@@ -172,15 +172,16 @@ pub fn certs_to_send(
     Vec::new()
 }
 
-/// The CERTREQ that asks for raw keys, as OpenIKED does without a CA: of our own key's kind.
+/// The CERTREQ that asks for raw keys of our own key's kind. None for ECDSA: its number is OpenIKED's
+/// own, libreswan drops a whole message with a number it does not know, and the key must be on
+/// file anyway.
 pub fn certreq_to_send(store: &CredentialStore) -> Vec<(CertEncoding, Vec<u8>)> {
     let encoding = match store.private_key().map(PrivateKey::kind) {
         Some(KeyKind::Rsa) => CertEncoding::RAW_RSA,
-        Some(KeyKind::EcdsaP256 | KeyKind::EcdsaP384 | KeyKind::EcdsaP521) => {
-            CertEncoding::OPENIKED_ECDSA
-        }
         Some(KeyKind::Ed25519) => CertEncoding::RAW_PUBLIC_KEY,
-        None => return Vec::new(),
+        Some(KeyKind::EcdsaP256 | KeyKind::EcdsaP384 | KeyKind::EcdsaP521) | None => {
+            return Vec::new();
+        }
     };
     vec![(encoding, Vec::new())]
 }

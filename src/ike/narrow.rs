@@ -55,13 +55,33 @@ pub fn narrow(
         {
             for remote in offered_remote
                 .iter()
-                .filter_map(|offer| intersect(offer, &to))
+                .filter_map(|offer| intersect(&address_to_come(offer, leased), &to))
             {
                 add(&mut narrowed, local, remote);
             }
         }
     }
     (!narrowed.pairs.is_empty()).then_some(narrowed)
+}
+
+/// A road warrior on OpenIKED that has no address yet offers the unspecified one for the one that it
+/// is about to get.
+fn address_to_come(offer: &TrafficSelector, leased: Dynamic) -> TrafficSelector {
+    let leased = if offer.is_ipv4() {
+        leased.v4
+    } else {
+        leased.v6
+    };
+    match leased {
+        Some(address) if offer.start.is_unspecified() && offer.end.is_unspecified() => {
+            TrafficSelector {
+                start: address,
+                end: address,
+                ..*offer
+            }
+        }
+        Some(_) | None => *offer,
+    }
 }
 
 fn add(narrowed: &mut Narrowed, local: TrafficSelector, remote: TrafficSelector) {
@@ -239,6 +259,24 @@ mod tests {
         let got = narrow(&flows, &any, &any, leased).unwrap();
         assert_eq!(got.remote, [range("10.8.0.5", "10.8.0.5")]);
         assert_eq!(narrow(&flows, &any, &any, Dynamic::default()), None);
+    }
+
+    #[test]
+    fn the_unspecified_address_stands_for_the_one_that_is_leased() {
+        let dynamic = FlowEnd {
+            dynamic: true,
+            ..end("0.0.0.0", 0)
+        };
+        let flows = [flow(end("10.8.0.0", 24), dynamic)];
+        let leased = Dynamic {
+            v4: Some("10.9.0.7".parse().unwrap()),
+            v6: None,
+        };
+        let ours = [range("10.8.0.0", "10.8.0.255")];
+        let none_yet = [range("0.0.0.0", "0.0.0.0")];
+        let got = narrow(&flows, &ours, &none_yet, leased).unwrap();
+        assert_eq!(got.remote, [range("10.9.0.7", "10.9.0.7")]);
+        assert_eq!(narrow(&flows, &ours, &none_yet, Dynamic::default()), None);
     }
 
     #[test]

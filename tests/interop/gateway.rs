@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::keys::Keys;
@@ -102,13 +102,13 @@ impl Gateway {
     }
 
     /// Puts its private key and the client's public key in place, before it starts.
-    pub fn give_keys(world: &World, own: &Keys, client: &Keys) {
+    pub fn give_keys(world: &World, own: &Keys, client_public: &Path) {
         let folder = world.folder("iked");
         fs::create_dir_all(folder.join("private")).unwrap();
         fs::create_dir_all(folder.join("pubkeys/fqdn")).unwrap();
         fs::copy(&own.private, folder.join("private/local.key")).unwrap();
         let pin = folder.join("pubkeys/fqdn").join(CLIENT_ID);
-        fs::copy(&client.public, pin).unwrap();
+        fs::copy(client_public, pin).unwrap();
     }
 
     fn try_ikectl(&self, words: &[&str]) -> Option<String> {

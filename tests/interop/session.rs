@@ -75,50 +75,56 @@ impl<'w> Session<'w> {
         address
     }
 
-    /// Pings through the tunnel, and the SAs of the gateway's kernel count the packets.
+    /// Pings through the tunnel as [`passes_packets`] does.
     pub fn passes_packets(&self, from: &str, to: &str) {
-        if !coupled() {
-            return;
-        }
-        let before = self.kernel_counts();
-        let words = ["-q", "-c", "3", "-i", "0.3", "-W", "5", "-I", from, to];
-        self.world.run("rw", "ping", &words);
-        let after = self.kernel_counts();
-        assert_eq!((before.len(), after.len()), (2, 2));
-        for (before, after) in before.iter().zip(&after) {
-            assert_eq!(
-                before + 3,
-                *after,
-                "packets counted by an SA of the gateway"
-            );
-        }
+        passes_packets(self.world, from, to);
     }
 
-    /// The packets that each ESP SA of the gateway's kernel has counted.
-    pub fn kernel_counts(&self) -> Vec<u64> {
-        let text = self.world.ip("gw", &["-s", "xfrm", "state"]);
-        let mut lines = text.lines();
-        let mut counts = Vec::new();
-        while lines.any(|line| line.contains("lifetime current:")) {
-            let line = lines.next().unwrap_or_default();
-            let packets = line.split("(bytes), ").nth(1).unwrap_or_default();
-            let packets = packets.split('(').next().unwrap_or_default();
-            counts.push(packets.parse().unwrap());
-        }
-        counts
-    }
-
-    /// The gateway has let go of the session: no lease, no Child SA, nothing in the kernel. What
-    /// remains of the IKE SA answers retransmissions for some seconds.
+    /// As [`gateway_has_let_go`].
     pub fn is_gone_from_the_gateway(&self) {
-        self.gateway
-            .wait_for_count("IKE SA currently established", 0);
-        let shown = self.gateway.show_sa();
-        assert!(!shown.contains("ESTABLISHED"), "{shown}");
-        assert!(!shown.contains("sa_childsas"), "{shown}");
-        assert_eq!(self.gateway.count("leases"), 0);
-        kernel_is_clean(self.world);
+        gateway_has_let_go(self.world, &self.gateway);
     }
+}
+
+/// Pings from the client through the tunnel, and the SAs of the gateway's kernel count the packets.
+pub fn passes_packets(world: &World, from: &str, to: &str) {
+    if !coupled() {
+        return;
+    }
+    let before = kernel_counts(world);
+    let words = ["-q", "-c", "3", "-i", "0.3", "-W", "5", "-I", from, to];
+    world.run("rw", "ping", &words);
+    let after = kernel_counts(world);
+    assert_eq!((before.len(), after.len()), (2, 2));
+    for (before, after) in before.iter().zip(&after) {
+        let what = "packets counted by an SA of the gateway";
+        assert_eq!(before + 3, *after, "{what}");
+    }
+}
+
+/// The packets that each ESP SA of the gateway's kernel has counted.
+fn kernel_counts(world: &World) -> Vec<u64> {
+    let text = world.ip("gw", &["-s", "xfrm", "state"]);
+    let mut lines = text.lines();
+    let mut counts = Vec::new();
+    while lines.any(|line| line.contains("lifetime current:")) {
+        let line = lines.next().unwrap_or_default();
+        let packets = line.split("(bytes), ").nth(1).unwrap_or_default();
+        let packets = packets.split('(').next().unwrap_or_default();
+        counts.push(packets.parse().unwrap());
+    }
+    counts
+}
+
+/// No lease, no Child SA, nothing in the kernel. What remains of the IKE SA answers
+/// retransmissions for some seconds.
+pub fn gateway_has_let_go(world: &World, gateway: &Gateway) {
+    gateway.wait_for_count("IKE SA currently established", 0);
+    let shown = gateway.show_sa();
+    assert!(!shown.contains("ESTABLISHED"), "{shown}");
+    assert!(!shown.contains("sa_childsas"), "{shown}");
+    assert_eq!(gateway.count("leases"), 0);
+    kernel_is_clean(world);
 }
 
 /// The gateway's kernel has no SA and no policy of ours.
@@ -137,6 +143,6 @@ pub fn kernel_is_clean(world: &World) {
 pub fn raw_keys(world: &World, gateway: Kind, client: Kind) -> Option<(Keys, Keys)> {
     let own = Keys::make(world, "gateway", gateway);
     let theirs = Keys::make(world, "client", client);
-    Gateway::give_keys(world, &own, &theirs);
+    Gateway::give_keys(world, &own, &theirs.public);
     Some((theirs, own))
 }

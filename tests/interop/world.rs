@@ -87,7 +87,7 @@ impl World {
         format!("{}{host}", self.tag)
     }
 
-    fn join_by_a_wire(&mut self) {
+    fn join_by_a_wire(&self) {
         self.add_hosts();
         self.wire(("gw", "wan"), ("rw", "wan"));
         self.batch("gw", &gateway_lines());
@@ -111,14 +111,11 @@ impl World {
             "addr add {BEHIND_NAT}/24 dev wan\nlink set wan up\nroute add default via 10.77.0.1\n"
         );
         self.batch("rw", &lines);
-        let rules = self.path("nat.nft");
-        fs::write(
-            &rules,
-            "table ip n {\n chain p { type nat hook postrouting priority 100;\n \
-             oifname \"out\" masquerade random\n }\n}\n",
-        )
-        .unwrap();
-        self.run("nat", "nft", &["-f", text(&rules)]);
+        // Not nftables: user-mode Linux has none for IPv4.
+        let rule = "-t nat -A POSTROUTING -o out -p udp -j MASQUERADE --random";
+        let words: Vec<&str> = rule.split(' ').collect();
+        need("iptables-legacy", "iptables");
+        self.run("nat", "iptables-legacy", &words);
         self.run("nat", "sysctl", &["-qw", "net.ipv4.ip_forward=1"]);
     }
 

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use boring::bn::{BigNum, BigNumContext, BigNumRef};
 use boring::ec::{EcGroup, EcGroupRef, EcKey, EcPoint};
 use boring::nid::Nid;
-use boring::pkey::Private;
+use boring::pkey::Public;
 use zeroize::Zeroizing;
 
 use super::curves;
@@ -203,27 +203,62 @@ impl KeyExchange for EcGroupKex {
         }
     }
 
-    fn start(&self, _rng: &mut Rng) -> Result<Box<dyn ActiveKeyExchange>, CryptoError> {
+    fn start(&self, rng: &mut Rng) -> Result<Box<dyn ActiveKeyExchange>, CryptoError> {
         let group = self.group()?;
-        let key = EcKey::generate(group)?;
         let mut context = BigNumContext::new()?;
+        // The library generates no keys for orders below 224 bits, which P-192 needs.
+        let secret = scalar(group, rng, &mut context)?;
+        let mut point = EcPoint::new(group)?;
+        point.mul_generator(group, &secret, &mut context)?;
         let (mut x, mut y) = (BigNum::new()?, BigNum::new()?);
-        key.public_key()
-            .affine_coordinates_gfp(group, &mut x, &mut y, &mut context)?;
+        point.affine_coordinates_gfp(group, &mut x, &mut y, &mut context)?;
         let mut public = x.to_vec_padded(self.width)?;
         public.extend(y.to_vec_padded(self.width)?);
         Ok(Box::new(ActiveEc {
-            key,
+            secret,
+            own: EcKey::from_public_key(group, &point)?,
             public,
             width: self.width,
         }))
     }
 }
 
+/// A secret from 1 to one less than the order, each as likely as the other (RFC 5903, 7): drawn again
+/// until it is in range.
+fn scalar(
+    group: &EcGroupRef,
+    rng: &mut Rng,
+    context: &mut BigNumContext,
+) -> Result<BigNum, CryptoError> {
+    let mut order = BigNum::new()?;
+    group.order(&mut order, context)?;
+    let bits = usize::try_from(order.num_bits()).map_err(|_| CryptoError::Library)?;
+    let mut bytes = Zeroizing::new(vec![0; bits.div_ceil(8)]);
+    loop {
+        rng.fill(&mut bytes);
+        if let Some(top) = bytes.first_mut() {
+            *top &= 0xff >> (bits.next_multiple_of(8) - bits);
+        }
+        let mut secret = BigNum::from_slice(&bytes)?;
+        if secret.num_bits() > 0 && secret < order {
+            return Ok(secret);
+        }
+        secret.clear();
+    }
+}
+
 struct ActiveEc {
-    key: EcKey<Private>,
+    secret: BigNum,
+    /// The public point, which brings its group.
+    own: EcKey<Public>,
     public: Vec<u8>,
     width: usize,
+}
+
+impl Drop for ActiveEc {
+    fn drop(&mut self) {
+        self.secret.clear();
+    }
 }
 
 impl ActiveKeyExchange for ActiveEc {
@@ -232,11 +267,11 @@ impl ActiveKeyExchange for ActiveEc {
     }
 
     fn complete(self: Box<Self>, peer_public: &[u8]) -> Result<SecretBytes, CryptoError> {
-        let group = self.key.group();
+        let group = self.own.group();
         let peer = point(group, self.width, peer_public)?;
         let mut shared = EcPoint::new(group)?;
         let mut context = BigNumContext::new()?;
-        shared.mul(group, &peer, self.key.private_key(), &mut context)?;
+        shared.mul(group, &peer, &self.secret, &mut context)?;
         if shared.is_infinity(group) {
             return Err(CryptoError::PublicValue);
         }

@@ -1,0 +1,38 @@
+#!/bin/bash
+# under_rig.sh - the interop tests with real ESP traffic: every test of tests/interop.rs, under
+# tests/kernel/rig.sh unless this machine's own kernel has ESP.
+#   tests/interop/under_rig.sh [-b uml|tcg] [NAME..]   NAME: only tests whose name contains it
+# Environment: IKED_RIG_BACKEND (default uml), IKED_RIG_LIMIT (default 840 seconds for each guest).
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+BACKEND=${IKED_RIG_BACKEND:-uml} LIMIT=${IKED_RIG_LIMIT:-840}
+if [ "${1-}" = -b ]; then BACKEND=$2; shift 2; fi
+[ "$(id -u)" = 0 ] || { echo "the interop tests need root" >&2; exit 1; }
+scripts/deps.sh peers || exit 1
+TEST=$(cargo test --locked --no-run --test interop --message-format=json 2>/dev/null |
+  sed -n 's/.*"name":"interop".*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
+[ -x "$TEST" ] || { echo "tests/interop.rs does not build: cargo test --no-run --test interop" >&2; exit 1; }
+
+if ip xfrm state add src 127.0.0.1 dst 127.0.0.1 proto esp spi 0x494b0002 reqid 1229651970 mode tunnel \
+  aead 'rfc4106(gcm(aes))' 0x000102030405060708090a0b0c0d0e0f10111213 128 2>/dev/null; then
+  ip xfrm state delete src 127.0.0.1 dst 127.0.0.1 proto esp spi 0x494b0002
+  IKED_KERNEL_TESTS=1 exec "$TEST" --test-threads=1 "$@"
+fi
+
+guest() { # words of the test program..: in a guest of its own, and the time that it took
+  local start=$SECONDS
+  tests/kernel/rig.sh -b "$BACKEND" -t "$LIMIT" "IKED_KERNEL_TESTS=1 $(printf '%q ' "$TEST" --test-threads=1 "$@")" 2>&1
+  local status=$?
+  echo "guest ($*): exit status $status after $((SECONDS - start)) s"
+  return $status
+}
+tests/kernel/rig.sh -b "$BACKEND" --setup || exit 1
+if [ $# -gt 0 ]; then guest "$@"; exit; fi
+# Without names in two guests, one for each client; the second's words follow the first's.
+OUT=$(mktemp)
+trap 'rm -f "$OUT"' EXIT
+guest libreswan >"$OUT" & PID=$!
+guest --skip libreswan; FIRST=$?
+wait $PID; SECOND=$?
+cat "$OUT"
+[ $FIRST = 0 ] && [ $SECOND = 0 ]
