@@ -1,6 +1,7 @@
 //! Child SAs as an IKE SA holds them: what a peer asks and is granted, names, transforms and the
 //! way into the kernel.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -152,9 +153,10 @@ pub fn grant(
         return Err(Error::InvalidKe(wanted));
     }
     let outbound_spi = outbound_spi(&chosen).ok_or(Error::NoProposal)?;
+    let address = |lease: Option<(IpAddr, _)>| lease.map(|(address, _)| address);
     let leased = Dynamic {
-        v4: sa.lease.v4.map(|(address, _)| address),
-        v6: sa.lease.v6.map(|(address, _)| address),
+        v4: address(sa.lease.v4).or(sa.assigned.v4),
+        v6: address(sa.lease.v6).or(sa.assigned.v6),
     };
     let narrowed =
         narrow::narrow(&policy.flows, ask.ts_r, ask.ts_i, leased).ok_or(Error::TrafficSelectors)?;

@@ -761,7 +761,7 @@ fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<'_>]
         Own::Child(sent) => create_child_initiator::conclude(cx, sa, now, *sent, payloads),
         Own::Rekey(sent) => rekey_ike::conclude(cx, sa, now, *sent, payloads),
         own @ (Own::Delete(_) | Own::Probe | Own::Idle | Own::Install(_)) => {
-            informational::conclude(cx, sa, own);
+            informational::conclude(cx, sa, now, own);
         }
     }
     own::advance(cx, sa, now);

@@ -57,6 +57,8 @@ pub struct IkeSa {
     pub peer_id: Option<Identity>,
     /// Child SAs.
     pub children: Vec<ChildSa>,
+    /// Inbound SPIs of Child SAs that the peer has and we could not take.
+    pub orphans: Vec<EspSpi>,
     /// The peer makes no further Child SAs and does not rekey.
     pub no_additional_sas: bool,
     /// The peer understands REDIRECT, or has followed one.
@@ -110,6 +112,7 @@ impl IkeSa {
             fragmentation: false,
             peer_id: None,
             children: Vec::new(),
+            orphans: Vec::new(),
             no_additional_sas: false,
             redirectable: false,
             trail: Trail::default(),
@@ -225,7 +228,8 @@ impl IkeSa {
     /// Inbound SPIs of the Child SAs that we must delete.
     pub fn doomed_children(&self) -> Vec<EspSpi> {
         let doomed = self.children.iter().filter(|c| c.fate == Fate::Doomed);
-        doomed.map(|child| child.names.inbound_spi).collect()
+        let doomed = doomed.map(|child| child.names.inbound_spi);
+        doomed.chain(self.orphans.iter().copied()).collect()
     }
 
     /// Whether a request of ours may begin now.

@@ -247,6 +247,41 @@ pub fn activate(cx: &mut Context, sa: &mut IkeSa, inbound_spi: EspSpi) {
     }
 }
 
+/// Tells the peer to drop a Child SA that it made and we could not take.
+pub fn disown(sa: &mut IkeSa, inbound_spi: EspSpi, now: Instant) {
+    sa.orphans.push(inbound_spi);
+    sa.agenda.plan(now, Task::DeleteChildren);
+}
+
+/// A Child SA has gone. The one that takes its place is used from now on; the one whose place it
+/// took itself, if it still stands, is in use again.
+pub fn gone(cx: &mut Context, sa: &mut IkeSa, now: Now, child: ChildSa) {
+    let spi = child.names.inbound_spi;
+    sa.agenda.strike(Task::RekeyChild(spi));
+    sa.agenda.strike(Task::Activate(spi));
+    let heirs = sa.children.iter().filter(|heir| {
+        let waits = heir.fate != Fate::Doomed && heir.outbound_waits.is_some();
+        heir.replaces == Some(spi) && waits
+    });
+    let heirs: Vec<EspSpi> = heirs.map(|heir| heir.names.inbound_spi).collect();
+    for heir in heirs {
+        activate(cx, sa, heir);
+    }
+    let others = |old| {
+        let mut children = sa.children.iter();
+        children.any(|other| other.replaces == Some(old) && other.fate != Fate::Doomed)
+    };
+    let revived = child.replaces.filter(|&old| !others(old));
+    if let Some(old) = revived.and_then(|old| sa.child_by_inbound(old))
+        && old.fate == Fate::Replaced
+    {
+        old.fate = Fate::Living;
+        let old = old.names.inbound_spi;
+        create_child_initiator::retry(cx, sa, now, old);
+    }
+    ike_sa::unload(cx, child);
+}
+
 /// Takes a Child SA out of service: the peer is told as soon as we may send a request.
 pub fn doom(sa: &mut IkeSa, inbound_spi: EspSpi, now: Instant) {
     if let Some(child) = sa.child_by_inbound(inbound_spi) {

@@ -34,8 +34,6 @@ pub struct Host {
     pub frozen_until: Duration,
     /// Seconds its wall clock is off.
     pub wall_shift: i64,
-    /// For how many looks in a row an IKE SA has stood without a Child SA.
-    pub bare: u32,
     steering: Steering,
     dice: Dice,
     start: Instant,
@@ -91,7 +89,6 @@ impl Host {
             up: true,
             frozen_until: Duration::ZERO,
             wall_shift: 0,
-            bare: 0,
             steering,
             dice,
             start,
@@ -133,7 +130,6 @@ impl Host {
     pub fn crash(&mut self) {
         self.life += 1;
         self.up = false;
-        self.bare = 0;
         self.shards.clear();
         self.kernel = FakeKernel::new(self.plan.kernel, self.dice.fork());
     }

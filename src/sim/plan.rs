@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::dice::Dice;
+use crate::kernel::SelectorPair;
 use crate::policy::{
     Auth, CfgEntry, Config, Flow, FlowEnd, Identity, IpNet, Options, Policy, Proposal, Secret,
     Selection, Settings,
@@ -103,6 +104,18 @@ pub struct Tunnel {
     pub from_id: Identity,
     /// Who `to` says it is.
     pub to_id: Identity,
+}
+
+impl Tunnel {
+    /// Whether these selectors are of this tunnel: its initiator's network is no other's.
+    pub fn carries(&self, selectors: &[SelectorPair]) -> bool {
+        let (net, pool) = (network(self.from), pool(self.from));
+        selectors.iter().any(|pair| {
+            let ends = [pair.local.addr, pair.remote.addr];
+            ends.into_iter()
+                .any(|end| net.contains(end) || pool.contains(end))
+        })
+    }
 }
 
 /// What all hosts of one world agree on.
@@ -296,8 +309,7 @@ fn pair(
         let ours = if leased {
             leased_end
         } else {
-            // One network for all: a list of selectors is the product of both sides.
-            net(octet(from.0), 0, 0)
+            net(octet(from.0), number, 0)
         };
         (ours, net(200 + octet(to.0), number, 0))
     });
@@ -353,14 +365,29 @@ fn pair(
         initiator.request = vec![(CfgAttrType::INTERNAL_IP4_ADDRESS, None)];
         responder.config = vec![CfgEntry {
             attribute: CfgAttrType::INTERNAL_IP4_ADDRESS,
-            value: IpNet {
-                addr: IpAddr::V4(Ipv4Addr::new(10, 90, octet(from.0), 0)),
-                len: 25,
-            },
+            value: pool(from.0),
             is_pool: true,
         }];
     }
     (initiator, responder)
+}
+
+/// All networks behind an initiator.
+fn network(host: usize) -> IpNet {
+    let octet = u8::try_from(host).unwrap_or(u8::MAX);
+    IpNet {
+        addr: IpAddr::V4(Ipv4Addr::new(10, octet, 0, 0)),
+        len: 16,
+    }
+}
+
+/// The pool that it gets an address from.
+fn pool(host: usize) -> IpNet {
+    let octet = u8::try_from(host).unwrap_or(u8::MAX);
+    IpNet {
+        addr: IpAddr::V4(Ipv4Addr::new(10, 90, octet, 0)),
+        len: 25,
+    }
 }
 
 /// Initiators may prefer another method than responders: then INVALID_KE_PAYLOAD is met.

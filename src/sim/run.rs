@@ -41,29 +41,35 @@ impl World {
         }
     }
 
-    /// Waits until every tunnel stands, each long enough to be no accident.
+    /// Waits until every tunnel has been in perfect order, no attempt is left over, and all work.
     fn converge(&mut self) -> Result<(), Violation> {
         let latest = self.now + CONVERGE_MAX;
         // What was sent before and not answered is given up only now.
         self.run_until(self.now + SETTLE)?;
-        let mut good = 0;
-        let mut wrong = None;
-        while good < STEADY_LOOKS {
+        let mut perfect = vec![false; self.tunnels.len()];
+        loop {
             self.run_until(self.now + PEACE_LOOK_AFTER)?;
-            let found = self.look()?.into_iter().flatten().next();
-            good = if found.is_none() { good + 1 } else { 0 };
-            wrong = found.or(wrong);
-            if self.now > latest {
-                break;
+            let shown = self.look_at_all()?;
+            let attempt = |line: &&Line| !line.is_established() && !line.is_closing();
+            let attempt = shown.iter().flatten().find(attempt);
+            let mut wrong =
+                attempt.map(|line| format!("IKE SA {:#x} is still {}", line.own_spi, line.state));
+            for (number, perfect) in perfect.iter_mut().enumerate() {
+                let order = self.is_perfect(number, &shown);
+                *perfect |= order.is_ok();
+                let works = self.works(number, &shown).map_err(|violation| violation.0);
+                let order = if *perfect { works } else { order.and(works) };
+                wrong = wrong.or(order.err());
             }
+            let Some(wrong) = wrong else {
+                self.tell(|_| "in order".to_owned());
+                return Ok(());
+            };
+            demand!(
+                self.now < latest,
+                "not in order after {CONVERGE_MAX:?}: {wrong}"
+            );
         }
-        let wrong = wrong.unwrap_or_default();
-        demand!(
-            good >= STEADY_LOOKS,
-            "not in order after {CONVERGE_MAX:?}: {wrong}"
-        );
-        self.tell(|_| "in order".to_owned());
-        Ok(())
     }
 
     /// From now on every tunnel works at every moment, through all rekeys, and is in perfect
@@ -131,20 +137,6 @@ impl World {
             }
         }
         Ok(())
-    }
-
-    /// What is wrong with each tunnel now.
-    fn look(&mut self) -> Result<Vec<Option<String>>, Violation> {
-        let shown = self.look_at_all()?;
-        let attempt = |line: &&Line| !line.is_established() && !line.is_closing();
-        if let Some(line) = shown.iter().flatten().find(attempt) {
-            let (spi, state) = (line.own_spi, &line.state);
-            return Ok(vec![Some(format!("IKE SA {spi:#x} is still {state}"))]);
-        }
-        let numbers = 0..self.tunnels.len();
-        Ok(numbers
-            .map(|number| self.is_perfect(number, &shown).err())
-            .collect())
     }
 
     fn look_at_all(&mut self) -> Result<Vec<Vec<Line>>, Violation> {
@@ -220,7 +212,8 @@ impl World {
         for (host, peer) in ends {
             let name = &self.hosts[host].plan.name;
             let text = peer.to_string();
-            let lines: Vec<&Line> = shown[host].iter().filter(|l| l.peer_id == text).collect();
+            let ours = |line: &&Line| line.peer_id == text && !line.is_closing();
+            let lines: Vec<&Line> = shown[host].iter().filter(ours).collect();
             let [line] = lines.as_slice() else {
                 return Err(format!("{name} has {} IKE SAs with {peer}", lines.len()));
             };
@@ -250,13 +243,14 @@ impl World {
             return Err(format!("the ends of {} have different SAs", tunnel.from_id));
         }
         for (host, _) in ends {
-            let ours = |t: &&super::plan::Tunnel| t.from == host || t.to == host;
-            let wanted = self.tunnels.iter().filter(ours).count();
-            let held = self.hosts[host].kernel.children.len();
-            if held != wanted {
+            let held = self.hosts[host].kernel.children.iter();
+            let ours = held.filter(|(_, held)| tunnel.carries(&held.install.names.selectors));
+            let ours: Vec<_> = ours.map(|(spi, _)| spi).collect();
+            if ours.len() != 1 {
                 let name = &self.hosts[host].plan.name;
                 return Err(format!(
-                    "{name} holds {held} Child SAs for {wanted} tunnels"
+                    "the kernel of {name} holds {ours:?} for {}",
+                    tunnel.from_id
                 ));
             }
         }
@@ -273,8 +267,6 @@ const HOLD_LOOK_AFTER: Duration = Duration::from_millis(500);
 const CONVERGE_MAX: Duration = Duration::from_secs(5 * 126);
 /// Longer than any request is repeated.
 const SETTLE: Duration = Duration::from_secs(130);
-/// Looks in a row at which all is in order.
-const STEADY_LOOKS: u32 = 5;
 /// How long order is watched: some lifetimes.
 const HOLD: Duration = Duration::from_secs(150);
 /// Rekeys, their Deletes and the time an SA lingers may take this long.

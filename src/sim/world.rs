@@ -85,8 +85,8 @@ pub(super) enum Inner {
         shard: ShardId,
         policy: u32,
     },
-    /// Time to look for IKE SAs without Child SAs.
-    Tend,
+    /// The shards of a host begin to wait for their first deadline.
+    Begin,
 }
 
 impl World {
@@ -118,7 +118,7 @@ impl World {
             steps: 0,
         };
         for host in 0..world.hosts.len() {
-            world.plan_tend(host, Duration::ZERO);
+            world.plan_own(host, Duration::ZERO, Inner::Begin);
         }
         world.plan(Duration::ZERO, Happening::Mishap);
         world
@@ -160,11 +160,6 @@ impl World {
     pub(super) fn plan_own(&mut self, host: usize, after: Duration, what: Inner) {
         let life = self.hosts[host].life;
         self.plan(after, Happening::Own { host, life, what });
-    }
-
-    fn plan_tend(&mut self, host: usize, after: Duration) {
-        let after = after + self.dice.millis(0, 3_000);
-        self.plan_own(host, after, Inner::Tend);
     }
 
     /// Runs until this moment.
@@ -210,7 +205,7 @@ impl World {
                 self.tell(|world| format!("{} starts again", world.hosts[host].plan.name));
                 let now = self.now;
                 self.hosts[host].boot(now);
-                self.plan_tend(host, Duration::ZERO);
+                self.plan_own(host, Duration::ZERO, Inner::Begin);
                 Ok(())
             }
             Happening::Mishap => self.mishap(),
@@ -260,7 +255,12 @@ impl World {
             }
             Inner::Command(command) => self.command(host, &command),
             Inner::Initiate { shard, policy } => self.initiate(host, shard, policy),
-            Inner::Tend => self.tend(host),
+            Inner::Begin => {
+                for shard in self.hosts[host].shard_ids() {
+                    self.act(host, shard, None, |_, _| {})?;
+                }
+                Ok(())
+            }
         }
     }
 
@@ -432,33 +432,6 @@ impl World {
         self.inner(host, what)
     }
 
-    /// An active policy whose IKE SA stands without a Child SA gets new ones, as an operator would
-    /// see to it.
-    fn tend(&mut self, host: usize) -> Result<(), Violation> {
-        self.plan_own(host, TEND_AFTER, Inner::Tend);
-        let shown: Vec<Line> = self.show(host)?.into_iter().flatten().collect();
-        for number in 0..self.tunnels.len() {
-            let tunnel = &self.tunnels[number];
-            if tunnel.from != host {
-                continue;
-            }
-            let peer = tunnel.to_id.to_string();
-            let mut lines = shown.iter().filter(|line| line.peer_id == peer).peekable();
-            let some = lines.peek().is_some();
-            let bare = lines.all(|line| line.is_established() && line.children.is_empty());
-            self.hosts[host].bare = if some && bare {
-                self.hosts[host].bare + 1
-            } else {
-                0
-            };
-            if self.hosts[host].bare > 1 {
-                self.hosts[host].bare = 0;
-                self.command(host, &Command::ResetId(peer))?;
-            }
-        }
-        Ok(())
-    }
-
     /// What `ikectl show sa` says now, shard by shard; checked against everything else.
     pub(super) fn show(&mut self, host: usize) -> Result<Vec<Vec<Line>>, Violation> {
         let mut shown = Vec::new();
@@ -556,8 +529,6 @@ fn describe_request(request: &crate::kernel::KernelRequest) -> String {
     }
 }
 
-/// How often IKE SAs without Child SAs are looked for.
-const TEND_AFTER: Duration = Duration::from_secs(60);
 /// Steps of one world; a hundred times what one takes.
 const STEPS_MAX: u64 = 2_000_000;
 /// Turns in which a shard is due at once again.

@@ -114,7 +114,9 @@ pub fn send(cx: &mut Context, sa: &mut IkeSa, now: Now) {
         method: auth.0,
         data: &auth.1,
     }));
-    payloads.push(status(NotifyType::INITIAL_CONTACT, &[]));
+    if is_sole(cx, &policy) {
+        payloads.push(status(NotifyType::INITIAL_CONTACT, &[]));
+    }
     if !policy.request.is_empty() {
         let attributes = policy.request.iter().map(|(kind, _)| CfgAttribute {
             kind: *kind,
@@ -170,6 +172,13 @@ fn prove(cx: &Context, policy: &Policy, sent: &AuthSent) -> Result<Ours, AuthErr
     }
 }
 
+/// Whether this is the one IKE SA with its peer (RFC 7296, 2.4): no other policy has the same one,
+/// and what an earlier try of this policy left is dropped when this one is up.
+fn is_sole(cx: &Context, policy: &Policy) -> bool {
+    let policies = cx.config.policies.iter();
+    policies.filter(|other| other.peer == policy.peer).count() == 1
+}
+
 /// Takes the response: the responder must prove itself before anything else in it counts.
 pub fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<'_>]) {
     sa.window.settle();
@@ -196,6 +205,9 @@ pub fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<
             return;
         }
     };
+    if is_sole(cx, &sa.policy) {
+        cx.out.contacts.push((peer_id.clone(), sa.own_spi));
+    }
     sa.peer_id = Some(peer_id);
     if redirect::follow(cx, sa, now, payloads) {
         return informational::delete(cx, sa, now.mono);

@@ -196,7 +196,13 @@ pub fn conclude(
     let pair = sent.kex.take();
     match answer(sa, &sent, pair, payloads) {
         Ok(made) => decide(cx, sa, now, sent, made),
-        Err(error) => refused(cx, sa, now, sent, &error),
+        Err(error) => {
+            if payloads.iter().any(|p| matches!(p, Payload::Sa(_))) {
+                // The peer has made what we cannot take.
+                own::disown(sa, sent.inbound_spi, now.mono);
+            }
+            refused(cx, sa, now, sent, &error);
+        }
     }
 }
 
@@ -219,12 +225,14 @@ fn answer(
         ignore_ke: pair.is_none(),
     };
     let (chosen, narrowed, transport) = granted(sa, &sent.offered, payloads, rules)?;
-    if chosen.ke() != rules.ke_sent {
+    // Where we offered to do without as well, the peer may have chosen that.
+    let method = chosen.ke().filter(|&method| method != KeId::NONE);
+    if method.is_some() && method != rules.ke_sent {
         return Err(Error::Answer("key exchange method"));
     }
     let (nonce, ke) = nonce_and_ke(payloads);
     let nonce = nonce.ok_or(Error::Missing("nonce"))?;
-    let shared = match pair {
+    let shared = match pair.filter(|_| method.is_some()) {
         Some((method, pair)) => {
             let ke = ke.filter(|ke| ke.method == method);
             let ke = ke.ok_or(Error::Missing("KE"))?;
@@ -442,8 +450,8 @@ fn lists(policy: &Policy, method: KeId) -> bool {
     transforms.any(|t| t.id.ke() == Some(method))
 }
 
-/// Not at once (RFC 7296, 2.25), and not all of them at the same moment.
-fn retry(cx: &mut Context, sa: &mut IkeSa, now: Now, old: EspSpi) {
+/// Plans the next try: not at once (RFC 7296, 2.25), and not all of them at the same moment.
+pub fn retry(cx: &mut Context, sa: &mut IkeSa, now: Now, old: EspSpi) {
     let lifetime = sa.policy.child_lifetime.as_millis() / 100;
     let pause = u64::try_from(lifetime).unwrap_or(u64::MAX);
     let pause = pause.clamp(RETRY_MIN, RETRY_MAX);

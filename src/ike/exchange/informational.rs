@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::super::agenda::Task;
 use super::super::child_sa::ChildSa;
 use super::super::context::Context;
-use super::super::ike_sa::{self, IkeSa, LINGER};
+use super::super::ike_sa::{IkeSa, LINGER};
 use super::super::message;
 use super::super::own::{self, Own};
 use super::super::state::{Deleting, Keying, State};
@@ -36,7 +36,7 @@ pub fn respond(
             Payload::Delete(delete) if delete.protocol == ProtocolId::IKE => close = true,
             Payload::Delete(delete) => {
                 for spi in delete.esp_spis() {
-                    let deleted = child_deleted(cx, sa, delete.protocol, spi);
+                    let deleted = child_deleted(cx, sa, now, delete.protocol, spi);
                     ours.extend(deleted.into_iter().flatten());
                 }
             }
@@ -89,6 +89,7 @@ pub fn respond(
 fn child_deleted(
     cx: &mut Context,
     sa: &mut IkeSa,
+    now: Now,
     protocol: ProtocolId,
     spi: EspSpi,
 ) -> Option<[u8; 4]> {
@@ -97,15 +98,8 @@ fn child_deleted(
     let child = sa.take_child(named)?;
     let inbound_spi = child.names.inbound_spi;
     cx.info(format_args!("{}: deleted 1 SPI: {spi}", sa.tag()));
-    // The peer sends through the one that took its place, so it can receive there as well.
-    let mut children = sa.children.iter();
-    let successor = children.find(|other| other.replaces == Some(inbound_spi));
-    if let Some(successor) = successor.map(|child| child.names.inbound_spi) {
-        own::activate(cx, sa, successor);
-    }
-    sa.agenda.strike(Task::RekeyChild(inbound_spi));
     let both = is_being_deleted(sa, inbound_spi);
-    ike_sa::unload(cx, child);
+    own::gone(cx, sa, now, child);
     (!both).then(|| inbound_spi.to_bytes())
 }
 
@@ -117,12 +111,13 @@ fn is_being_deleted(sa: &IkeSa, inbound_spi: EspSpi) -> bool {
 }
 
 /// Takes the answer to a request of ours on an IKE SA that is up.
-pub fn conclude(cx: &mut Context, sa: &mut IkeSa, own: Own) {
+pub fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, own: Own) {
     match own {
         Own::Delete(spis) => {
+            sa.orphans.retain(|spi| !spis.contains(spi));
             for spi in spis {
                 if let Some(child) = sa.take_child(|child| child.names.inbound_spi == spi) {
-                    ike_sa::unload(cx, child);
+                    own::gone(cx, sa, now, child);
                 }
             }
         }
