@@ -20,6 +20,10 @@ use crate::wire::{
     Flags, Header, Message, Payload, decode_payloads, encode_message, encode_payloads, print,
 };
 
+mod kernel;
+
+pub use kernel::{pfkey, xfrm};
+
 /// Every target.
 pub const TARGETS: &[Target] = &[
     Target {
@@ -41,6 +45,14 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "exchange",
         run: exchange,
+    },
+    Target {
+        name: "xfrm",
+        run: xfrm,
+    },
+    Target {
+        name: "pfkey",
+        run: pfkey,
     },
 ];
 

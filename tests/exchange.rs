@@ -10,6 +10,8 @@
     reason = "a test looks for one payload among many"
 )]
 
+#[path = "exchange/bounds.rs"]
+mod bounds;
 #[path = "exchange/handshake.rs"]
 mod handshake;
 #[path = "exchange/lifecycle.rs"]

@@ -151,7 +151,8 @@ pub trait ActiveKeyExchange: Send + Sync {
     /// The KE payload data we send.
     fn public(&self) -> &[u8];
     /// The shared secret g^ir, as long as RFC 7296, 2.14 (and RFC 5903 for ECP: x only) wants it.
-    fn complete(self: Box<Self>, peer_public: &[u8]) -> Result<SecretBytes, CryptoError>;
+    /// The key pair outlives a value that is no good: an initiator cannot know who sent it.
+    fn complete(&self, peer_public: &[u8]) -> Result<SecretBytes, CryptoError>;
 }
 
 /// The tables.

@@ -311,7 +311,7 @@ impl ActiveKeyExchange for ActiveNullKex {
         &self.public
     }
 
-    fn complete(self: Box<Self>, peer_public: &[u8]) -> Result<SecretBytes, CryptoError> {
+    fn complete(&self, peer_public: &[u8]) -> Result<SecretBytes, CryptoError> {
         if peer_public.len() != self.public.len() {
             return Err(CryptoError::PublicLength);
         }

@@ -15,7 +15,7 @@ use super::event::{Command, Event, Path, Reply, Transmit};
 use super::exchange::redirect::{self, Start};
 use super::exchange::{auth, auth_initiator, create_child, create_child_initiator};
 use super::exchange::{informational, rekey_ike, sa_init, sa_init_initiator};
-use super::ike_sa::{self, IkeSa};
+use super::ike_sa::{self, IkeSa, PIECES};
 use super::message::{self, Opened};
 use super::own::{self, Own};
 use super::show;
@@ -31,7 +31,7 @@ use crate::steer::ShardId;
 use crate::time::Now;
 use crate::wire::registry::{ExchangeType, NotifyType};
 use crate::wire::spi::{EspSpi, IkeSpi};
-use crate::wire::{Flags, Header, Payload, decode_payloads, encode_message};
+use crate::wire::{DecodeErrorKind, Flags, Header, Payload, decode_payloads, encode_message};
 
 /// What an [`Endpoint`] is made of.
 #[derive(Debug)]
@@ -179,12 +179,19 @@ impl Endpoint {
 
     fn undecodable(&mut self, now: Now, path: Path, bytes: &[u8], error: Error) {
         self.cx.stats.msg_rcvd_dropped += 1;
-        match (error.answer(Trust::Clear), Header::peek(bytes)) {
-            (Answer::Notify(kind, _), Ok(header)) => {
-                self.cx.stats.version_errors += 1;
-                self.hint(now, path, &header, bytes.len(), kind);
-            }
-            (_, _) => self.cx.stats.decode_errors += 1,
+        let kind = if let Error::Decode(error) = &error {
+            Some(error.kind)
+        } else {
+            None
+        };
+        match kind {
+            Some(DecodeErrorKind::Version(_)) => self.cx.stats.version_errors += 1,
+            _ => self.cx.stats.decode_errors += 1,
+        }
+        if let (Answer::Notify(kind, _), Ok(header)) =
+            (error.answer(Trust::Clear), Header::peek(bytes))
+        {
+            self.hint(now, path, &header, bytes.len(), kind);
         }
     }
 
@@ -285,7 +292,7 @@ impl Endpoint {
         let id = header.message_id;
         match sa.window.arrival(id) {
             Arrival::Next => {}
-            Arrival::Repeated => return self.repeat_response(sa, path, id, digest),
+            Arrival::Repeated => return self.repeat_response(sa, path, id, digest, bytes),
             Arrival::Outside => return self.drop_unexpected(),
         }
         match &sa.state {
@@ -323,13 +330,19 @@ impl Endpoint {
         self.dispatch(sa, now, header, digest, &payloads);
     }
 
-    fn repeat_response(&mut self, sa: &IkeSa, path: Path, id: u32, digest: u64) {
-        let Some(datagrams) = sa.window.cached(id, digest) else {
+    /// The same bytes again get the same answer, without crypto. A peer may also ask again in other
+    /// fragments than before, or in fragments for the first time (RFC 7383, 2.5 and 2.6): of those
+    /// only number 1 is answered, once it is known to be the peer's.
+    fn repeat_response(&mut self, sa: &IkeSa, path: Path, id: u32, digest: u64, bytes: &mut [u8]) {
+        let repeated = match message::fragment_number(bytes) {
+            None => sa.window.cached(id, digest).is_some(),
+            Some(1) => message::is_from_peer(&mut self.cx, sa, bytes),
+            Some(_) => false,
+        };
+        let Some(datagrams) = sa.window.answer_to(id).filter(|_| repeated) else {
             return self.drop_unexpected();
         };
-        if !datagrams.is_empty() {
-            self.cx.stats.retransmit_response += 1;
-        }
+        self.cx.stats.retransmit_response += 1;
         for datagram in datagrams {
             self.cx.transmit(path, datagram.clone());
         }
@@ -343,7 +356,7 @@ impl Endpoint {
         path: Path,
         bytes: &mut [u8],
     ) -> Option<(crate::wire::registry::PayloadType, Vec<u8>)> {
-        match message::open(&mut self.cx, sa, bytes) {
+        match message::open(&mut self.cx, sa, now.mono, bytes) {
             Opened::Whole(first, plaintext) => {
                 sa.heard_at = now.mono;
                 follow(sa, path);
@@ -619,11 +632,15 @@ impl Endpoint {
             }
             None => {}
         }
-        let Some((at, _)) = sa.deadline(&self.cx) else {
+        let Some((at, what)) = sa.deadline(&self.cx) else {
             return;
         };
         if at > now.mono {
             return;
+        }
+        if what == PIECES {
+            self.cx.stats.frag_reass_drop += 1;
+            return sa.drop_pieces();
         }
         match &sa.state {
             State::AwaitAuthRequest(_) => {

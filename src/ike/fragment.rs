@@ -25,7 +25,8 @@ pub enum Added {
     Complete(PayloadType, Vec<u8>),
 }
 
-/// Adds a decrypted fragment; `slot` is the one reassembly of this direction of an IKE SA.
+/// Adds a decrypted fragment; `slot` is the one reassembly of this direction of an IKE SA, which
+/// may take `bytes_max`.
 pub fn add(
     slot: &mut Option<Reassembly>,
     message_id: u32,
@@ -33,6 +34,7 @@ pub fn add(
     total: u16,
     first_inner: PayloadType,
     plaintext: &[u8],
+    bytes_max: usize,
 ) -> Added {
     if number == 0 || total == 0 || number > total || total > FRAGMENTS_MAX {
         return Added::Dropped;
@@ -57,7 +59,7 @@ pub fn add(
     let Some(reassembly) = slot.as_mut() else {
         return Added::Dropped;
     };
-    let added = reassembly.place(number, first_inner, plaintext);
+    let added = reassembly.place(number, first_inner, plaintext, bytes_max);
     if matches!(added, Added::Complete(..)) {
         *slot = None;
     }
@@ -65,11 +67,17 @@ pub fn add(
 }
 
 impl Reassembly {
-    fn place(&mut self, number: u16, first_inner: PayloadType, plaintext: &[u8]) -> Added {
+    fn place(
+        &mut self,
+        number: u16,
+        first_inner: PayloadType,
+        plaintext: &[u8],
+        bytes_max: usize,
+    ) -> Added {
         let Some(piece) = self.pieces.get_mut(usize::from(number) - 1) else {
             return Added::Dropped;
         };
-        if piece.is_some() || self.bytes + plaintext.len() > BYTES_MAX {
+        if piece.is_some() || self.bytes + plaintext.len() > bytes_max {
             return Added::Dropped;
         }
         *piece = Some(plaintext.to_vec());
@@ -90,7 +98,10 @@ impl Reassembly {
 /// 500 bytes) has 128.
 const FRAGMENTS_MAX: u16 = 128;
 /// Plaintext bytes of one message: what a UDP datagram could have carried whole.
-const BYTES_MAX: usize = 65_535;
+pub const BYTES_MAX: usize = 65_535;
+/// The same of a peer that has not proven who it is: a chain of certificates has room, and all
+/// half-open IKE SAs of a shard together stay below a third of a gibibyte.
+pub const BYTES_MAX_UNKNOWN: usize = 16 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -98,6 +109,25 @@ mod tests {
 
     const SA: PayloadType = PayloadType::SA;
     const NONE: PayloadType = PayloadType::NONE;
+
+    fn add(
+        slot: &mut Option<Reassembly>,
+        message_id: u32,
+        number: u16,
+        total: u16,
+        first_inner: PayloadType,
+        plaintext: &[u8],
+    ) -> Added {
+        super::add(
+            slot,
+            message_id,
+            number,
+            total,
+            first_inner,
+            plaintext,
+            BYTES_MAX,
+        )
+    }
 
     #[test]
     fn fragments_in_any_order_make_the_message() {

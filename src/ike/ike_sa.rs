@@ -47,6 +47,8 @@ pub struct IkeSa {
     pub request_pieces: Option<Reassembly>,
     /// Fragments of a response that is not complete; its Message ID counts apart.
     pub response_pieces: Option<Reassembly>,
+    /// When the first of these fragments came.
+    pub pieces_since: Option<Instant>,
     /// Messages sealed so far: the AEAD's IV counter.
     pub sealed: u64,
     /// What NAT detection found.
@@ -107,6 +109,7 @@ impl IkeSa {
             window: Window::new(),
             request_pieces: None,
             response_pieces: None,
+            pieces_since: None,
             sealed: 0,
             nat: NatState::default(),
             fragmentation: false,
@@ -207,10 +210,21 @@ impl IkeSa {
             State::Deleting(deleting) => Some((deleting.until, "delete")),
             State::AwaitSaInitResponse(_) | State::AwaitAuthResponse(_) | State::Closed => None,
         };
-        match (own, state) {
+        let pieces = self.pieces_since.map(|since| (since + PIECES_MAX, PIECES));
+        let usual = match (own, state) {
             (Some(own), Some(state)) => Some(if own.0 <= state.0 { own } else { state }),
             (own, state) => own.or(state),
-        }
+        };
+        [usual, pieces]
+            .into_iter()
+            .flatten()
+            .min_by_key(|(at, _)| *at)
+    }
+
+    /// Gives up messages of which fragments are missing.
+    pub fn drop_pieces(&mut self) {
+        (self.request_pieces, self.response_pieces) = (None, None);
+        self.pieces_since = None;
     }
 
     /// Takes out one Child SA.
@@ -313,5 +327,9 @@ pub fn withdraw(cx: &mut Context, child: &ChildSa) {
 
 /// Longest wait for the kernel thread before the Child SA counts as refused.
 pub const KERNEL_WAIT_MAX: Duration = Duration::from_secs(20);
+/// What `IkeSa::deadline` calls the end of an incomplete message.
+pub const PIECES: &str = "fragments";
+/// How long fragments wait for the rest: longer than the peer waits between retransmissions at first.
+const PIECES_MAX: Duration = Duration::from_secs(30);
 /// How long an SA that ended can still repeat its last answer.
 pub const LINGER: Duration = Duration::from_secs(10);

@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::context::Context;
 use super::fragment::{self, Added};
 use super::ike_sa::IkeSa;
+use super::state::State;
 use crate::crypto::{MessageKey, Rng};
 use crate::wire::registry::{ExchangeType, PayloadType};
 use crate::wire::sk::{self, SkFailure, SkKey};
@@ -113,7 +114,7 @@ struct Place {
 
 /// Decrypts the SK or SKF payload of a datagram of this SA. Only a datagram that passes here was
 /// sent by the peer.
-pub fn open(cx: &mut Context, sa: &mut IkeSa, bytes: &mut [u8]) -> Opened {
+pub fn open(cx: &mut Context, sa: &mut IkeSa, now: Instant, bytes: &mut [u8]) -> Opened {
     let Some(place) = locate(cx, bytes) else {
         return Opened::Dropped;
     };
@@ -140,7 +141,10 @@ pub fn open(cx: &mut Context, sa: &mut IkeSa, bytes: &mut [u8]) -> Opened {
         cx.stats.integrity_errors += 1;
         return Opened::Dropped;
     };
-    gather(cx, sa, &place, plaintext)
+    let opened = gather(cx, sa, &place, plaintext);
+    let begun = sa.request_pieces.is_some() || sa.response_pieces.is_some();
+    sa.pieces_since = begun.then_some(sa.pieces_since.unwrap_or(now));
+    opened
 }
 
 fn locate(cx: &mut Context, bytes: &[u8]) -> Option<Place> {
@@ -168,19 +172,47 @@ fn locate(cx: &mut Context, bytes: &[u8]) -> Option<Place> {
     })
 }
 
+/// The number of a fragment; `None` for what is none.
+pub fn fragment_number(bytes: &[u8]) -> Option<u16> {
+    match Message::decode(bytes).ok()?.payloads.last() {
+        Some(Payload::Skf(body)) => Some(body.number),
+        _ => None,
+    }
+}
+
+/// Whether the peer sealed this datagram. It is decrypted in place.
+pub fn is_from_peer(cx: &mut Context, sa: &IkeSa, bytes: &mut [u8]) -> bool {
+    let (Some(place), Some(key), true) = (locate(cx, bytes), sa.inbound_key(), sa.fragmentation)
+    else {
+        return false;
+    };
+    let sealer = Sealer {
+        key,
+        counter: &mut 0,
+        rng: &mut cx.rng,
+    };
+    sk::open_sk(bytes, place.body_at, &sealer).is_ok()
+}
+
 /// Takes a plaintext: a whole one as it is, a piece into its message.
 fn gather(cx: &mut Context, sa: &mut IkeSa, place: &Place, plaintext: &[u8]) -> Opened {
+    let unknown = matches!(sa.state, State::AwaitAuthRequest(_));
+    let bytes_max = if unknown {
+        fragment::BYTES_MAX_UNKNOWN
+    } else {
+        fragment::BYTES_MAX
+    };
     let pieces = if place.response {
         &mut sa.response_pieces
     } else {
         &mut sa.request_pieces
     };
     let Some((number, total)) = place.fragment else {
-        *pieces = None;
+        cx.stats.frag_reass_drop += u64::from(pieces.take().is_some());
         return Opened::Whole(place.first_inner, plaintext.to_vec());
     };
     let (id, first) = (place.message_id, place.first_inner);
-    match fragment::add(pieces, id, number, total, first, plaintext) {
+    match fragment::add(pieces, id, number, total, first, plaintext, bytes_max) {
         Added::Waiting => Opened::Partial,
         Added::Dropped => {
             cx.stats.frag_rcvd_drop += 1;

@@ -42,6 +42,7 @@ pub fn narrow(
         remote: Vec::new(),
         pairs: Vec::new(),
     };
+    let mut tries = TRIES_MAX;
     for flow in flows {
         let Some(from) = selector_of(&flow.from, flow.protocol, leased) else {
             continue;
@@ -57,6 +58,10 @@ pub fn narrow(
                 .iter()
                 .filter_map(|offer| intersect(&address_to_come(offer, leased), &to))
             {
+                if tries == 0 || narrowed.pairs.len() >= PAIRS_MAX {
+                    return (!narrowed.pairs.is_empty()).then_some(narrowed);
+                }
+                tries -= 1;
                 add(&mut narrowed, local, remote);
             }
         }
@@ -149,7 +154,7 @@ fn intersect(a: &TrafficSelector, b: &TrafficSelector) -> Option<TrafficSelector
 
 /// SPD selectors know one port or all, and prefixes, not ranges; a range is covered by prefixes.
 fn pairs_of(local: &TrafficSelector, remote: &TrafficSelector) -> Vec<SelectorPair> {
-    if local.is_ipv4() != remote.is_ipv4() {
+    if local.is_ipv4() != remote.is_ipv4() || is_some_ports(local) || is_some_ports(remote) {
         return Vec::new();
     }
     let protocol = match (local.protocol, remote.protocol) {
@@ -175,12 +180,22 @@ fn pairs_of(local: &TrafficSelector, remote: &TrafficSelector) -> Vec<SelectorPa
     pairs
 }
 
+/// More ports than one but not all: the SPD could only say "all", and let through what was not
+/// agreed.
+fn is_some_ports(selector: &TrafficSelector) -> bool {
+    let all = selector.start_port == 0 && selector.end_port == u16::MAX;
+    !all && single_port(selector).is_none()
+}
+
 fn single_port(selector: &TrafficSelector) -> Option<u16> {
     (selector.start_port == selector.end_port).then_some(selector.start_port)
 }
 
 /// Selector pairs of one Child SA: each is three kernel policies, so a peer cannot ask for many.
 const PAIRS_MAX: usize = 64;
+/// Combinations of selectors that are looked at: a peer may send 255 for each side, and each
+/// combination may cost as much as all that are taken together.
+const TRIES_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests {

@@ -89,6 +89,10 @@ pub struct Installing {
     pub child: ChildSa,
     /// Inbound SPI of the Child SA that it replaces.
     pub rekeys: Option<EspSpi>,
+    /// The lower nonce of its exchange.
+    pub lowest: Vec<u8>,
+    /// What the peer did to the same Child SA meanwhile.
+    pub rival: Option<Rival>,
 }
 
 /// A Child SA of the peer's on its way into the kernel, and the answer that waits for it.
@@ -182,8 +186,7 @@ fn perform(cx: &mut Context, sa: &mut IkeSa, now: Now, task: Task) {
 pub fn begin(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
     let settings = &cx.config.settings;
     if !settings.dpd_check_interval.is_zero() {
-        sa.agenda
-            .plan(now + settings.dpd_check_interval, Task::CheckPeer);
+        sa.agenda.plan(now + SILENCE_MAX, Task::CheckPeer);
     }
     if sa.nat.local {
         sa.agenda.plan(now + KEEPALIVE_AFTER, Task::Keepalive);
@@ -203,16 +206,18 @@ pub fn begin(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
 
 /// DPD: asks after silence, measured by authenticated messages alone.
 fn check_peer(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
-    let interval = cx.config.settings.dpd_check_interval;
-    if interval.is_zero() {
+    if cx.config.settings.dpd_check_interval.is_zero() {
         return;
     }
-    let silent_for = now.saturating_duration_since(sa.heard_at);
-    if silent_for >= SILENCE_MAX && sa.may_request() {
+    let at = sa.heard_at + SILENCE_MAX;
+    if at > now {
+        return sa.agenda.plan(at, Task::CheckPeer);
+    }
+    // A request that is out asks as well, and its own schedule decides about a dead peer.
+    if sa.may_request() {
         informational::probe(cx, sa, now);
     }
-    let again = interval.min(SILENCE_MAX.saturating_sub(silent_for).max(MOMENT));
-    sa.agenda.plan(now + again, Task::CheckPeer);
+    sa.agenda.plan(now + MOMENT, Task::CheckPeer);
 }
 
 /// An active policy wants its Child SA, whatever became of the last one.

@@ -95,6 +95,13 @@ impl Window {
         (answered.id == id && answered.digest == digest).then_some(answered.datagrams.as_slice())
     }
 
+    /// The cached answer to the request with this Message ID, if there is one.
+    pub fn answer_to(&self, id: u32) -> Option<&[Vec<u8>]> {
+        let answered = self.answered.as_ref()?;
+        (answered.id == id && !answered.datagrams.is_empty())
+            .then_some(answered.datagrams.as_slice())
+    }
+
     /// Message ID for our next request, if none is out.
     pub fn free(&self) -> Option<u32> {
         self.outstanding.is_none().then_some(self.next_outbound)

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::host::{Host, Output};
-use super::plan;
 use super::report::Line;
+use super::tunnel;
 use crate::crypto::keymat;
 use crate::ike::Event;
 use crate::ike::state::State;
@@ -121,7 +121,7 @@ impl Ledger {
                 .find(|needle| line.contains(needle.as_str()));
             demand!(leak.is_none(), "a key stands in the log: {line}");
             demand!(
-                !line.contains(plan::SECRET),
+                !line.contains(tunnel::SECRET),
                 "a secret stands in the log: {line}"
             );
         }

@@ -2,12 +2,14 @@
 //! forgers, and operators who reset things.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::check::Violation;
 use super::net::Datagram;
 use super::world::{Happening, Inner, World};
 use crate::ike::Command;
+use crate::policy::Config;
 use crate::wire::spi::EspSpi;
 
 impl World {
@@ -23,7 +25,7 @@ impl World {
         if !self.hosts[host].up {
             return Ok(());
         }
-        match self.mishaps.below(16) {
+        match self.mishaps.below(17) {
             0 | 1 => self.rebind(host),
             2 => self.partition(host),
             3 => self.freeze(host),
@@ -32,6 +34,7 @@ impl World {
             6..=8 => self.operate(host),
             9 | 10 => self.collide(),
             11 => self.expire_by_chance(host),
+            12 => self.reload(host),
             _ => self.forge(),
         }
         Ok(())
@@ -78,6 +81,20 @@ impl World {
         let after = self.mishaps.seconds(0, 40);
         self.tell(|world| format!("{} crashes for {after:?}", world.hosts[host].plan.name));
         self.plan(after, Happening::Restart { host });
+    }
+
+    /// The shards get a new configuration, which says the same, one after the other.
+    fn reload(&mut self, host: usize) {
+        let mut config = Config::clone(&self.hosts[host].plan.config);
+        config.generation.0 += 1;
+        let config = Arc::new(config);
+        self.hosts[host].plan.config = Arc::clone(&config);
+        self.tell(|world| format!("{} reloads", world.hosts[host].plan.name));
+        for shard in self.hosts[host].shard_ids() {
+            let after = self.mishaps.millis(0, 50);
+            let config = Arc::clone(&config);
+            self.plan_own(host, after, Inner::Reload { shard, config });
+        }
     }
 
     fn operate(&mut self, host: usize) {

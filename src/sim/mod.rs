@@ -16,6 +16,7 @@ pub mod net;
 pub mod plan;
 pub mod report;
 mod run;
+pub mod tunnel;
 pub mod world;
 
 pub use check::Violation;

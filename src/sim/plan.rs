@@ -6,12 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::dice::Dice;
-use crate::kernel::SelectorPair;
-use crate::policy::{
-    Auth, CfgEntry, Config, Flow, FlowEnd, Identity, IpNet, Options, Policy, Proposal, Secret,
-    Selection, Settings,
-};
-use crate::wire::registry::{CfgAttrType, EncrId, EsnId, IdType, IntegId, KeId, PrfId, ProtocolId};
+use super::tunnel;
+use crate::policy::{Config, Identity, Options, Policy, Settings};
+use crate::wire::registry::{EncrId, IntegId, KeId};
 use crate::wire::{Transform, TransformId};
 
 /// The whole drawing.
@@ -106,27 +103,24 @@ pub struct Tunnel {
     pub to_id: Identity,
 }
 
-impl Tunnel {
-    /// Whether these selectors are of this tunnel: its initiator's network is no other's.
-    pub fn carries(&self, selectors: &[SelectorPair]) -> bool {
-        let (net, pool) = (network(self.from), pool(self.from));
-        selectors.iter().any(|pair| {
-            let ends = [pair.local.addr, pair.remote.addr];
-            ends.into_iter()
-                .any(|end| net.contains(end) || pool.contains(end))
-        })
-    }
-}
-
 /// What all hosts of one world agree on.
-struct Taste {
-    ike: Vec<Transform>,
-    methods: Vec<KeId>,
-    esp: Vec<Transform>,
+#[derive(Debug)]
+pub(super) struct Taste {
+    /// The ciphers of IKE SAs.
+    pub ike: Vec<Transform>,
+    /// Key exchange methods.
+    pub methods: Vec<KeId>,
+    /// The ciphers of Child SAs.
+    pub esp: Vec<Transform>,
     /// Child SAs have a key exchange of their own: at the initiator, at the responder.
-    pfs: (bool, bool),
+    pub pfs: (bool, bool),
+    /// Road warriors lease addresses.
+    pub leases: bool,
+    /// Gateways begin as well, where they know whom to call.
+    pub mutual: bool,
+    /// Lifetimes are short, so that rekeys meet mishaps and each other.
+    pub hasty: bool,
     small: bool,
-    leases: bool,
     v6: bool,
     encapsulate: bool,
     single: bool,
@@ -151,7 +145,7 @@ pub fn draw(dice: &mut Dice) -> Plan {
         let to = dice.below(from.min(first_spoke));
         let leased = taste.leases && from >= first_spoke;
         let (initiator, responder) =
-            pair(dice, &taste, (from, &hosts[from]), (to, &hosts[to]), leased);
+            tunnel::pair(dice, &taste, (from, &hosts[from]), (to, &hosts[to]), leased);
         tunnels.push(Tunnel {
             from,
             policy: u32::try_from(policies[from].len()).unwrap_or(0),
@@ -211,6 +205,8 @@ fn taste(dice: &mut Dice) -> Taste {
         },
         small,
         leases: dice.chance(LEASES),
+        mutual: dice.chance(MUTUAL),
+        hasty: dice.chance(HASTY),
         v6: dice.chance(150),
         encapsulate: dice.chance(100),
         single: dice.chance(200),
@@ -280,152 +276,11 @@ fn host(dice: &mut Dice, taste: &Taste, number: u64, is_gateway: bool) -> HostPl
     }
 }
 
-type End<'a> = (usize, &'a HostPlan);
-
-/// The policies of both ends of one tunnel.
-fn pair(
-    dice: &mut Dice,
-    taste: &Taste,
-    from: End<'_>,
-    to: End<'_>,
-    leased: bool,
-) -> (Policy, Policy) {
-    let octet = |number: usize| u8::try_from(number).unwrap_or(u8::MAX);
-    let net = |a, b, c| FlowEnd {
-        net: IpNet {
-            addr: IpAddr::V4(Ipv4Addr::new(10, a, b, c)),
-            len: 24,
-        },
-        dynamic: false,
-        port: None,
-    };
-    let leased_end = FlowEnd {
-        net: IpNet::ANY_V4,
-        dynamic: true,
-        port: None,
-    };
-    let flows = dice.between(1, 3);
-    let sides = (0..u8::try_from(flows).unwrap_or(1)).map(|number| {
-        let ours = if leased {
-            leased_end
-        } else {
-            net(octet(from.0), number, 0)
-        };
-        (ours, net(200 + octet(to.0), number, 0))
-    });
-    let sides: Vec<_> = sides.collect();
-    let secret = Auth::Psk(Secret::new(format!("{SECRET}{}", from.0).into_bytes()));
-    let name = |end: End<'_>| Identity {
-        kind: IdType::FQDN,
-        data: format!("{}.example", end.1.name).into_bytes(),
-    };
-    let make = |dice: &mut Dice, active: bool| {
-        let (mine, theirs) = if active { (from, to) } else { (to, from) };
-        let flow = |&(a, b): &(FlowEnd, FlowEnd)| {
-            let (from, to) = if active { (a, b) } else { (b, a) };
-            Flow {
-                protocol: 0,
-                from,
-                to,
-                pre_nat: None,
-            }
-        };
-        let known = active || theirs.1.nat.is_none() && dice.chance(500);
-        let pfs = if active { taste.pfs.0 } else { taste.pfs.1 };
-        Policy {
-            index: 0,
-            name: format!("{}-{}", mine.1.name, theirs.1.name),
-            selection: Selection::Last,
-            active,
-            ipcomp: false,
-            transport: false,
-            natt: false,
-            protocol: ProtocolId::ESP,
-            family: None,
-            flows: sides.iter().map(flow).collect(),
-            local: active.then(|| IpNet::host(mine.1.address)),
-            peer: known.then(|| IpNet::host(theirs.1.address)),
-            ike_proposals: vec![ike_proposal(dice, taste, active)],
-            child_proposals: vec![esp_proposal(taste, pfs)],
-            srcid: name(mine),
-            dstid: Some(name(theirs)),
-            ike_lifetime: dice.seconds(60, 300),
-            child_lifetime: dice.seconds(30, 120),
-            child_lifetime_bytes: 0,
-            auth: secret.clone(),
-            config: Vec::new(),
-            request: Vec::new(),
-            iface: None,
-            tag: None,
-            tap: None,
-        }
-    };
-    let (mut initiator, mut responder) = (make(dice, true), make(dice, false));
-    if leased {
-        initiator.request = vec![(CfgAttrType::INTERNAL_IP4_ADDRESS, None)];
-        responder.config = vec![CfgEntry {
-            attribute: CfgAttrType::INTERNAL_IP4_ADDRESS,
-            value: pool(from.0),
-            is_pool: true,
-        }];
-    }
-    (initiator, responder)
-}
-
-/// All networks behind an initiator.
-fn network(host: usize) -> IpNet {
-    let octet = u8::try_from(host).unwrap_or(u8::MAX);
-    IpNet {
-        addr: IpAddr::V4(Ipv4Addr::new(10, octet, 0, 0)),
-        len: 16,
-    }
-}
-
-/// The pool that it gets an address from.
-fn pool(host: usize) -> IpNet {
-    let octet = u8::try_from(host).unwrap_or(u8::MAX);
-    IpNet {
-        addr: IpAddr::V4(Ipv4Addr::new(10, 90, octet, 0)),
-        len: 25,
-    }
-}
-
-/// Initiators may prefer another method than responders: then INVALID_KE_PAYLOAD is met.
-fn ike_proposal(dice: &mut Dice, taste: &Taste, active: bool) -> Proposal {
-    let mut methods = taste.methods.clone();
-    if active && dice.chance(300) {
-        methods.reverse();
-    }
-    let mut transforms = taste.ike.clone();
-    transforms.push(Transform::new(TransformId::Prf(PrfId::HMAC_SHA2_256), None));
-    let methods = methods.into_iter().map(TransformId::Ke);
-    transforms.extend(methods.map(|id| Transform::new(id, None)));
-    Proposal {
-        protocol: ProtocolId::IKE,
-        transforms,
-    }
-}
-
-fn esp_proposal(taste: &Taste, pfs: bool) -> Proposal {
-    let mut transforms = taste.esp.clone();
-    if pfs {
-        let methods = taste.methods.iter().map(|&id| TransformId::Ke(id));
-        transforms.extend(methods.map(|id| Transform::new(id, None)));
-    }
-    // Where only one side wants key exchange, it can do without.
-    if pfs && !(taste.pfs.0 && taste.pfs.1) {
-        transforms.push(Transform::new(TransformId::Ke(KeId::NONE), None));
-    }
-    transforms.push(Transform::new(TransformId::Esn(EsnId::NO_ESN), None));
-    Proposal {
-        protocol: ProtocolId::ESP,
-        transforms,
-    }
-}
-
 /// Worlds in a thousand whose road warriors lease addresses.
 const LEASES: u64 = 0;
 /// Worlds in a thousand where one side wants key exchange in Child SAs and the other has none.
 const MIXED: u64 = 0;
-/// The beginning of every pre-shared key; no log line may hold it.
-pub const SECRET: &str = "the horse of seed ";
+/// Worlds in a thousand where both ends of a tunnel may begin.
+const MUTUAL: u64 = 0;
+/// Worlds in a thousand with short lifetimes.
+const HASTY: u64 = 0;

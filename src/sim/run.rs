@@ -261,14 +261,14 @@ impl World {
 /// How often invariants that need `show sa` are checked.
 const CHAOS_LOOK_AFTER: Duration = Duration::from_secs(5);
 const PEACE_LOOK_AFTER: Duration = Duration::from_secs(2);
-const HOLD_LOOK_AFTER: Duration = Duration::from_millis(500);
+const HOLD_LOOK_AFTER: Duration = Duration::from_millis(1_000);
 /// Five times what a request is repeated for until its sender gives up: the sender must notice
 /// (by a rekey or by DPD), give up, initiate again, and meet the leftovers of the last attempt.
 const CONVERGE_MAX: Duration = Duration::from_secs(5 * 126);
 /// Longer than any request is repeated.
 const SETTLE: Duration = Duration::from_secs(130);
 /// How long order is watched: some lifetimes.
-const HOLD: Duration = Duration::from_secs(150);
+const HOLD: Duration = Duration::from_secs(450);
 /// Rekeys, their Deletes and the time an SA lingers may take this long.
 const DISORDER_MAX: Duration = Duration::from_secs(60);
 /// Longer than any request is repeated and any SA lingers.

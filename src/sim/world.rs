@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::check::{self, Ledger, Received, Violation, demand};
@@ -15,7 +16,7 @@ use super::plan::{self, Tunnel};
 use super::report::Line;
 use crate::ike::{Command, Endpoint, Event, Path};
 use crate::kernel::KernelEvent;
-use crate::policy::Identity;
+use crate::policy::{Config, Identity};
 use crate::steer::{self, ShardId};
 use crate::time::Now;
 use crate::wire::Header;
@@ -80,6 +81,11 @@ pub(super) enum Inner {
     Alarm(Alarm),
     /// A command for every shard.
     Command(Command),
+    /// The shard takes a new configuration.
+    Reload {
+        shard: ShardId,
+        config: Arc<Config>,
+    },
     /// An operator has a policy initiate, whatever there is already.
     Initiate {
         shard: ShardId,
@@ -254,6 +260,9 @@ impl World {
                 Ok(())
             }
             Inner::Command(command) => self.command(host, &command),
+            Inner::Reload { shard, config } => self.act(host, shard, None, |endpoint, now| {
+                endpoint.handle_config(now, config);
+            }),
             Inner::Initiate { shard, policy } => self.initiate(host, shard, policy),
             Inner::Begin => {
                 for shard in self.hosts[host].shard_ids() {

@@ -110,7 +110,7 @@ impl ActiveKeyExchange for ActiveCurve25519 {
         &self.public
     }
 
-    fn complete(self: Box<Self>, peer_public: &[u8]) -> Result<SecretBytes, CryptoError> {
+    fn complete(&self, peer_public: &[u8]) -> Result<SecretBytes, CryptoError> {
         let peer = peer_public
             .try_into()
             .map_err(|_| CryptoError::PublicLength)?;
@@ -266,7 +266,7 @@ impl ActiveKeyExchange for ActiveEc {
         &self.public
     }
 
-    fn complete(self: Box<Self>, peer_public: &[u8]) -> Result<SecretBytes, CryptoError> {
+    fn complete(&self, peer_public: &[u8]) -> Result<SecretBytes, CryptoError> {
         let group = self.own.group();
         let peer = point(group, self.width, peer_public)?;
         let mut shared = EcPoint::new(group)?;
@@ -395,7 +395,7 @@ impl ActiveKeyExchange for ActiveModp {
         &self.public
     }
 
-    fn complete(self: Box<Self>, peer_public: &[u8]) -> Result<SecretBytes, CryptoError> {
+    fn complete(&self, peer_public: &[u8]) -> Result<SecretBytes, CryptoError> {
         let peer = modp_value(&self.prime, self.width, peer_public)?;
         let mut shared = bssl::mod_exp(&peer, &self.secret, &self.prime)?;
         let secret = SecretBytes::new(shared.to_vec_padded(self.width)?);

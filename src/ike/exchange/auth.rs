@@ -401,6 +401,10 @@ pub fn installed(cx: &mut Context, sa: &mut IkeSa, now: Now, result: Result<(), 
     } = *wait;
     sa.state = State::Established(Box::new(Established::new(keys, suite)));
     establish(cx, sa, now, &suite);
+    if result.is_err() && reply.is_none() {
+        // As initiator: the peer has it, and must drop it.
+        own::disown(sa, child.names.inbound_spi, now.mono);
+    }
     let failed = match result {
         Ok(()) => {
             add_child(

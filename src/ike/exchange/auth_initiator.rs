@@ -10,6 +10,7 @@ use super::super::ike_sa::IkeSa;
 use super::super::lease;
 use super::super::message;
 use super::super::negotiate::Rules;
+use super::super::own;
 use super::super::state::{AuthSent, AwaitKernel, Established, State};
 use super::auth::{add_child, establish};
 use super::auth_request::identity;
@@ -221,7 +222,12 @@ pub fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<
 fn finish(cx: &mut Context, sa: &mut IkeSa, now: Now, sent: AuthSent, payloads: &[Payload<'_>]) {
     sa.assigned = lease::granted(payloads);
     let made = make_child(cx, sa, &sent, payloads);
-    let AuthSent { keys, suite, .. } = sent;
+    let AuthSent {
+        keys,
+        suite,
+        inbound_spi,
+        ..
+    } = sent;
     match made {
         Ok((child, child_keys)) if cx.coupled => {
             let policy = Arc::clone(&sa.policy);
@@ -243,7 +249,14 @@ fn finish(cx: &mut Context, sa: &mut IkeSa, now: Now, sent: AuthSent, payloads: 
             establish(cx, sa, now, &suite);
             match made {
                 Ok((child, _)) => add_child(cx, sa, child),
-                Err(error) => cx.info(format_args!("{}: no Child SA: {error}", sa.tag())),
+                Err(error) => {
+                    cx.info(format_args!("{}: no Child SA: {error}", sa.tag()));
+                    if payloads.iter().any(|p| matches!(p, Payload::Sa(_))) {
+                        // The peer has made what we cannot take.
+                        own::disown(sa, inbound_spi, now.mono);
+                        own::advance(cx, sa, now);
+                    }
+                }
             }
         }
     }

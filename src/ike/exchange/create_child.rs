@@ -222,12 +222,14 @@ pub fn exchange_keys(
 /// the two new Child SAs stays (RFC 7296, 2.8.1).
 fn note_rival(sa: &mut IkeSa, peers_nonce: &[u8], answering: &Answering) {
     let Some(up) = up(sa) else { return };
-    if let Own::Child(sent) = &mut up.own
-        && sent.rekeys.is_some()
-        && sent.rekeys == answering.rekeys
-    {
+    let (rekeys, rival) = match &mut up.own {
+        Own::Child(sent) => (sent.rekeys, &mut sent.rival),
+        Own::Install(installing) => (installing.rekeys, &mut installing.rival),
+        Own::Idle | Own::Probe | Own::Delete(_) | Own::Rekey(_) => return,
+    };
+    if rekeys.is_some() && rekeys == answering.rekeys {
         let nonce = own::lower(peers_nonce, &answering.nonce).to_vec();
-        sent.rival = Some(Rival { nonce });
+        *rival = Some(Rival { nonce });
     }
 }
 

@@ -28,14 +28,38 @@ use crate::wire::{Ke, Notify, Payload, Proposal, TrafficSelector};
 /// Asks for a Child SA in the place of the one with this inbound SPI.
 pub fn rekey(cx: &mut Context, sa: &mut IkeSa, now: Now, inbound_spi: EspSpi) {
     let refused = sa.no_additional_sas;
+    let answering = up(sa).and_then(|up| up.answering.as_ref()?.rekeys);
     let Some(old) = sa.child_by_inbound(inbound_spi) else {
         return;
     };
     if old.fate != Fate::Living || refused {
         return;
     }
+    if answering == Some(inbound_spi) || old.outbound_waits.is_some() {
+        // The peer is replacing it itself, or has not shown yet that it has it.
+        return sa
+            .agenda
+            .plan(now.mono + MOMENT, Task::RekeyChild(inbound_spi));
+    }
     let sent = ask_like(old, Some(inbound_spi));
+    if has_twin(sa, inbound_spi) {
+        // One of two that do the same, however they came about, is enough.
+        return own::doom(sa, inbound_spi, now.mono);
+    }
     begin(cx, sa, now, sent);
+}
+
+/// Whether another Child SA of this IKE SA is for the same selectors.
+fn has_twin(sa: &IkeSa, inbound_spi: EspSpi) -> bool {
+    let mut children = sa.children.iter();
+    let Some(this) = children.find(|child| child.names.inbound_spi == inbound_spi) else {
+        return false;
+    };
+    let mut others = sa.children.iter();
+    others.any(|other| {
+        let same = other.names.selectors == this.names.selectors;
+        same && other.fate == Fate::Living && other.names.inbound_spi != inbound_spi
+    })
 }
 
 /// Asks for the Child SA that an active policy wants and does not have.
@@ -360,15 +384,9 @@ pub fn granted(
 /// one wins (RFC 7296, 2.8.1: the exchange with the lowest nonce loses).
 fn decide(cx: &mut Context, sa: &mut IkeSa, now: Now, sent: ChildSent, made: Made) {
     let Made { child, keys, nonce } = made;
-    let lowest = own::lower(&sent.nonce, &nonce);
-    if sent
-        .rival
-        .is_some_and(|rival| lowest < rival.nonce.as_slice())
-    {
-        cx.info(format_args!("{}: simultaneous rekey: ours goes", sa.tag()));
-        let spi = child.names.inbound_spi;
-        add_child(cx, sa, child);
-        return own::doom(sa, spi, now.mono);
+    let lowest = own::lower(&sent.nonce, &nonce).to_vec();
+    if sent.rival.is_some_and(|rival| lowest < rival.nonce) {
+        return ours_goes(cx, sa, now, child);
     }
     if !cx.coupled {
         return stands(cx, sa, now, child, sent.rekeys);
@@ -382,8 +400,18 @@ fn decide(cx: &mut Context, sa: &mut IkeSa, now: Now, sent: ChildSent, made: Mad
             until: now.mono + ike_sa::KERNEL_WAIT_MAX,
             child,
             rekeys: sent.rekeys,
+            lowest,
+            rival: None,
         }));
     }
+}
+
+/// The peer's exchange has won; its new Child SA stays, and we delete ours.
+fn ours_goes(cx: &mut Context, sa: &mut IkeSa, now: Now, child: ChildSa) {
+    cx.info(format_args!("{}: simultaneous rekey: ours goes", sa.tag()));
+    let spi = child.names.inbound_spi;
+    add_child(cx, sa, child);
+    own::doom(sa, spi, now.mono);
 }
 
 /// The kernel answered.
@@ -393,11 +421,19 @@ pub fn installed(cx: &mut Context, sa: &mut IkeSa, now: Now, result: Result<(), 
         return;
     };
     let Installing {
-        mut child, rekeys, ..
+        mut child,
+        rekeys,
+        lowest,
+        rival,
+        ..
     } = *installing;
     match result {
         Ok(()) => {
             child.loaded = true;
+            // The peer's request came while the kernel was at work.
+            if rival.as_ref().is_some_and(|rival| lowest < rival.nonce) {
+                return ours_goes(cx, sa, now, child);
+            }
             stands(cx, sa, now, child, rekeys);
         }
         Err(error) => {
@@ -406,7 +442,7 @@ pub fn installed(cx: &mut Context, sa: &mut IkeSa, now: Now, result: Result<(), 
             let spi = child.names.inbound_spi;
             add_child(cx, sa, child);
             own::doom(sa, spi, now.mono);
-            if let Some(old) = rekeys {
+            if let (Some(old), None) = (rekeys, rival) {
                 retry(cx, sa, now, old);
             }
         }
@@ -463,7 +499,7 @@ pub fn retry(cx: &mut Context, sa: &mut IkeSa, now: Now, old: EspSpi) {
 /// the peer has made none in its place we ask for a new one (RFC 7296, 2.25.1).
 fn vanished(cx: &mut Context, sa: &mut IkeSa, now: Now, sent: ChildSent) {
     let Some(spi) = sent.rekeys else { return };
-    let replaced = sa.children.iter().any(|child| child.replaces == Some(spi));
+    let replaced = has_twin(sa, spi) || sa.children.iter().any(|child| child.replaces == Some(spi));
     let Some(old) = sa.take_child(|child| child.names.inbound_spi == spi) else {
         return;
     };
@@ -476,6 +512,8 @@ fn vanished(cx: &mut Context, sa: &mut IkeSa, now: Now, sent: ChildSent) {
 
 /// Times a peer may ask for another key exchange method.
 const ROUNDS_MAX: u32 = 2;
+/// The wait for something that is about to be decided.
+const MOMENT: Duration = Duration::from_secs(1);
 /// Least and longest pause in milliseconds before a refused rekey is tried again.
-const RETRY_MIN: u64 = 4_000;
+const RETRY_MIN: u64 = 500;
 const RETRY_MAX: u64 = 60_000;

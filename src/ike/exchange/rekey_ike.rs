@@ -365,7 +365,11 @@ fn refused(
         }
         Error::Reported(NotifyType::NO_ADDITIONAL_SAS) => sa.no_additional_sas = true,
         _ => {
-            let pause = RETRY_AFTER + Duration::from_millis(cx.rng.below(RETRY_JITTER));
+            // Some tries must fit between 95 % of the lifetime and its end.
+            let pause = sa.policy.ike_lifetime / 100;
+            let pause = pause.clamp(RETRY_MIN, RETRY_MAX);
+            let permille = u32::try_from(1000 + cx.rng.below(500)).unwrap_or(1000);
+            let pause = pause * permille / 1000;
             sa.agenda.plan(now.mono + pause, Task::RekeyIke);
         }
     }
@@ -385,6 +389,6 @@ const REDUNDANT_MAX: Duration = Duration::from_secs(10);
 const MOMENT: Duration = Duration::from_secs(1);
 /// Times a peer may ask for another key exchange method.
 const ROUNDS_MAX: u32 = 2;
-/// The pause before a refused rekey is tried again, and the milliseconds drawn on top.
-const RETRY_AFTER: Duration = Duration::from_secs(10);
-const RETRY_JITTER: u64 = 10_000;
+/// Least and longest pause before a refused rekey is tried again.
+const RETRY_MIN: Duration = Duration::from_millis(500);
+const RETRY_MAX: Duration = Duration::from_secs(10);

@@ -76,6 +76,8 @@ fn answer(
             }
         })
         .ok_or(Error::Missing("nonce"))?;
+    // Also for its length: with all three payloads a request is longer than a challenge.
+    let request = read(spi, &message.payloads, nonce)?;
     if demand_cookie && !cookie_holds(cx, now, path, spi, nonce, &message.payloads) {
         let peer = path.remote.ip();
         let cookie = cx.cookies.make(&cx.provider, now, peer, spi, nonce);
@@ -83,7 +85,6 @@ fn answer(
         send_notify(cx, path, spi, NotifyType::COOKIE, &cookie);
         return Ok(None);
     }
-    let request = read(spi, &message.payloads, nonce)?;
     if !cx
         .config
         .policies

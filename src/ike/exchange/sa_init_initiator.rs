@@ -138,6 +138,7 @@ fn send(cx: &mut Context, sa: &mut IkeSa, now: Now) {
 pub fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, path: Path, bytes: &[u8]) {
     let Ok(message) = Message::decode(bytes) else {
         cx.stats.decode_errors += 1;
+        cx.stats.msg_rcvd_dropped += 1;
         return;
     };
     if ask_again(cx, sa, now, &message.payloads)
@@ -225,25 +226,25 @@ fn accept(
         .key_exchange(suite.ke)
         .ok_or(Error::NoProposal)?;
     method.check_public(public)?;
-    let State::AwaitSaInitResponse(sent) = std::mem::replace(&mut sa.state, State::Closed) else {
-        return Ok(());
-    };
-    let SaInitSent {
-        kex,
-        nonce: nonce_i,
-        request,
-        ..
-    } = *sent;
-    let shared = kex.complete(public)?;
-    let seed = keymat::skeyseed(suite.prf, &nonce_i, nonce_r, shared.expose());
+    // Whatever fails up to here, the true answer may still come.
+    let shared = sent.kex.complete(public)?;
+    let seed = keymat::skeyseed(suite.prf, &sent.nonce, nonce_r, shared.expose());
     let keys = IkeKeys::derive(
         &suite,
         seed.expose(),
-        &nonce_i,
+        &sent.nonce,
         nonce_r,
         sa.own_spi,
         responder,
     )?;
+    let State::AwaitSaInitResponse(sent) = std::mem::replace(&mut sa.state, State::Closed) else {
+        return Ok(());
+    };
+    let SaInitSent {
+        nonce: nonce_i,
+        request,
+        ..
+    } = *sent;
     sa.window.settle();
     sa.peer_spi = Some(responder);
     traverse_nat(cx, sa, responder, path, payloads);
