@@ -162,6 +162,9 @@ fn start(args: Args, loader: Loader, config: Config) -> Result<(), String> {
     };
     let bound = socket::bind(&WILDCARDS, ports(&options), &steering)
         .map_err(|error| format!("cannot bind {error}"))?;
+    // Before going into the background: whoever starts it must learn why it cannot be.
+    let listener = Listener::bind(&args.socket)
+        .map_err(|error| format!("{}: {error}", args.socket.display()))?;
     if !args.debug {
         process::daemonize().map_err(|error| format!("cannot become a daemon: {error}"))?;
     }
@@ -175,8 +178,6 @@ fn start(args: Args, loader: Loader, config: Config) -> Result<(), String> {
         log::write(Level::Warning, warning);
     }
     let signals = Signals::take().map_err(|error| format!("signals: {error}"))?;
-    let listener = Listener::bind(&args.socket)
-        .map_err(|error| format!("{}: {error}", args.socket.display()))?;
     let plan = Plan {
         config: Arc::new(config),
         options,

@@ -130,7 +130,7 @@ impl Steering {
         program.push(insn(JGE_K, 0, rest - 1, IKE_HEADER_LEN as u32 + base));
         if marker {
             program.push(insn(LD_W_ABS, 0, 0, 0));
-            program.push(insn(JEQ_K, 0, 12, 0));
+            program.push(insn(JEQ_K, 0, rest - 3, 0));
         }
         program.extend([
             insn(LD_B_ABS, 0, 0, FLAGS_AT as u32 + base),

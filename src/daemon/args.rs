@@ -8,7 +8,12 @@ use crate::steer::SHARDS_MAX;
 
 /// The flags as written.
 #[derive(Debug, Parser)]
-#[command(name = "iked", disable_version_flag = true, disable_help_flag = true)]
+#[command(
+    name = "iked",
+    disable_version_flag = true,
+    disable_help_flag = true,
+    args_override_self = true
+)]
 pub struct Args {
     /// Accepted and ignored, as OpenIKED does.
     #[arg(short = '6', hide = true)]
@@ -54,7 +59,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR", default_value = "/etc/iked")]
     pub config_dir: PathBuf,
     /// Worker threads; one for each allowed CPU by default.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(SHARDS_MAX)))]
+    #[arg(long, value_name = "N", value_parser = shards)]
     pub shards: Option<u8>,
 }
 
@@ -94,6 +99,13 @@ fn port(text: &str) -> Result<u16, String> {
         Ok(number) if number < 1 => Err(format!("port is too small: {text}")),
         Ok(number) => u16::try_from(number).map_err(|_| format!("port is too large: {text}")),
         Err(_) => Err(format!("port is invalid: {text}")),
+    }
+}
+
+fn shards(text: &str) -> Result<u8, String> {
+    match text.parse() {
+        Ok(number) if (1..=SHARDS_MAX).contains(&number) => Ok(number),
+        Ok(_) | Err(_) => Err(format!("number of shards is not 1 to {SHARDS_MAX}: {text}")),
     }
 }
 

@@ -11,7 +11,7 @@ use super::agenda::Task;
 use super::child_sa::Fate;
 use super::context::{Bequest, Context};
 use super::error::{Answer, Error, Trust};
-use super::event::{Command, Event, Path, Reply, Transmit};
+use super::event::{Command, Event, Level, Path, Reply, Transmit};
 use super::exchange::redirect::{self, Start};
 use super::exchange::{auth, auth_initiator, create_child, create_child_initiator};
 use super::exchange::{informational, rekey_ike, sa_init, sa_init_initiator};
@@ -578,8 +578,10 @@ impl Endpoint {
 
     /// Ends an IKE SA without a word to the peer.
     fn close(&mut self, sa: &mut IkeSa, reason: &str) {
-        self.cx
-            .info(format_args!("{}: sa_free: {reason}", sa.tag()));
+        // Anybody can make half-open IKE SAs, and so their ends.
+        let unauthenticated = matches!(sa.state, State::AwaitAuthRequest(_));
+        let line = format_args!("{}: sa_free: {reason}", sa.tag());
+        self.cx.log(Level::Info, line, unauthenticated);
         if matches!(sa.state, State::Established(_)) {
             self.cx.stats.sa_established_current =
                 self.cx.stats.sa_established_current.saturating_sub(1);
@@ -853,12 +855,13 @@ pub(super) fn refuse(
     digest: u64,
     error: &Error,
 ) {
-    cx.info(format_args!("{}: {exchange}: {error}", sa.tag()));
     let trust = if sa.state.is_authenticated() {
         Trust::Authenticated
     } else {
         Trust::Protected
     };
+    let line = format_args!("{}: {exchange}: {error}", sa.tag());
+    cx.log(Level::Info, line, trust == Trust::Protected);
     match error.answer(trust) {
         Answer::Silent => {
             cx.stats.unexpected += 1;

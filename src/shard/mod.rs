@@ -187,9 +187,10 @@ impl Shard {
         let Some(socket) = self.sockets.get(index) else {
             return;
         };
-        let drained = self.incoming.receive(socket);
-        if let (Ok(Drained::Yes), Some(readable)) = (&drained, self.readable.get_mut(index)) {
-            *readable = false;
+        // An error is the socket's own affair (an ICMP report, no memory): the next datagram rings.
+        let more = matches!(self.incoming.receive(socket), Ok(Drained::No));
+        if let Some(readable) = self.readable.get_mut(index) {
+            *readable = more;
         }
         let mut put_off = [false; crate::sys::net::BATCH_MAX];
         for (at, off) in put_off.iter_mut().enumerate().take(self.incoming.len()) {
