@@ -17,6 +17,8 @@ mod gateway;
 mod keys;
 #[path = "interop/lifetimes.rs"]
 mod lifetimes;
+#[path = "interop/mobility.rs"]
+mod mobility;
 #[path = "interop/paths.rs"]
 mod paths;
 #[path = "interop/refusals.rs"]

@@ -21,13 +21,22 @@ pub enum Task {
     RekeyIke,
     /// End the IKE SA.
     DeleteIke,
+    /// Is the peer where it says it is now?
+    VerifyPath,
+    /// Tell the peer of our new address.
+    UpdateAddresses,
 }
 
 impl Task {
     /// Whether it is an exchange of our own, of which one may be under way.
     pub const fn is_exchange(self) -> bool {
         match self {
-            Self::RekeyChild(_) | Self::DeleteChildren | Self::RekeyIke | Self::DeleteIke => true,
+            Self::RekeyChild(_)
+            | Self::DeleteChildren
+            | Self::RekeyIke
+            | Self::DeleteIke
+            | Self::VerifyPath
+            | Self::UpdateAddresses => true,
             Self::CheckPeer | Self::Keepalive | Self::Activate(_) => false,
         }
     }

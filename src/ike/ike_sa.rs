@@ -10,6 +10,7 @@ use super::context::Context;
 use super::event::Path;
 use super::fragment::Reassembly;
 use super::lease::Lease;
+use super::mobility::Mobility;
 use super::natt::NatState;
 use super::own::Own;
 use super::state::State;
@@ -49,6 +50,8 @@ pub struct IkeSa {
     pub sealed: u64,
     /// What NAT detection found.
     pub nat: NatState,
+    /// How it moves with its peer.
+    pub mobility: Mobility,
     /// Both sides do RFC 7383.
     pub fragmentation: bool,
     /// The peer's identity, proven once the state says so.
@@ -99,6 +102,7 @@ impl IkeSa {
             response_pieces: None,
             sealed: 0,
             nat: NatState::default(),
+            mobility: Mobility::new(role),
             fragmentation: false,
             peer_id: None,
             children: Vec::new(),

@@ -14,6 +14,7 @@ use super::super::state::{AuthSent, AwaitKernel, Established, State};
 use super::auth::{add_child, establish, identity};
 use super::create_child_initiator::{granted, proposals};
 use super::informational;
+use super::mobike;
 use super::sa_init::status;
 use crate::auth::{AuthError, octets, psk, pubkey};
 use crate::crypto::keymat::{ChildKeys, IkeKeys, IkeSuite};
@@ -130,6 +131,7 @@ pub fn send(cx: &mut Context, sa: &mut IkeSa, now: Now) {
         data: &auth.1,
     }));
     payloads.push(status(NotifyType::INITIAL_CONTACT, &[]));
+    payloads.extend(mobike::support(cx.config.settings.mobike));
     if !policy.request.is_empty() {
         let attributes = policy.request.iter().map(|(kind, _)| CfgAttribute {
             kind: *kind,
@@ -212,6 +214,7 @@ pub fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<
         }
     };
     sa.peer_id = Some(peer_id);
+    mobike::agree(cx, sa, payloads);
     let State::AwaitAuthResponse(sent) = std::mem::replace(&mut sa.state, State::Closed) else {
         return;
     };
@@ -224,7 +227,7 @@ fn finish(cx: &mut Context, sa: &mut IkeSa, now: Now, sent: AuthSent, payloads: 
     match made {
         Ok((child, child_keys)) if cx.coupled => {
             let policy = Arc::clone(&sa.policy);
-            let install = child_sa::install(&mut cx.rng, &policy, sa, &child, child_keys);
+            let install = child_sa::install(&mut cx.rng, &policy, &child, child_keys);
             let request = child_sa::request_install(cx, install);
             let wait = AwaitKernel {
                 keys,

@@ -242,7 +242,7 @@ fn load(
         return finish(cx, sa, now, answering, Ok(()));
     }
     let policy = std::sync::Arc::clone(&sa.policy);
-    let mut install = child_sa::install(&mut cx.rng, &policy, sa, &answering.child, keys);
+    let mut install = child_sa::install(&mut cx.rng, &policy, &answering.child, keys);
     if answering.rekeys.is_some() {
         // The peer has the new SAs only when it has our answer; until it shows that, it gets
         // its packets through the old ones.

@@ -5,6 +5,7 @@ pub mod auth_initiator;
 pub mod create_child;
 pub mod create_child_initiator;
 pub mod informational;
+pub mod mobike;
 pub mod rekey_ike;
 pub mod sa_init;
 pub mod sa_init_initiator;
