@@ -21,6 +21,8 @@ mod libreswan;
 mod libreswan_scenarios;
 #[path = "interop/lifetimes.rs"]
 mod lifetimes;
+#[path = "interop/mobility.rs"]
+mod mobility;
 #[path = "interop/paths.rs"]
 mod paths;
 #[path = "interop/pluto_session.rs"]

@@ -30,6 +30,9 @@ use iked::wire::spi::EspSpi;
 use iked::wire::{Transform, TransformId};
 use iked::xfrm::{self, Xfrm};
 
+#[path = "kernel/moves.rs"]
+mod moves;
+
 /// Two hosts as network namespaces, joined by a wire.
 struct Pair {
     a: String,

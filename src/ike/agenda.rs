@@ -26,6 +26,10 @@ pub enum Task {
     RekeyIke,
     /// End the IKE SA.
     DeleteIke,
+    /// Is the peer where it says it is now?
+    VerifyPath,
+    /// Tell the peer of our new address.
+    UpdateAddresses,
 }
 
 impl Task {
@@ -37,7 +41,9 @@ impl Task {
             | Self::DeleteChildren
             | Self::Redirect(_)
             | Self::RekeyIke
-            | Self::DeleteIke => true,
+            | Self::DeleteIke
+            | Self::VerifyPath
+            | Self::UpdateAddresses => true,
             Self::CheckPeer | Self::Keepalive | Self::Activate(_) => false,
         }
     }

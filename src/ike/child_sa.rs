@@ -13,7 +13,7 @@ use super::narrow::{self, Dynamic, Narrowed};
 use super::negotiate::{self, Chosen, Rules};
 use crate::crypto::keymat::{self, ChildKeys};
 use crate::crypto::{CryptoError, Prf, Rng};
-use crate::kernel::{ChildInstall, ChildRemove, Encap, KernelRequest, RequestId};
+use crate::kernel::{ChildInstall, ChildRemove, Encap, KernelRequest, Outer, RequestId};
 use crate::policy::Policy;
 use crate::wire::registry::{ProtocolId, TransformType};
 use crate::wire::spi::EspSpi;
@@ -24,6 +24,8 @@ use crate::wire::{Payload, Proposal, TrafficSelector, Transform};
 pub struct ChildSa {
     /// What names it in the kernel.
     pub names: ChildRemove,
+    /// UDP encapsulation, if any.
+    pub encap: Option<Encap>,
     /// The agreed algorithms.
     pub transforms: Vec<Transform>,
     /// The agreed selectors as they stood on the wire: ours, the peer's. A rekey offers them again.
@@ -106,11 +108,16 @@ impl ChildSa {
         narrowed: Narrowed,
         transport: bool,
     ) -> Self {
+        let Outer {
+            local,
+            remote,
+            encap,
+        } = outer(sa);
         let names = ChildRemove {
             protocol: chosen.protocol,
             transport,
-            local: sa.path.local.ip(),
-            remote: sa.path.remote.ip(),
+            local,
+            remote,
             inbound_spi,
             outbound_spi,
             reqid,
@@ -118,6 +125,7 @@ impl ChildSa {
         };
         Self {
             names,
+            encap,
             transforms: chosen.transforms.clone(),
             selectors: Box::new((narrowed.local, narrowed.remote)),
             loaded: false,
@@ -127,9 +135,40 @@ impl ChildSa {
         }
     }
 
+    /// Where its packets go.
+    pub fn outer(&self) -> Outer {
+        Outer {
+            local: self.names.local,
+            remote: self.names.remote,
+            encap: self.encap,
+        }
+    }
+
+    /// Notes that they go elsewhere from now on.
+    pub fn shift(&mut self, to: Outer) {
+        self.names = self.names.moved(to);
+        self.encap = to.encap;
+        if let Some(waiting) = &mut self.outbound_waits {
+            waiting.names = waiting.names.moved(to);
+            waiting.encap = to.encap;
+        }
+    }
+
     /// The encryption and integrity algorithms in words of iked.conf(5).
     pub fn algorithms(&self) -> String {
         names::child(&self.transforms)
+    }
+}
+
+/// Where packets of the Child SAs of this IKE SA go now.
+pub fn outer(sa: &IkeSa) -> Outer {
+    Outer {
+        local: sa.path.local.ip(),
+        remote: sa.path.remote.ip(),
+        encap: sa.nat.encapsulate().then(|| Encap {
+            local_port: sa.path.local.port(),
+            remote_port: sa.path.remote.port(),
+        }),
     }
 }
 
@@ -234,17 +273,7 @@ pub fn derive_keys(
 }
 
 /// What the kernel must know to install `child`.
-pub fn install(
-    rng: &mut Rng,
-    policy: &Policy,
-    sa: &IkeSa,
-    child: &ChildSa,
-    keys: ChildKeys,
-) -> ChildInstall {
-    let encap = sa.nat.encapsulate().then(|| Encap {
-        local_port: sa.path.local.port(),
-        remote_port: sa.path.remote.port(),
-    });
+pub fn install(rng: &mut Rng, policy: &Policy, child: &ChildSa, keys: ChildKeys) -> ChildInstall {
     // Soft is 85 to 95 % of hard, drawn for each SA: no thundering herd of rekeys.
     let permille = 850 + rng.below(100);
     let hard = policy.child_lifetime;
@@ -253,7 +282,7 @@ pub fn install(
         names: child.names.clone(),
         transforms: child.transforms.clone(),
         keys,
-        encap,
+        encap: child.encap,
         lifetime_soft: Duration::from_secs(per_mille(hard.as_secs(), permille)),
         lifetime_hard: hard,
         bytes_soft: per_mille(bytes_hard, permille),

@@ -3,6 +3,7 @@
 //! its integrity is proven.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,9 +15,10 @@ use super::error::{Answer, Error, Trust};
 use super::event::{Command, Event, Level, Path, Reply, Transmit};
 use super::exchange::redirect::{self, Start};
 use super::exchange::{auth, auth_initiator, create_child, create_child_initiator};
-use super::exchange::{informational, rekey_ike, sa_init, sa_init_initiator};
+use super::exchange::{informational, mobike, rekey_ike, sa_init, sa_init_initiator};
 use super::ike_sa::{self, IkeSa, PIECES};
 use super::message::{self, Opened};
+use super::mobility;
 use super::own::{self, Own};
 use super::show;
 use super::state::{Keying, State};
@@ -172,6 +174,9 @@ impl Endpoint {
                 heir.agenda.plan(now.mono, Task::DeleteChildren);
             }
             heir.children.push(child);
+        }
+        if heir.mobility.left.is_none() {
+            mobility::move_children(&mut self.cx, &mut heir);
         }
         own::advance(&mut self.cx, &mut heir, now);
         self.table.put(&mut self.cx, key, heir);
@@ -359,13 +364,11 @@ impl Endpoint {
         match message::open(&mut self.cx, sa, now.mono, bytes) {
             Opened::Whole(first, plaintext) => {
                 sa.heard_at = now.mono;
-                follow(sa, path);
+                mobility::follow(&mut self.cx, sa, path);
                 Some((first, plaintext))
             }
-            Opened::Partial => {
-                follow(sa, path);
-                None
-            }
+            // The same fragment may come again, from anywhere, until all are there.
+            Opened::Partial => None,
             Opened::Dropped => {
                 self.cx.stats.msg_rcvd_dropped += 1;
                 None
@@ -426,6 +429,7 @@ impl Endpoint {
                 auth_initiator::conclude(&mut self.cx, sa, now, &payloads);
             }
             ExchangeType::INFORMATIONAL | ExchangeType::CREATE_CHILD_SA => {
+                mobike::answered_from(sa, now.mono, path);
                 conclude(&mut self.cx, sa, now, &payloads);
             }
             _ => self.drop_unexpected(),
@@ -463,8 +467,7 @@ impl Endpoint {
             KernelEvent::Done { id } => (id, Ok(())),
             KernelEvent::Failed { id, error } => (id, Err(error)),
             KernelEvent::Expire { spi, hard } => return self.expired(now, spi, hard),
-            // An address is followed only when IKE itself proves it.
-            KernelEvent::Mapping { .. } => return,
+            KernelEvent::Mapping { spi, remote } => return self.mapped(now, spi, remote),
         };
         let Some(key) = self.table.by_request(id) else {
             return;
@@ -494,6 +497,19 @@ impl Endpoint {
             sa.agenda.plan(now.mono, Task::RekeyChild(spi));
         }
         own::advance(&mut self.cx, &mut sa, now);
+        self.give_back(now, key, sa);
+    }
+
+    /// ESP of a Child SA came from another address.
+    fn mapped(&mut self, now: Now, spi: EspSpi, remote: SocketAddr) {
+        let owner = self.cx.children.get(&spi);
+        let Some(key) = owner.and_then(|&owner| self.table.by_spi(owner)) else {
+            return;
+        };
+        let Some(mut sa) = self.table.take(key) else {
+            return;
+        };
+        mobility::mapped(&mut self.cx, &mut sa, remote);
         self.give_back(now, key, sa);
     }
 
@@ -535,6 +551,15 @@ impl Endpoint {
                 let policy = self.cx.config.policies.get(index as usize).cloned();
                 policy.map_or(0, |policy| self.initiate(now, Start::of(policy)))
             }
+            Command::LocalAddress { old, new } => self.each_where(
+                now,
+                |sa| sa.path.local.ip() == old,
+                |endpoint, sa| {
+                    if mobike::change_address(&mut endpoint.cx, sa, now.mono, old, new) {
+                        own::advance(&mut endpoint.cx, sa, now);
+                    }
+                },
+            ),
             Command::Shutdown => self.each(now, |endpoint, sa| {
                 endpoint.delete(sa, now.mono);
                 sa.state = State::Closed;
@@ -682,8 +707,9 @@ impl Endpoint {
             sa.path.remote,
             sa.path.local
         ));
+        let path = mobike::path_for_retry(sa, outstanding.retries);
         for datagram in &outstanding.datagrams {
-            self.cx.transmit(sa.path, datagram.clone());
+            self.cx.transmit(path, datagram.clone());
         }
     }
 
@@ -779,6 +805,7 @@ fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<'_>]
     match own {
         Own::Child(sent) => create_child_initiator::conclude(cx, sa, now, *sent, payloads),
         Own::Rekey(sent) => rekey_ike::conclude(cx, sa, now, *sent, payloads),
+        Own::Mobike(sent) => mobike::conclude(cx, sa, now.mono, &sent, payloads),
         own @ (Own::Delete(_) | Own::Probe | Own::Idle | Own::Install(_)) => {
             informational::conclude(cx, sa, now, own);
         }
@@ -835,14 +862,6 @@ fn ready_keys(sa: &mut IkeSa) -> bool {
         half_open.keying = Keying::Ready(keys);
     }
     matches!(half_open.keying, Keying::Ready(_))
-}
-
-/// Follows the peer to the address its authenticated message came from: into UDP encapsulation
-/// during the handshake, and when its NAT moves it (RFC 7296, 2.23).
-fn follow(sa: &mut IkeSa, path: Path) {
-    if matches!(sa.state, State::AwaitAuthRequest(_)) || sa.nat.remote {
-        sa.path = path;
-    }
 }
 
 /// Answers a protected request with the row of `error`.

@@ -61,6 +61,9 @@ pub enum Error {
     /// The Child SA to be replaced is not there: its protocol and SPI as the peer wrote them.
     #[error("Child SA not found")]
     ChildNotFound(ProtocolId, Vec<u8>),
+    /// The peer wants no NAT between us, and there is one (RFC 4555, 3.9).
+    #[error("unexpected NAT detected")]
+    UnexpectedNat,
     /// The key exchange value is none of its method.
     #[error("key exchange value: {0}")]
     BadKe(CryptoError),
@@ -128,6 +131,7 @@ impl Error {
             | Self::NoAdditionalSas
             | Self::Temporary
             | Self::ChildNotFound(..)
+            | Self::UnexpectedNat
             | Self::BadKe(_)
             | Self::Crypto(_)
             | Self::Reported(_)
@@ -169,6 +173,7 @@ impl Error {
             Self::NoAdditionalSas => notify(NotifyType::NO_ADDITIONAL_SAS),
             Self::Temporary => notify(NotifyType::TEMPORARY_FAILURE),
             Self::ChildNotFound(..) => notify(NotifyType::CHILD_SA_NOT_FOUND),
+            Self::UnexpectedNat => close(NotifyType::UNEXPECTED_NAT_DETECTED),
             Self::Crypto(_) | Self::Reported(_) | Self::Answer(_) => Answer::Silent,
         }
     }
@@ -204,6 +209,7 @@ mod tests {
         };
         use DecodeErrorKind as Kind;
         let table = [
+            (Error::UnexpectedNat, ["-", "41!", "41!"]),
             (decode(Kind::Truncated), ["-", "7!", "7!"]),
             (decode(Kind::Length), ["-", "7!", "7!"]),
             (decode(Kind::Value), ["-", "7!", "7!"]),

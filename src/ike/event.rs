@@ -46,6 +46,14 @@ pub enum Command {
     Initiate(u32),
     /// Send the peers that understand it to another gateway (RFC 5685).
     Redirect(IpAddr),
+    /// An address of this host is gone, another is there: whoever was reached from the one is
+    /// reached from the other from now on.
+    LocalAddress {
+        /// The one that is gone.
+        old: IpAddr,
+        /// The one to use instead.
+        new: IpAddr,
+    },
     /// Tell every peer and forget everything.
     Shutdown,
 }

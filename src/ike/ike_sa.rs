@@ -11,6 +11,7 @@ use super::event::Path;
 use super::exchange::redirect::Trail;
 use super::fragment::Reassembly;
 use super::lease::Lease;
+use super::mobility::Mobility;
 use super::narrow::Dynamic;
 use super::natt::NatState;
 use super::own::Own;
@@ -53,6 +54,8 @@ pub struct IkeSa {
     pub sealed: u64,
     /// What NAT detection found.
     pub nat: NatState,
+    /// How it moves with its peer.
+    pub mobility: Mobility,
     /// Both sides do RFC 7383.
     pub fragmentation: bool,
     /// The peer's identity, proven once the state says so.
@@ -112,6 +115,7 @@ impl IkeSa {
             pieces_since: None,
             sealed: 0,
             nat: NatState::default(),
+            mobility: Mobility::new(role),
             fragmentation: false,
             peer_id: None,
             children: Vec::new(),

@@ -15,6 +15,7 @@ pub mod fragment;
 pub mod ike_sa;
 pub mod lease;
 pub mod message;
+pub mod mobility;
 pub mod names;
 pub mod narrow;
 pub mod natt;

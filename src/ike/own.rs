@@ -7,7 +7,7 @@ use super::agenda::Task;
 use super::child_sa::{ChildSa, Fate, Grant};
 use super::context::Context;
 use super::event::Path;
-use super::exchange::{create_child_initiator, informational, redirect, rekey_ike};
+use super::exchange::{create_child_initiator, informational, mobike, redirect, rekey_ike};
 use super::ike_sa::{self, IkeSa};
 use super::state::State;
 use crate::crypto::ActiveKeyExchange;
@@ -31,6 +31,8 @@ pub enum Own {
     Child(Box<ChildSent>),
     /// CREATE_CHILD_SA for the IKE SA itself.
     Rekey(Box<RekeySent>),
+    /// An INFORMATIONAL about addresses (RFC 4555).
+    Mobike(Box<mobike::Sent>),
     /// The peer granted a Child SA; the kernel is asked to install it.
     Install(Box<Installing>),
 }
@@ -136,7 +138,25 @@ impl Own {
     fn install(&self) -> Option<&Installing> {
         match self {
             Self::Install(installing) => Some(installing),
-            Self::Idle | Self::Probe | Self::Delete(_) | Self::Child(_) | Self::Rekey(_) => None,
+            Self::Idle
+            | Self::Probe
+            | Self::Delete(_)
+            | Self::Child(_)
+            | Self::Rekey(_)
+            | Self::Mobike(_) => None,
+        }
+    }
+
+    /// The Child SA on its way into the kernel, to be changed.
+    pub fn installing_mut(&mut self) -> Option<&mut ChildSa> {
+        match self {
+            Self::Install(installing) => Some(&mut installing.child),
+            Self::Idle
+            | Self::Probe
+            | Self::Delete(_)
+            | Self::Child(_)
+            | Self::Rekey(_)
+            | Self::Mobike(_) => None,
         }
     }
 }
@@ -179,6 +199,8 @@ fn perform(cx: &mut Context, sa: &mut IkeSa, now: Now, task: Task) {
         Task::Redirect(to) => redirect::tell(cx, sa, now, to),
         Task::RekeyIke => rekey_ike::start(cx, sa, now),
         Task::DeleteIke => informational::delete(cx, sa, now.mono),
+        Task::VerifyPath => mobike::verify(cx, sa, now.mono),
+        Task::UpdateAddresses => mobike::update(cx, sa, now.mono),
     }
 }
 
@@ -188,9 +210,8 @@ pub fn begin(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
     if !settings.dpd_check_interval.is_zero() {
         sa.agenda.plan(now + SILENCE_MAX, Task::CheckPeer);
     }
-    if sa.nat.local {
-        sa.agenda.plan(now + KEEPALIVE_AFTER, Task::Keepalive);
-    }
+    keep_alive(sa, now);
+    mobike::resume(sa, now);
     if sa.policy.active {
         plan_check(cx, sa, now);
     }
@@ -201,6 +222,14 @@ pub fn begin(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
         let soft = lifetime.mul_f64(f64::from(u32::try_from(permille).unwrap_or(850)) / 1000.0);
         sa.agenda.plan(now + soft, Task::RekeyIke);
         sa.agenda.plan(now + lifetime, Task::DeleteIke);
+    }
+}
+
+/// Keeps the mapping of the NAT before us, if there is one.
+pub fn keep_alive(sa: &mut IkeSa, now: Instant) {
+    sa.agenda.strike(Task::Keepalive);
+    if sa.nat.local {
+        sa.agenda.plan(now + KEEPALIVE_AFTER, Task::Keepalive);
     }
 }
 

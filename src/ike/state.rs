@@ -167,6 +167,12 @@ impl Established {
         answering.into_iter().chain(self.own.installing())
     }
 
+    /// The same, to be changed.
+    pub fn on_the_way_mut(&mut self) -> impl Iterator<Item = &mut ChildSa> {
+        let answering = self.answering.as_mut().map(|a| &mut a.child);
+        answering.into_iter().chain(self.own.installing_mut())
+    }
+
     /// When the kernel must have answered.
     pub fn kernel_until(&self) -> Option<Instant> {
         let answering = self.answering.as_ref().map(|a| a.until);

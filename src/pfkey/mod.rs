@@ -276,6 +276,13 @@ impl Backend for PfKey {
                 KernelRequest::AddChild { child, .. } => self.add_child(child),
                 KernelRequest::AddOutbound { child } => self.add_outbound(child),
                 KernelRequest::DeleteChild { child } => self.delete_child(child),
+                // PF_KEY has no words for sequence numbers and replay windows: an SA made anew
+                // would begin at 1, and the peer would take its packets for replays. So `sadb`
+                // has the Child SA replaced by one that is made where the peer is now.
+                KernelRequest::MoveChild { .. } => Err(KernelError {
+                    errno: libc::EOPNOTSUPP,
+                    action: "move SA",
+                }),
             });
         }
         results

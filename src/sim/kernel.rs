@@ -105,6 +105,15 @@ impl FakeKernel {
         let done = match request {
             KernelRequest::AddChild { id, child } => self.add(shard, id, *child),
             KernelRequest::AddOutbound { child } => self.add_outbound(&child),
+            KernelRequest::MoveChild { child, to } => {
+                let held = self.children.get_mut(&child.inbound_spi);
+                if let Some(held) = held.filter(|held| held.install.names == *child) {
+                    held.install.names.local = to.local;
+                    held.install.names.remote = to.remote;
+                    held.install.encap = to.encap;
+                }
+                Done::default()
+            }
             KernelRequest::DeleteChild { child } => {
                 let spi = child.inbound_spi;
                 let named = self.children.get(&spi);

@@ -277,10 +277,10 @@ fn host(dice: &mut Dice, taste: &Taste, number: u64, is_gateway: bool) -> HostPl
 }
 
 /// Worlds in a thousand whose road warriors lease addresses.
-const LEASES: u64 = 0;
+const LEASES: u64 = 300;
 /// Worlds in a thousand where one side wants key exchange in Child SAs and the other has none.
-const MIXED: u64 = 0;
+const MIXED: u64 = 150;
 /// Worlds in a thousand where both ends of a tunnel may begin.
 const MUTUAL: u64 = 0;
 /// Worlds in a thousand with short lifetimes.
-const HASTY: u64 = 0;
+const HASTY: u64 = 400;

@@ -519,7 +519,7 @@ fn describe(ike: &[u8]) -> String {
 }
 
 fn describe_request(request: &crate::kernel::KernelRequest) -> String {
-    use crate::kernel::KernelRequest::{AddChild, AddOutbound, DeleteChild};
+    use crate::kernel::KernelRequest::{AddChild, AddOutbound, DeleteChild, MoveChild};
     match request {
         AddChild { id, child } => format!(
             "add {:?} in {} out {}{} soft {:?}",
@@ -534,6 +534,7 @@ fn describe_request(request: &crate::kernel::KernelRequest) -> String {
             child.lifetime_soft
         ),
         AddOutbound { child } => format!("add outbound {}", child.names.outbound_spi),
+        MoveChild { child, to } => format!("move {} to {to:?}", child.inbound_spi),
         DeleteChild { child } => format!("delete {}", child.inbound_spi),
     }
 }

@@ -524,7 +524,13 @@ fn behind_nat(port_shift: u16) -> impl Fn(SocketAddr) -> SocketAddr {
 
 #[test]
 fn a_new_nat_mapping_is_followed_after_authentication_only() {
-    let mut pair = Pair::new((warrior(), no_keys()), (gateway(), no_keys()));
+    // MOBIKE has its own way (tests/exchange/mobike.rs).
+    let host = |policy, seed| {
+        let mut config = config([policy]);
+        config.settings.mobike = false;
+        Host::new(config, no_keys(), seed)
+    };
+    let mut pair = Pair::of(host(warrior(), 1), host(gateway(), 2));
     pair.nat = Some(|inside| behind_nat(10_000)(inside));
     pair.connect();
     assert!(pair.is_up(), "{:?}", pair.responder.lines);
@@ -549,10 +555,16 @@ fn a_new_nat_mapping_is_followed_after_authentication_only() {
     pair.nat = Some(|inside| behind_nat(20_000)(inside));
     let (_, answers) = pair.give(Side::Initiator, &probe);
     assert_eq!(answers[0].path.remote.port(), 24_500);
+    // The Child SA comes along, once.
+    let moved = &pair.responder.kernel.moved;
+    assert_eq!(moved.len(), 1);
+    assert_eq!(moved[0].1.encap.unwrap().remote_port, 24_500);
+    assert_eq!(moved[0].1.remote, std::net::IpAddr::from([203, 0, 113, 7]));
     assert!(where_it_is(&mut pair).contains("->203.0.113.7:24500<"));
     // Its replay from elsewhere gets the cached answer at most and moves nothing.
     pair.responder.receive(at(401), elsewhere, &probe.bytes);
     assert!(where_it_is(&mut pair).contains("->203.0.113.7:24500<"));
+    assert_eq!(pair.responder.kernel.moved.len(), 1);
 }
 
 #[test]

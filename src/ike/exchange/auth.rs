@@ -17,6 +17,7 @@ use super::super::own;
 use super::super::show;
 use super::super::state::{AwaitKernel, Established, HalfOpen, Keying, State};
 use super::auth_request::{Request, identity, read};
+use super::mobike;
 use super::sa_init::status;
 use crate::auth::{octets, psk, pubkey};
 use crate::crypto::keymat::{ChildKeys, IkeKeys, IkeSuite};
@@ -53,6 +54,7 @@ pub fn respond(
         State::AwaitAuthRequest(half_open) => match &half_open.keying {
             Keying::Ready(keys) => read(payloads).and_then(|request| {
                 let proof = prove(cx, sa, half_open, keys, &request)?;
+                mobike::check_nats(sa.asked_from, payloads)?;
                 Ok((request, proof))
             }),
             Keying::Pending(..) | Keying::Failed => return,
@@ -76,6 +78,7 @@ pub fn respond(
     };
     sa.peer_id = Some(proof.peer_id.clone());
     sa.policy = Arc::clone(&proof.policy);
+    mobike::agree(cx, sa, payloads);
     grant(
         cx,
         sa,
@@ -302,7 +305,7 @@ fn settle(
     match install {
         Some((child, child_keys)) if cx.coupled => {
             let policy = Arc::clone(&sa.policy);
-            let install = child_sa::install(&mut cx.rng, &policy, sa, &child, child_keys);
+            let install = child_sa::install(&mut cx.rng, &policy, &child, child_keys);
             let request = child_sa::request_install(cx, install);
             let wait = AwaitKernel {
                 keys,
@@ -509,6 +512,7 @@ fn answer(cx: &mut Context, sa: &mut IkeSa, message_id: u32, digest: u64, reply:
             attributes,
         }));
     }
+    payloads.extend(mobike::support(sa.mobility.agreed));
     match &reply.child {
         None => {}
         Some(Ok(grant)) => {

@@ -16,8 +16,8 @@ use super::auth::{add_child, establish};
 use super::auth_request::identity;
 use super::create_child_initiator::{granted, offered_selectors, proposals};
 use super::informational;
-use super::redirect;
 use super::sa_init::status;
+use super::{mobike, redirect};
 use crate::auth::{AuthError, octets, psk, pubkey};
 use crate::crypto::keymat::{ChildKeys, IkeKeys, IkeSuite};
 use crate::policy::{Auth as AuthWords, Policy};
@@ -118,6 +118,7 @@ pub fn send(cx: &mut Context, sa: &mut IkeSa, now: Now) {
     if is_sole(cx, &policy) {
         payloads.push(status(NotifyType::INITIAL_CONTACT, &[]));
     }
+    payloads.extend(mobike::support(cx.config.settings.mobike));
     if !policy.request.is_empty() {
         let attributes = policy.request.iter().map(|(kind, _)| CfgAttribute {
             kind: *kind,
@@ -213,6 +214,7 @@ pub fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<
     if redirect::follow(cx, sa, now, payloads) {
         return informational::delete(cx, sa, now.mono);
     }
+    mobike::agree(cx, sa, payloads);
     let State::AwaitAuthResponse(sent) = std::mem::replace(&mut sa.state, State::Closed) else {
         return;
     };
@@ -231,7 +233,7 @@ fn finish(cx: &mut Context, sa: &mut IkeSa, now: Now, sent: AuthSent, payloads: 
     match made {
         Ok((child, child_keys)) if cx.coupled => {
             let policy = Arc::clone(&sa.policy);
-            let install = child_sa::install(&mut cx.rng, &policy, sa, &child, child_keys);
+            let install = child_sa::install(&mut cx.rng, &policy, &child, child_keys);
             let request = child_sa::request_install(cx, install);
             let wait = AwaitKernel {
                 keys,

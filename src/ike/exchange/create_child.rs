@@ -225,7 +225,7 @@ fn note_rival(sa: &mut IkeSa, peers_nonce: &[u8], answering: &Answering) {
     let (rekeys, rival) = match &mut up.own {
         Own::Child(sent) => (sent.rekeys, &mut sent.rival),
         Own::Install(installing) => (installing.rekeys, &mut installing.rival),
-        Own::Idle | Own::Probe | Own::Delete(_) | Own::Rekey(_) => return,
+        Own::Idle | Own::Probe | Own::Delete(_) | Own::Rekey(_) | Own::Mobike(_) => return,
     };
     if rekeys.is_some() && rekeys == answering.rekeys {
         let nonce = own::lower(peers_nonce, &answering.nonce).to_vec();
@@ -244,7 +244,7 @@ fn load(
         return finish(cx, sa, now, answering, Ok(()));
     }
     let policy = std::sync::Arc::clone(&sa.policy);
-    let mut install = child_sa::install(&mut cx.rng, &policy, sa, &answering.child, keys);
+    let mut install = child_sa::install(&mut cx.rng, &policy, &answering.child, keys);
     if answering.rekeys.is_some() {
         // The peer has the new SAs only when it has our answer; until it shows that, it gets
         // its packets through the old ones.

@@ -392,7 +392,7 @@ fn decide(cx: &mut Context, sa: &mut IkeSa, now: Now, sent: ChildSent, made: Mad
         return stands(cx, sa, now, child, sent.rekeys);
     }
     let policy = Arc::clone(&sa.policy);
-    let install = child_sa::install(&mut cx.rng, &policy, sa, &child, keys);
+    let install = child_sa::install(&mut cx.rng, &policy, &child, keys);
     let request = child_sa::request_install(cx, install);
     if let Some(up) = up(sa) {
         up.own = Own::Install(Box::new(Installing {

@@ -10,7 +10,7 @@ use super::super::message;
 use super::super::own::{self, Own};
 use super::super::state::{Deleting, Keying, State};
 use super::create_child::up;
-use super::{redirect, rekey_ike};
+use super::{mobike, redirect, rekey_ike};
 use crate::time::Now;
 use crate::wire::registry::{ExchangeType, ProtocolId};
 use crate::wire::spi::EspSpi;
@@ -53,8 +53,9 @@ pub fn respond(
     if close {
         rekey_ike::bequeath_to_rival(cx, sa);
     }
+    let notes = mobike::heed(cx, sa, now.mono, payloads);
     // RFC 7296, 1.4.1: the Delete of an IKE SA is answered with an empty message.
-    let deletes: Vec<Payload<'_>> = if close || ours.is_empty() {
+    let mut answer: Vec<Payload<'_>> = if close || ours.is_empty() {
         Vec::new()
     } else {
         let protocol = sa.policy.protocol;
@@ -64,13 +65,14 @@ pub fn respond(
             spis: &ours,
         })]
     };
+    answer.extend(notes.iter().map(mobike::Note::payload));
     message::respond(
         cx,
         sa,
         ExchangeType::INFORMATIONAL,
         message_id,
         digest,
-        &deletes,
+        &answer,
     );
     if !close && redirect::follow(cx, sa, now, payloads) {
         sa.agenda.plan(now.mono, Task::DeleteIke);
@@ -121,7 +123,12 @@ pub fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, own: Own) {
                 }
             }
         }
-        Own::Idle | Own::Probe | Own::Child(_) | Own::Rekey(_) | Own::Install(_) => {}
+        Own::Idle
+        | Own::Probe
+        | Own::Child(_)
+        | Own::Rekey(_)
+        | Own::Install(_)
+        | Own::Mobike(_) => {}
     }
 }
 
@@ -134,6 +141,9 @@ pub fn closed(cx: &mut Context, sa: &mut IkeSa) {
 
 /// Asks whether the peer is alive.
 pub fn probe(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
+    if mobike::probe(cx, sa, now) {
+        return;
+    }
     if message::request(cx, sa, ExchangeType::INFORMATIONAL, &[], now).is_some() {
         cx.stats.dpd_sent += 1;
         if let Some(up) = up(sa) {

@@ -105,7 +105,7 @@ pub fn respond(
     // RFC 7296, 2.25.2: this IKE SA is going, or a Child SA of it is coming, changing or going.
     let busy = match &up.own {
         Own::Child(_) | Own::Install(_) | Own::Delete(_) => true,
-        Own::Idle | Own::Probe | Own::Rekey(_) => false,
+        Own::Idle | Own::Probe | Own::Rekey(_) | Own::Mobike(_) => false,
     };
     if busy || up.answering.is_some() || up.successor.is_some() {
         return Err(Error::Temporary);
@@ -199,7 +199,12 @@ fn succeed(cx: &mut Context, sa: &mut IkeSa, successor: IkeSpi) {
 pub fn bequeath_to_rival(cx: &mut Context, sa: &mut IkeSa) {
     let rival = up(sa).and_then(|up| match &up.own {
         Own::Rekey(sent) => sent.rival.as_ref().map(|(spi, _)| *spi),
-        Own::Idle | Own::Probe | Own::Delete(_) | Own::Child(_) | Own::Install(_) => None,
+        Own::Idle
+        | Own::Probe
+        | Own::Delete(_)
+        | Own::Child(_)
+        | Own::Install(_)
+        | Own::Mobike(_) => None,
     });
     if let Some(rival) = rival {
         succeed(cx, sa, rival);
@@ -243,6 +248,7 @@ fn derive(old: &IkeSa, now: Now, material: &Material<'_>) -> Result<IkeSa, Error
         now.mono,
     );
     sa.nat = old.nat;
+    sa.mobility = old.mobility.inherited();
     sa.fragmentation = old.fragmentation;
     sa.peer_id = old.peer_id.clone();
     sa.redirectable = old.redirectable;

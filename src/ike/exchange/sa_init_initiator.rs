@@ -280,7 +280,9 @@ fn traverse_nat(
         sa.nat.local |= (disguised || unknown) && sa.nat.supported;
     }
     sa.path.local = path.local;
-    if sa.nat.encapsulate() && !sa.path.marker {
+    // RFC 4555, 3.3: with MOBIKE also where there is no NAT yet, so that no port changes later.
+    let float = sa.nat.encapsulate() || (cx.config.settings.mobike && sa.nat.supported);
+    if float && !sa.path.marker {
         sa.path.local.set_port(cx.options.natt_port);
         sa.path.remote.set_port(NATT_PORT);
         sa.path.marker = true;
