@@ -29,6 +29,8 @@ mod paths;
 mod pluto_session;
 #[path = "interop/refusals.rs"]
 mod refusals;
+#[path = "interop/rekey.rs"]
+mod rekey;
 #[path = "interop/road_warrior.rs"]
 mod road_warrior;
 #[path = "interop/session.rs"]

@@ -15,7 +15,7 @@ use crate::crypto::keymat::{self, ChildKeys};
 use crate::crypto::{CryptoError, Prf, Rng};
 use crate::kernel::{ChildInstall, ChildRemove, Encap, KernelRequest, Outer, RequestId};
 use crate::policy::Policy;
-use crate::wire::registry::{ProtocolId, TransformType};
+use crate::wire::registry::{KeId, ProtocolId};
 use crate::wire::spi::EspSpi;
 use crate::wire::{Payload, Proposal, TrafficSelector, Transform};
 
@@ -230,12 +230,13 @@ fn choose(policy: &Policy, proposals: &[Proposal<'_>], rules: Rules) -> Option<C
     if strict.is_some() || rules.ignore_ke {
         return strict;
     }
-    let is_method = |t: &&Transform| t.id.kind() == TransformType::KE;
+    let is_method = |t: &&Transform| t.id.ke().is_some_and(|id| id != KeId::NONE);
     let methods = policy.ike_proposals.iter().flat_map(|p| &p.transforms);
     let methods: Vec<Transform> = methods.filter(is_method).copied().collect();
     let mut generous = policy.child_proposals.clone();
     generous.retain(|proposal| !proposal.transforms.iter().any(|t| is_method(&t)));
     for proposal in &mut generous {
+        proposal.transforms.retain(|t| t.id.ke().is_none());
         proposal.transforms.extend(&methods);
     }
     negotiate::choose(&generous, proposals, rules)

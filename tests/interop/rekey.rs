@@ -128,7 +128,13 @@ fn the_gateway_rekeys_the_ike_sa() {
         still_works(&session);
     }
     let log = session.swan.log();
-    assert_says(&log, &["IKE_SA home[2] established", "received DELETE for IKE_SA"]);
+    assert_says(
+        &log,
+        &[
+            "IKE_SA home[2] rekeyed between",
+            "received DELETE for IKE_SA",
+        ],
+    );
 }
 
 #[test]
@@ -177,7 +183,10 @@ fn no_packet_is_lost_to_rekeys_by_both_sides() {
         let said = ping.log();
         said.contains("packet loss").then_some(said)
     });
-    assert_says(&said, &["150 packets transmitted, 150 received, 0% packet loss"]);
+    assert_says(
+        &said,
+        &["150 packets transmitted, 150 received, 0% packet loss"],
+    );
     wait_for("one Child SA", || {
         (inbound_spis(&session).len() == 1).then_some(())
     });
