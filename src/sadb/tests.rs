@@ -562,7 +562,10 @@ fn what_cannot_be_moved_stays_and_its_shard_is_asked_to_replace_it() {
         spi: some.inbound_spi,
         hard: false,
     };
-    assert_eq!(sadb.take_answers()[&ShardId(0)], [soft.clone()]);
+    assert_eq!(
+        sadb.take_answers()[&ShardId(0)],
+        std::slice::from_ref(&soft)
+    );
     assert_eq!(leads_to(&kernel, &some).unwrap(), "192.0.2.2");
     sadb.serve(vec![delete(&some)]);
     assert!(kernel.0.lock().sas.is_empty());

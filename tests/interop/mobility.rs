@@ -18,7 +18,7 @@ fn moved(session: &Session<'_>, line: &str) -> String {
 fn change_address(world: &World, old: &str, new: &str, gateway: Option<&str>) {
     let mut lines = format!("addr del {old}/24 dev wan\naddr add {new}/24 dev wan\n");
     if let Some(gateway) = gateway {
-        lines += &format!("route add default via {gateway}\n");
+        lines += &format!("route replace default via {gateway}\n");
     }
     world.batch("rw", &lines);
 }
