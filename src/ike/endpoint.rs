@@ -7,33 +7,34 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Role;
 use super::agenda::Task;
 use super::child_sa::Fate;
 use super::context::{Bequest, Context};
 use super::error::{Answer, Error, Trust};
-use super::event::{Command, Event, Level, Path, Reply, Transmit};
-use super::exchange::redirect::{self, Start};
-use super::exchange::{auth, auth_initiator, create_child, create_child_initiator};
-use super::exchange::{informational, mobike, rekey_ike, sa_init, sa_init_initiator};
+use super::event::{Event, Level, Path, Reply, Transmit};
+use super::exchange::redirect::Start;
+use super::exchange::{auth, create_child, create_child_initiator, informational, mobike, sa_init};
 use super::ike_sa::{self, IkeSa, PIECES};
-use super::message::{self, Opened};
+use super::message;
 use super::mobility;
-use super::own::{self, Own};
-use super::show;
-use super::state::{Keying, State};
+use super::own;
+use super::state::State;
 use super::stats::Stats;
 use super::table::{Key, Table};
-use super::window::{Arrival, Retry};
+use super::window::Retry;
+
 use crate::auth::store::CredentialStore;
 use crate::crypto::{Provider, Rng};
 use crate::kernel::{KernelError, KernelEvent, KernelRequest, RequestId};
 use crate::policy::{Config, Identity, Options};
 use crate::steer::ShardId;
 use crate::time::Now;
+use crate::wire::Header;
 use crate::wire::registry::{ExchangeType, NotifyType};
 use crate::wire::spi::{EspSpi, IkeSpi};
-use crate::wire::{DecodeErrorKind, Flags, Header, Payload, decode_payloads, encode_message};
+
+mod inbound;
+mod operator;
 
 /// What an [`Endpoint`] is made of.
 #[derive(Debug)]
@@ -182,260 +183,6 @@ impl Endpoint {
         self.table.put(&mut self.cx, key, heir);
     }
 
-    fn undecodable(&mut self, now: Now, path: Path, bytes: &[u8], error: Error) {
-        self.cx.stats.msg_rcvd_dropped += 1;
-        let kind = if let Error::Decode(error) = &error {
-            Some(error.kind)
-        } else {
-            None
-        };
-        match kind {
-            Some(DecodeErrorKind::Version(_)) => self.cx.stats.version_errors += 1,
-            _ => self.cx.stats.decode_errors += 1,
-        }
-        if let (Answer::Notify(kind, _), Ok(header)) =
-            (error.answer(Trust::Clear), Header::peek(bytes))
-        {
-            self.hint(now, path, &header, bytes.len(), kind);
-        }
-    }
-
-    /// An unprotected answer to a request: never longer than it, never many (RFC 7296, 2.21.4).
-    fn hint(
-        &mut self,
-        now: Now,
-        path: Path,
-        request: &Header,
-        request_len: usize,
-        kind: NotifyType,
-    ) {
-        let answer_len = Header::LEN + 8;
-        if request.flags.response || request_len < answer_len || !self.cx.hints.take(now.mono) {
-            return;
-        }
-        let flags = Flags {
-            initiator: !request.flags.initiator,
-            version: false,
-            response: true,
-        };
-        let header = Header {
-            major: 2,
-            minor: 0,
-            flags,
-            ..*request
-        };
-        let mut out = Vec::with_capacity(answer_len);
-        encode_message(&header, &[sa_init::status(kind, &[])], &mut out);
-        self.cx.stats.notifies_sent += 1;
-        self.cx.transmit(path, out);
-    }
-
-    fn sa_init_request(&mut self, now: Now, path: Path, header: &Header, bytes: &[u8]) {
-        let first = header.exchange == ExchangeType::IKE_SA_INIT
-            && header.flags.initiator
-            && !header.flags.response
-            && header.initiator_spi.is_some()
-            && header.message_id == 0;
-        if !first {
-            self.cx.stats.unexpected += 1;
-            self.cx.stats.msg_rcvd_dropped += 1;
-            return;
-        }
-        let digest = self.table.digest((path.remote.ip(), bytes));
-        if let Some(key) = self.table.by_init(digest) {
-            return self.repeat_sa_init(path, key);
-        }
-        let half_open = self.table.half_open_len();
-        let made = sa_init::respond(&mut self.cx, now, path, header, bytes, half_open);
-        let Some(mut sa) = made else { return };
-        if self.table.has_spi(sa.own_spi) {
-            // 56 random bits met twice: the initiator will ask again.
-            return;
-        }
-        sa.init_digest = Some(digest);
-        sa.window.answer(0, digest, Vec::new());
-        self.table.insert(&mut self.cx, sa);
-    }
-
-    fn repeat_sa_init(&mut self, path: Path, key: Key) {
-        let Some(sa) = self.table.get(key) else {
-            return;
-        };
-        if let State::AwaitAuthRequest(half_open) = &sa.state {
-            let response = half_open.response.clone();
-            self.cx.stats.retransmit_response += 1;
-            self.cx.transmit(path, response);
-        }
-    }
-
-    /// A datagram with one of our SPIs in it.
-    fn message(&mut self, sa: &mut IkeSa, now: Now, path: Path, header: &Header, bytes: &mut [u8]) {
-        let from_initiator = sa.role == Role::OriginalResponder;
-        let theirs = if from_initiator {
-            header.initiator_spi
-        } else {
-            header.responder_spi
-        };
-        let first_answer = matches!(sa.state, State::AwaitSaInitResponse(_));
-        if header.flags.initiator != from_initiator || (theirs != sa.peer_spi && !first_answer) {
-            return self.drop_unexpected();
-        }
-        if header.flags.response {
-            self.response(sa, now, path, header, bytes);
-        } else {
-            self.request(sa, now, path, header, bytes);
-        }
-    }
-
-    fn drop_unexpected(&mut self) {
-        self.cx.stats.unexpected += 1;
-        self.cx.stats.msg_rcvd_dropped += 1;
-    }
-
-    fn request(&mut self, sa: &mut IkeSa, now: Now, path: Path, header: &Header, bytes: &mut [u8]) {
-        let digest = self.table.digest(&*bytes);
-        let id = header.message_id;
-        match sa.window.arrival(id) {
-            Arrival::Next => {}
-            Arrival::Repeated => return self.repeat_response(sa, path, id, digest, bytes),
-            Arrival::Outside => return self.drop_unexpected(),
-        }
-        match &sa.state {
-            State::AwaitKernel(_) => {
-                self.cx.stats.msg_rcvd_busy += 1;
-                return;
-            }
-            State::Established(up) if up.answering.is_some() => {
-                self.cx.stats.msg_rcvd_busy += 1;
-                return;
-            }
-            State::AwaitAuthRequest(_) if header.exchange != ExchangeType::IKE_AUTH => {
-                return self.drop_unexpected();
-            }
-            State::AwaitAuthRequest(_) | State::Established(_) | State::Deleting(_) => {}
-            State::AwaitSaInitResponse(_) | State::AwaitAuthResponse(_) | State::Closed => {
-                return self.drop_unexpected();
-            }
-        }
-        if !ready_keys(sa) {
-            return self.drop_unexpected();
-        }
-        let Some((first, plaintext)) = self.open(sa, now, path, bytes) else {
-            return;
-        };
-        sa.asked_from = path;
-        let payloads = match decode_payloads(first, &plaintext) {
-            Ok(payloads) => payloads,
-            Err(error) => {
-                self.cx.stats.decode_errors += 1;
-                let exchange = header.exchange;
-                return refuse(&mut self.cx, sa, now, exchange, id, digest, &error.into());
-            }
-        };
-        self.dispatch(sa, now, header, digest, &payloads);
-    }
-
-    /// The same bytes again get the same answer, without crypto. A peer may also ask again in other
-    /// fragments than before, or in fragments for the first time (RFC 7383, 2.5 and 2.6): of those
-    /// only number 1 is answered, once it is known to be the peer's.
-    fn repeat_response(&mut self, sa: &IkeSa, path: Path, id: u32, digest: u64, bytes: &mut [u8]) {
-        let repeated = match message::fragment_number(bytes) {
-            None => sa.window.cached(id, digest).is_some(),
-            Some(1) => message::is_from_peer(&mut self.cx, sa, bytes),
-            Some(_) => false,
-        };
-        let Some(datagrams) = sa.window.answer_to(id).filter(|_| repeated) else {
-            return self.drop_unexpected();
-        };
-        self.cx.stats.retransmit_response += 1;
-        for datagram in datagrams {
-            self.cx.transmit(path, datagram.clone());
-        }
-    }
-
-    /// Decrypts; only past this point the sender is known to be the peer.
-    fn open(
-        &mut self,
-        sa: &mut IkeSa,
-        now: Now,
-        path: Path,
-        bytes: &mut [u8],
-    ) -> Option<(crate::wire::registry::PayloadType, Vec<u8>)> {
-        match message::open(&mut self.cx, sa, now.mono, bytes) {
-            Opened::Whole(first, plaintext) => {
-                sa.heard_at = now.mono;
-                mobility::follow(&mut self.cx, sa, path);
-                Some((first, plaintext))
-            }
-            // The same fragment may come again, from anywhere, until all are there.
-            Opened::Partial => None,
-            Opened::Dropped => {
-                self.cx.stats.msg_rcvd_dropped += 1;
-                None
-            }
-        }
-    }
-
-    fn dispatch(
-        &mut self,
-        sa: &mut IkeSa,
-        now: Now,
-        header: &Header,
-        digest: u64,
-        payloads: &[Payload<'_>],
-    ) {
-        let (cx, id) = (&mut self.cx, header.message_id);
-        match (&sa.state, header.exchange) {
-            (State::AwaitAuthRequest(_), ExchangeType::IKE_AUTH) => {
-                auth::respond(cx, sa, now, id, digest, payloads);
-            }
-            (State::Established(_) | State::Deleting(_), ExchangeType::INFORMATIONAL) => {
-                informational::respond(cx, sa, now, id, digest, payloads);
-            }
-            (State::Established(_) | State::Deleting(_), ExchangeType::CREATE_CHILD_SA) => {
-                create_child::respond(cx, sa, now, id, digest, payloads);
-            }
-            (_, exchange) => {
-                let error = Error::Unexpected(exchange);
-                refuse(cx, sa, now, exchange, id, digest, &error);
-            }
-        }
-        own::advance(cx, sa, now);
-    }
-
-    fn response(
-        &mut self,
-        sa: &mut IkeSa,
-        now: Now,
-        path: Path,
-        header: &Header,
-        bytes: &mut [u8],
-    ) {
-        if !sa.window.expects(header.message_id, header.exchange) {
-            return self.drop_unexpected();
-        }
-        if matches!(sa.state, State::AwaitSaInitResponse(_)) {
-            return sa_init_initiator::conclude(&mut self.cx, sa, now, path, bytes);
-        }
-        let Some((first, plaintext)) = self.open(sa, now, path, bytes) else {
-            return;
-        };
-        let Ok(payloads) = decode_payloads(first, &plaintext) else {
-            self.cx.stats.decode_errors += 1;
-            return;
-        };
-        match header.exchange {
-            ExchangeType::IKE_AUTH => {
-                auth_initiator::conclude(&mut self.cx, sa, now, &payloads);
-            }
-            ExchangeType::INFORMATIONAL | ExchangeType::CREATE_CHILD_SA => {
-                mobike::answered_from(sa, now.mono, path);
-                conclude(&mut self.cx, sa, now, &payloads);
-            }
-            _ => self.drop_unexpected(),
-        }
-    }
-
     /// Drops the other IKE SAs of identities that said INITIAL_CONTACT, here and elsewhere.
     fn meet_contacts(&mut self, now: Now) {
         for (identity, except) in std::mem::take(&mut self.cx.out.contacts) {
@@ -511,125 +258,6 @@ impl Endpoint {
         };
         mobility::mapped(&mut self.cx, &mut sa, remote);
         self.give_back(now, key, sa);
-    }
-
-    /// Takes an operator's command; `id` comes back with each reply.
-    pub fn handle_command(&mut self, now: Now, id: u64, command: Command) {
-        let count = match command {
-            Command::ShowSa => {
-                let left = self.table.keys_by_spi().into();
-                return self.shows.push_back(Show { id, left });
-            }
-            Command::ShowStats => {
-                let reply = Reply::Stats(Box::new(self.cx.stats.clone()));
-                return self.cx.out.replies.push_back((id, reply));
-            }
-            Command::ResetAll => self.each(now, |endpoint, sa| endpoint.close(sa, "reset")),
-            Command::ResetSa => self.each(now, |endpoint, sa| endpoint.delete(sa, now.mono)),
-            Command::ResetId(wanted) => self.each_where(
-                now,
-                |sa| {
-                    sa.peer_id
-                        .as_ref()
-                        .is_some_and(|id| id.to_string() == wanted)
-                },
-                |endpoint, sa| endpoint.delete(sa, now.mono),
-            ),
-            Command::Active(active) => {
-                self.cx.active = active;
-                self.plan_starts(now.mono);
-                0
-            }
-            Command::Couple(couple) => {
-                self.cx.coupled = couple;
-                0
-            }
-            Command::Redirect(to) => self.each(now, |endpoint, sa| {
-                redirect::send(&mut endpoint.cx, sa, now, to);
-            }),
-            Command::Initiate(index) => {
-                let policy = self.cx.config.policies.get(index as usize).cloned();
-                policy.map_or(0, |policy| self.initiate(now, Start::of(policy)))
-            }
-            Command::LocalAddress { old, new } => self.each_where(
-                now,
-                |sa| sa.path.local.ip() == old,
-                |endpoint, sa| {
-                    if mobike::change_address(&mut endpoint.cx, sa, now.mono, old, new) {
-                        own::advance(&mut endpoint.cx, sa, now);
-                    }
-                },
-            ),
-            Command::Shutdown => self.each(now, |endpoint, sa| {
-                endpoint.delete(sa, now.mono);
-                sa.state = State::Closed;
-            }),
-        };
-        self.cx.out.replies.push_back((id, Reply::Done { count }));
-    }
-
-    fn initiate(&mut self, now: Now, start: Start) -> usize {
-        let Some(sa) = sa_init_initiator::start(&mut self.cx, now, start) else {
-            return 0;
-        };
-        self.table.insert(&mut self.cx, sa);
-        1
-    }
-
-    fn each(&mut self, now: Now, act: impl FnMut(&mut Self, &mut IkeSa)) -> usize {
-        self.each_where(now, |_| true, act)
-    }
-
-    fn each_where(
-        &mut self,
-        now: Now,
-        wanted: impl Fn(&IkeSa) -> bool,
-        mut act: impl FnMut(&mut Self, &mut IkeSa),
-    ) -> usize {
-        let mut count = 0;
-        for key in self.table.keys_by_spi() {
-            if !self.table.get(key).is_some_and(&wanted) {
-                continue;
-            }
-            let Some(mut sa) = self.table.take(key) else {
-                continue;
-            };
-            act(self, &mut sa);
-            self.give_back(now, key, sa);
-            count += 1;
-        }
-        count
-    }
-
-    /// Ends an IKE SA without a word to the peer.
-    fn close(&mut self, sa: &mut IkeSa, reason: &str) {
-        // Anybody can make half-open IKE SAs, and so their ends.
-        let unauthenticated = matches!(sa.state, State::AwaitAuthRequest(_));
-        let line = format_args!("{}: sa_free: {reason}", sa.tag());
-        self.cx.log(Level::Info, line, unauthenticated);
-        if matches!(sa.state, State::Established(_)) {
-            self.cx.stats.sa_established_current =
-                self.cx.stats.sa_established_current.saturating_sub(1);
-        }
-        sa.release(&mut self.cx);
-        sa.state = State::Closed;
-    }
-
-    /// Deletes an IKE SA: tells the peer where there is an established one.
-    fn delete(&mut self, sa: &mut IkeSa, now: Instant) {
-        if matches!(sa.state, State::Established(_)) {
-            informational::delete(&mut self.cx, sa, now);
-        } else if !matches!(sa.state, State::Deleting(_)) {
-            self.close(sa, "reset");
-        }
-    }
-
-    /// Takes a new configuration; IKE SAs keep the policy they were made by.
-    pub fn handle_config(&mut self, now: Now, config: Arc<Config>) {
-        self.cx.coupled = config.settings.couple;
-        self.cx.active = config.settings.active;
-        self.cx.config = config;
-        self.plan_starts(now.mono);
     }
 
     /// Does what is due: a bounded number of deadlines and one chunk of a `show sa`.
@@ -713,27 +341,6 @@ impl Endpoint {
         }
     }
 
-    fn show_chunk(&mut self) {
-        let Some(show) = self.shows.front_mut() else {
-            return;
-        };
-        let count = show.left.len().min(SHOW_CHUNK);
-        let keys: Vec<Key> = show.left.drain(..count).collect();
-        let lines = keys
-            .iter()
-            .filter_map(|&key| self.table.get(key))
-            .flat_map(show::sa)
-            .collect();
-        let more = !show.left.is_empty();
-        self.cx
-            .out
-            .replies
-            .push_back((show.id, Reply::Text { lines, more }));
-        if !more {
-            self.shows.pop_front();
-        }
-    }
-
     /// The next datagram to send; its bytes go to `out`, which is cleared first.
     pub fn poll_transmit(&mut self, out: &mut Vec<u8>) -> Option<Transmit> {
         let (path, bytes) = self.cx.out.transmits.pop_front()?;
@@ -795,24 +402,6 @@ impl Endpoint {
     }
 }
 
-/// Takes the response to a request of ours on an IKE SA that is up or going.
-fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<'_>]) {
-    let State::Established(up) = &mut sa.state else {
-        return informational::closed(cx, sa);
-    };
-    let own = std::mem::take(&mut up.own);
-    sa.window.settle();
-    match own {
-        Own::Child(sent) => create_child_initiator::conclude(cx, sa, now, *sent, payloads),
-        Own::Rekey(sent) => rekey_ike::conclude(cx, sa, now, *sent, payloads),
-        Own::Mobike(sent) => mobike::conclude(cx, sa, now.mono, &sent, payloads),
-        own @ (Own::Delete(_) | Own::Probe | Own::Idle | Own::Install(_)) => {
-            informational::conclude(cx, sa, now, own);
-        }
-    }
-    own::advance(cx, sa, now);
-}
-
 /// The kernel answered one of this IKE SA's requests.
 fn installed(
     cx: &mut Context,
@@ -845,23 +434,6 @@ fn no_answer() -> KernelError {
         errno: libc::ETIMEDOUT,
         action: "answer",
     }
-}
-
-/// Does the key exchange computation that was put off until IKE_AUTH arrived. False: this SA will
-/// never have keys.
-fn ready_keys(sa: &mut IkeSa) -> bool {
-    let (own_spi, peer_spi) = (sa.own_spi, sa.peer_spi);
-    let State::AwaitAuthRequest(half_open) = &mut sa.state else {
-        return true;
-    };
-    if matches!(half_open.keying, Keying::Pending(..))
-        && let Keying::Pending(kex, public) =
-            std::mem::replace(&mut half_open.keying, Keying::Failed)
-        && let Some(keys) = half_open.derive(kex, &public, peer_spi, own_spi)
-    {
-        half_open.keying = Keying::Ready(keys);
-    }
-    matches!(half_open.keying, Keying::Ready(_))
 }
 
 /// Answers a protected request with the row of `error`.

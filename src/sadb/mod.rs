@@ -99,7 +99,7 @@ pub struct Sadb {
     backend: Option<Box<dyn Backend>>,
     mirror: Mirror,
     adds: Vec<PendingAdd>,
-    outbounds: Vec<Box<ChildInstall>>,
+    outbounds: Vec<ChildInstall>,
     /// Where Child SAs go, by inbound SPI.
     moves: BTreeMap<EspSpi, Outer>,
     deletes: Vec<ChildRemove>,
@@ -135,7 +135,7 @@ impl Sadb {
         for (from, request) in requests {
             match request {
                 KernelRequest::AddChild { id, child } => self.add(from, id, child),
-                KernelRequest::AddOutbound { child } => self.outbounds.push(child),
+                KernelRequest::AddOutbound { child } => self.outbounds.push(*child),
                 KernelRequest::MoveChild { child, to } => self.shift(&child, to),
                 KernelRequest::DeleteChild { child } => self.delete(&child),
             }
@@ -299,6 +299,7 @@ impl Sadb {
         let mut requests = Vec::new();
         for child in std::mem::take(&mut self.outbounds) {
             if self.mirror.holds(child.names.inbound_spi) {
+                let child = Box::new(child);
                 requests.push(KernelRequest::AddOutbound { child });
             }
         }

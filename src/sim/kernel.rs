@@ -1,11 +1,16 @@
 //! A kernel that remembers: the SAs of one host, their lifetimes, and all the ways it can fail.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::dice::Dice;
+use super::net::Datagram;
 use super::plan::KernelPlan;
-use crate::kernel::{ChildInstall, KernelError, KernelEvent, KernelRequest, RequestId};
+use crate::kernel::{
+    ChildInstall, ChildRemove, KernelError, KernelEvent, KernelRequest, Outer, RequestId,
+    SelectorPair,
+};
 use crate::steer::ShardId;
 use crate::wire::spi::EspSpi;
 
@@ -32,6 +37,27 @@ pub struct Held {
     pub inbound: bool,
     /// The outbound SA is there.
     pub outbound: bool,
+    /// Sequence number of the last packet sent.
+    sent: u32,
+    /// Sequence numbers of packets received.
+    seen: BTreeSet<u32>,
+}
+
+/// A packet that got in.
+#[derive(Clone, Copy, Debug)]
+pub struct Inside {
+    /// By this Child SA.
+    pub child: EspSpi,
+    /// It came from elsewhere than the last.
+    pub mapping: bool,
+}
+
+impl Held {
+    /// Whether a request means this one, wherever its ends are thought to be.
+    fn is(&self, child: &ChildRemove) -> bool {
+        let names = &self.install.names;
+        names.inbound_spi == child.inbound_spi && names.outbound_spi == child.outbound_spi
+    }
 }
 
 /// What came of one request.
@@ -105,19 +131,11 @@ impl FakeKernel {
         let done = match request {
             KernelRequest::AddChild { id, child } => self.add(shard, id, *child),
             KernelRequest::AddOutbound { child } => self.add_outbound(&child),
-            KernelRequest::MoveChild { child, to } => {
-                let held = self.children.get_mut(&child.inbound_spi);
-                if let Some(held) = held.filter(|held| held.install.names == *child) {
-                    held.install.names.local = to.local;
-                    held.install.names.remote = to.remote;
-                    held.install.encap = to.encap;
-                }
-                Done::default()
-            }
+            KernelRequest::MoveChild { child, to } => self.relocate(shard, &child, to),
             KernelRequest::DeleteChild { child } => {
                 let spi = child.inbound_spi;
                 let named = self.children.get(&spi);
-                if named.is_some_and(|held| held.install.names == *child) {
+                if named.is_some_and(|held| held.is(&child)) {
                     self.children.remove(&spi);
                 }
                 Done::default()
@@ -158,6 +176,8 @@ impl FakeKernel {
             serial: self.serial,
             inbound: true,
             outbound: both,
+            sent: 0,
+            seen: BTreeSet::new(),
         };
         self.children.insert(inbound, held);
         let heard = !self.dice.chance(self.plan.mute);
@@ -166,6 +186,26 @@ impl FakeKernel {
             added: Some(inbound),
             alarms,
         }
+    }
+
+    fn relocate(&mut self, shard: ShardId, child: &ChildRemove, to: Outer) -> Done {
+        let refused = self.dice.chance(self.plan.refuse);
+        let held = self.children.get_mut(&child.inbound_spi);
+        let Some(held) = held.filter(|held| held.is(child)) else {
+            return Done::default();
+        };
+        if refused {
+            let spi = child.inbound_spi;
+            let answer = Some((shard, KernelEvent::Expire { spi, hard: false }));
+            return Done {
+                answer,
+                ..Done::default()
+            };
+        }
+        held.install.names.local = to.local;
+        held.install.names.remote = to.remote;
+        held.install.encap = to.encap;
+        Done::default()
     }
 
     fn add_outbound(&mut self, install: &ChildInstall) -> Done {
@@ -184,6 +224,44 @@ impl FakeKernel {
             added: Some(spi),
             alarms,
         }
+    }
+
+    /// An ESP packet through the youngest Child SA with such selectors; `None`: there is no SA to
+    /// send through.
+    pub fn packet(&mut self, fits: impl Fn(&[SelectorPair]) -> bool) -> Option<Datagram> {
+        let held = self.children.values_mut();
+        let held = held.filter(|held| held.outbound && fits(&held.install.names.selectors));
+        let held = held.max_by_key(|held| held.serial)?;
+        held.sent += 1;
+        let names = &held.install.names;
+        let ports = held
+            .install
+            .encap
+            .map(|encap| (encap.local_port, encap.remote_port));
+        let (local_port, remote_port) = ports.unwrap_or((ESP, ESP));
+        let head = [names.outbound_spi.to_bytes(), held.sent.to_be_bytes()];
+        Some(Datagram {
+            from: SocketAddr::new(names.local, local_port),
+            to: SocketAddr::new(names.remote, remote_port),
+            bytes: [head.concat(), vec![0; 92]].concat(),
+            forged: false,
+        })
+    }
+
+    /// Takes an ESP packet, if its SA is there and it is authentic and new.
+    pub fn receive(&mut self, datagram: &Datagram) -> Option<Inside> {
+        let (spi, rest) = datagram.bytes.split_first_chunk()?;
+        let child = EspSpi::from_bytes(*spi)?;
+        let sequence = u32::from_be_bytes(*rest.first_chunk()?);
+        let held = self.children.get_mut(&child)?;
+        if datagram.forged || !held.inbound || !held.seen.insert(sequence) {
+            return None;
+        }
+        let names = &held.install.names;
+        let encap = held.install.encap;
+        let known = encap.map(|encap| SocketAddr::new(names.remote, encap.remote_port));
+        let mapping = known.is_some_and(|known| known != datagram.from);
+        Some(Inside { child, mapping })
     }
 
     fn alarms(&self, install: &ChildInstall, outbound: bool) -> Vec<Alarm> {
@@ -223,3 +301,6 @@ impl FakeKernel {
         Some(KernelEvent::Expire { spi, hard })
     }
 }
+
+/// The port that stands for ESP without UDP.
+pub const ESP: u16 = 0;

@@ -16,6 +16,7 @@ pub mod net;
 pub mod plan;
 pub mod report;
 mod run;
+mod traffic;
 pub mod tunnel;
 pub mod world;
 

@@ -58,8 +58,11 @@ impl World {
                 let order = self.is_perfect(number, &shown);
                 *perfect |= order.is_ok();
                 let works = self.works(number, &shown).map_err(|violation| violation.0);
+                let works = works.and_then(|()| self.flows(number));
                 let order = if *perfect { works } else { order.and(works) };
-                wrong = wrong.or(order.err());
+                if let (None, Err(found)) = (&wrong, order) {
+                    wrong = Some(found);
+                }
             }
             let Some(wrong) = wrong else {
                 self.tell(|_| "in order".to_owned());
@@ -82,6 +85,7 @@ impl World {
             let shown = self.look_at_all()?;
             for (number, perfect_at) in perfect_at.iter_mut().enumerate() {
                 self.works(number, &shown)?;
+                self.flows(number).map_err(Violation)?;
                 match self.is_perfect(number, &shown) {
                     Ok(()) => *perfect_at = self.now,
                     Err(wrong) => {

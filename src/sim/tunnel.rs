@@ -2,6 +2,7 @@
 //! of others.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use super::dice::Dice;
 use super::plan::{HostPlan, Taste, Tunnel};
@@ -13,6 +14,11 @@ use crate::wire::registry::{CfgAttrType, EsnId, IdType, KeId, PrfId, ProtocolId}
 use crate::wire::{Transform, TransformId};
 
 impl Tunnel {
+    /// Whether this host is one of its ends.
+    pub const fn ends_at(&self, host: usize) -> bool {
+        self.from == host || self.to == host
+    }
+
     /// Whether these selectors are of this tunnel: its initiator's network is no other's.
     pub fn carries(&self, selectors: &[SelectorPair]) -> bool {
         let (net, pool) = (network(self.from), pool(self.from));
@@ -53,6 +59,7 @@ pub(super) fn pair(
         };
         let mutual = taste.mutual && !leased && from.1.nat.is_none();
         let known = active || mutual || theirs.1.nat.is_none() && dice.chance(500);
+        let (ike_lifetime, child_lifetime) = lifetimes(dice, taste);
         let pfs = if active { taste.pfs.0 } else { taste.pfs.1 };
         Policy {
             index: 0,
@@ -71,16 +78,8 @@ pub(super) fn pair(
             child_proposals: vec![esp_proposal(taste, pfs)],
             srcid: name(mine),
             dstid: Some(name(theirs)),
-            ike_lifetime: if taste.hasty {
-                dice.seconds(60, 300)
-            } else {
-                dice.seconds(400, 900)
-            },
-            child_lifetime: if taste.hasty {
-                dice.seconds(30, 120)
-            } else {
-                dice.seconds(100, 300)
-            },
+            ike_lifetime,
+            child_lifetime,
             child_lifetime_bytes: 0,
             auth: secret.clone(),
             config: Vec::new(),
@@ -100,6 +99,15 @@ pub(super) fn pair(
         }];
     }
     (initiator, responder)
+}
+
+/// Of the IKE SA and of its Child SAs.
+fn lifetimes(dice: &mut Dice, taste: &Taste) -> (Duration, Duration) {
+    if taste.hasty {
+        (dice.seconds(60, 300), dice.seconds(30, 120))
+    } else {
+        (dice.seconds(400, 900), dice.seconds(100, 300))
+    }
 }
 
 /// The networks of each flow: the initiator's, the responder's.

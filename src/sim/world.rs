@@ -14,6 +14,7 @@ use super::kernel::Alarm;
 use super::net::{Datagram, Net};
 use super::plan::{self, Tunnel};
 use super::report::Line;
+use super::traffic;
 use crate::ike::{Command, Endpoint, Event, Path};
 use crate::kernel::KernelEvent;
 use crate::policy::{Config, Identity};
@@ -38,7 +39,9 @@ pub struct World {
     pub(super) mishaps: Dice,
     /// Datagrams seen on the wire, for forgers.
     pub(super) captured: VecDeque<Datagram>,
-    dice: Dice,
+    /// When the last packet of each tunnel got in at each end.
+    pub(super) delivered: BTreeMap<(usize, usize), Duration>,
+    pub(super) dice: Dice,
     queue: BTreeMap<(Duration, u64), Happening>,
     sequence: u64,
     ledger: Ledger,
@@ -91,6 +94,8 @@ pub(super) enum Inner {
         shard: ShardId,
         policy: u32,
     },
+    /// The hosts behind it send something through every tunnel.
+    Traffic,
     /// The shards of a host begin to wait for their first deadline.
     Begin,
 }
@@ -116,6 +121,7 @@ impl World {
             wild: true,
             mishaps,
             captured: VecDeque::new(),
+            delivered: BTreeMap::new(),
             dice: dice.fork(),
             queue: BTreeMap::new(),
             sequence: 0,
@@ -264,7 +270,12 @@ impl World {
                 endpoint.handle_config(now, config);
             }),
             Inner::Initiate { shard, policy } => self.initiate(host, shard, policy),
+            Inner::Traffic => {
+                self.traffic(host);
+                Ok(())
+            }
             Inner::Begin => {
+                self.plan_own(host, Duration::ZERO, Inner::Traffic);
                 for shard in self.hosts[host].shard_ids() {
                     self.act(host, shard, None, |_, _| {})?;
                 }
@@ -405,6 +416,10 @@ impl World {
             return Ok(());
         };
         if !self.hosts[host].up {
+            return Ok(());
+        }
+        if traffic::is_esp(to, &datagram) {
+            self.esp(host, &datagram);
             return Ok(());
         }
         let (shard, path, bytes, forwarded) = match self.hosts[host].route(to, &datagram) {

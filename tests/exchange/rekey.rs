@@ -362,7 +362,7 @@ fn a_further_child_sa_is_made_beside_the_first() {
         esp_offer(&[9, 9, 9, 9], &transforms),
         Payload::Nonce(&[7; 32]),
         Payload::TsI(wanted.ts_i.clone()),
-        Payload::TsR(wanted.ts_r.clone()),
+        Payload::TsR(wanted.ts_r),
     ];
     let opened = peer.ask(&mut host, at(1), ExchangeType::CREATE_CHILD_SA, &payloads);
     assert_eq!(opened.notifies(), []);

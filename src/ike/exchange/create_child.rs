@@ -199,12 +199,15 @@ fn replaced(sa: &IkeSa, (protocol, spi): (ProtocolId, &[u8])) -> Result<(EspSpi,
     }
 }
 
+/// A method, our key exchange value, and the shared secret.
+pub type Agreed = ((KeId, Vec<u8>), SecretBytes);
+
 /// Our key exchange value and the shared secret, where the proposal has a method.
 pub fn exchange_keys(
     cx: &mut Context,
     method: Option<KeId>,
     ke: Option<Ke<'_>>,
-) -> Result<Option<((KeId, Vec<u8>), SecretBytes)>, Error> {
+) -> Result<Option<Agreed>, Error> {
     let Some(method) = method else {
         return Ok(None);
     };

@@ -456,6 +456,10 @@ fn stands(cx: &mut Context, sa: &mut IkeSa, now: Now, child: ChildSa, rekeys: Op
     }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "whatever else is wrong, it is tried again"
+)]
 fn refused(cx: &mut Context, sa: &mut IkeSa, now: Now, sent: ChildSent, error: &Error) {
     cx.info(format_args!("{}: CREATE_CHILD_SA: {error}", sa.tag()));
     match error {

@@ -129,7 +129,7 @@ pub fn respond(
         number: chosen.number,
         protocol: ProtocolId::IKE,
         spi: &spi,
-        transforms: chosen.transforms.clone(),
+        transforms: chosen.transforms,
     };
     let data = public.as_slice();
     let payloads = [
@@ -351,6 +351,10 @@ fn answer(
     Ok((derive(sa, now, &material)?, nonce.to_vec()))
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "whatever else is wrong, it is tried again"
+)]
 fn refused(
     cx: &mut Context,
     sa: &mut IkeSa,
