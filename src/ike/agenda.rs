@@ -67,9 +67,21 @@ impl Agenda {
         self.0.retain(|(_, other)| *other != task);
     }
 
-    /// Strikes everything.
-    pub fn clear(&mut self) {
-        self.0.clear();
+    /// Strikes everything; returns what concerns Child SAs, which somebody else must do.
+    pub fn bequeath(&mut self) -> Vec<(Instant, Task)> {
+        let mut tasks = std::mem::take(&mut self.0);
+        tasks.retain(|(_, task)| match task {
+            Task::RekeyChild(_) | Task::Activate(_) | Task::DeleteChildren => true,
+            Task::CheckPeer
+            | Task::Keepalive
+            | Task::CheckChildren
+            | Task::Redirect(_)
+            | Task::RekeyIke
+            | Task::DeleteIke
+            | Task::VerifyPath
+            | Task::UpdateAddresses => false,
+        });
+        tasks
     }
 
     /// When the next task is due; `exchanges`: may we begin one?

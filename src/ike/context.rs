@@ -1,7 +1,7 @@
 //! What every exchange of a shard shares: configuration, algorithms, randomness, pools, counters,
 //! and the places where output waits to be drained.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use foldhash::quality::SeedableRandomState;
 use hashbrown::HashMap;
 
+use super::agenda::Task;
 use super::child_sa::ChildSa;
 use super::cookie::Cookies;
 use super::event::{Event, Level, Path, Reply};
@@ -48,6 +49,8 @@ pub struct Context {
     pub out: Outbox,
     /// Are Child SAs loaded into the kernel?
     pub coupled: bool,
+    /// Policies, by name, whose peers know since we started that nothing of before is left.
+    pub greeted: BTreeSet<String>,
     /// May active policies begin?
     pub active: bool,
     /// Limits unprotected answers.
@@ -91,6 +94,8 @@ pub struct Bequest {
     pub children: Vec<ChildSa>,
     /// The addresses its peer holds.
     pub lease: Lease,
+    /// What it meant to do for its Child SAs.
+    pub tasks: Vec<(Instant, Task)>,
     /// When the successor must end: it is none, but lost against another.
     pub end_at: Option<Instant>,
 }
@@ -115,6 +120,7 @@ impl Context {
             out: Outbox::default(),
             coupled,
             active,
+            greeted: BTreeSet::new(),
             hints: Budget::new(parts.now.mono),
             children: HashMap::with_hasher(hasher),
             started_at: parts.now.mono,

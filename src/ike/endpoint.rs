@@ -168,13 +168,13 @@ impl Endpoint {
         for child in bequest.children {
             let spi = child.names.inbound_spi;
             self.cx.children.insert(spi, heir.own_spi);
-            if child.outbound_waits.is_some() {
-                heir.agenda.plan(now.mono, Task::Activate(spi));
-            }
-            if child.fate == Fate::Doomed {
-                heir.agenda.plan(now.mono, Task::DeleteChildren);
-            }
             heir.children.push(child);
+        }
+        for (at, task) in bequest.tasks {
+            heir.agenda.plan(at, task);
+        }
+        if heir.children.iter().any(|child| child.fate == Fate::Doomed) {
+            heir.agenda.plan(now.mono, Task::DeleteChildren);
         }
         if heir.mobility.left.is_none() {
             mobility::move_children(&mut self.cx, &mut heir);

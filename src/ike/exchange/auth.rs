@@ -252,26 +252,18 @@ fn grant(
     proof: Proof,
 ) {
     let made = give_address(cx, sa, request).and_then(|cp| {
-        let child = if request.is_childless() {
-            None
-        } else {
-            Some(make_child(
-                cx,
-                sa,
-                request,
-                &pending.half_open,
-                &pending.keys,
-            )?)
-        };
+        let child = (!request.is_childless())
+            .then(|| make_child(cx, sa, request, &pending.half_open, &pending.keys));
         Ok((cp, child))
     });
-    let (cp, child, install) = match made {
-        Ok((cp, None)) => (cp, None, None),
-        Ok((cp, Some((child, keys, grant)))) => (cp, Some(Ok(grant)), Some((child, keys))),
-        Err(error) => {
+    // The address is the IKE SA's, whatever becomes of this Child SA: the peer may ask for another.
+    let (cp, made) = made.unwrap_or_else(|error| (None, Some(Err(error))));
+    let (child, install) = match made {
+        None => (None, None),
+        Some(Ok((child, keys, grant))) => (Some(Ok(grant)), Some((child, keys))),
+        Some(Err(error)) => {
             cx.info(format_args!("{}: no Child SA: {error}", sa.tag()));
-            cx.pools.release(std::mem::take(&mut sa.lease));
-            (None, Some(Err(notification(&error))), None)
+            (Some(Err(notification(&error))), None)
         }
     };
     let reply = AuthReply {
@@ -422,8 +414,6 @@ pub fn installed(cx: &mut Context, sa: &mut IkeSa, now: Now, result: Result<(), 
         }
         Err(error) => {
             cx.stats.kernel_failures += 1;
-            cx.pools.release(std::mem::take(&mut sa.lease));
-            cx.stats.leases = cx.pools.in_use() as u64;
             let error = Error::Kernel(error);
             cx.warn(format_args!("{}: no Child SA: {error}", sa.tag()));
             Some(notification(&error))
@@ -432,7 +422,6 @@ pub fn installed(cx: &mut Context, sa: &mut IkeSa, now: Now, result: Result<(), 
     // As initiator there is nothing to answer.
     let Some(mut reply) = reply else { return };
     if let Some(refused) = failed {
-        reply.cp = None;
         reply.child = Some(Err(refused));
     }
     answer(cx, sa, message_id, digest, &reply);

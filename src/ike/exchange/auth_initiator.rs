@@ -174,11 +174,14 @@ fn prove(cx: &Context, policy: &Policy, sent: &AuthSent) -> Result<Ours, AuthErr
     }
 }
 
-/// Whether this is the one IKE SA with its peer (RFC 7296, 2.4): no other policy has the same one,
-/// and what an earlier try of this policy left is dropped when this one is up.
+/// Whether this is the one IKE SA with its peer (RFC 7296, 2.4), which is said after a start to be
+/// rid of what was before: no other policy has the same peer, and what an earlier try left here is
+/// dropped when this one is up. Not later on: two ends that begin at the same time, or again while
+/// the other's IKE SA stands in another shard, would drop each other's.
 fn is_sole(cx: &Context, policy: &Policy) -> bool {
     let policies = cx.config.policies.iter();
-    policies.filter(|other| other.peer == policy.peer).count() == 1
+    let same = policies.filter(|other| other.peer == policy.peer);
+    !cx.greeted.contains(&policy.name) && same.count() == 1
 }
 
 /// Takes the response: the responder must prove itself before anything else in it counts.
@@ -209,6 +212,7 @@ pub fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<
     };
     if is_sole(cx, &sa.policy) {
         cx.out.contacts.push((peer_id.clone(), sa.own_spi));
+        cx.greeted.insert(sa.policy.name.clone());
     }
     sa.peer_id = Some(peer_id);
     if redirect::follow(cx, sa, now, payloads) {

@@ -184,10 +184,10 @@ fn succeed(cx: &mut Context, sa: &mut IkeSa, successor: IkeSpi) {
         to: successor,
         children: std::mem::take(&mut sa.children),
         lease: std::mem::take(&mut sa.lease),
+        tasks: sa.agenda.bequeath(),
         end_at: None,
     };
     cx.out.bequests.push(bequest);
-    sa.agenda.clear();
     cx.stats.sa_rekeyed += 1;
     if let Some(up) = up(sa) {
         up.successor = Some(successor);
@@ -296,6 +296,7 @@ pub fn conclude(
                         to,
                         children: Vec::new(),
                         lease: Default::default(),
+                        tasks: Vec::new(),
                         // The peer deletes it, unless it never learned that it made it.
                         end_at: Some(now.mono + REDUNDANT_MAX),
                     }));
