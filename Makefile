@@ -1,5 +1,5 @@
 # `make demo` and `make test` do everything, set-up included, on a fresh Debian machine as root.
-.PHONY: demo test deps build lint test-kernel test-interop bench fuzz deny clean
+.PHONY: demo test deps build lint test-kernel test-interop bench sim fuzz deny clean
 
 demo: ; @scripts/demo.sh
 test: ; @scripts/test.sh
@@ -10,6 +10,8 @@ test-kernel: ; @scripts/test.sh kernel
 test-interop: ; @scripts/test.sh interop
 bench: ; @scripts/bench.sh
 deny: ; cargo deny check
+# Many worlds of the simulation: IKED_SIM_SEEDS of them, from IKED_SIM_FIRST on.
+sim: ; @IKED_SIM_SEEDS=$${IKED_SIM_SEEDS:-100000} cargo test --locked --test sim as_many_worlds -- --nocapture
 # One minute for each fuzz target; `fuzz/run TARGET -max_total_time=N` for more.
 fuzz: ; @for target in fuzz/corpus/*/; do fuzz/run $$(basename $$target) -max_total_time=60 || exit 1; done
 clean: ; cargo clean

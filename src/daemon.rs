@@ -19,7 +19,7 @@ use crate::control::listener::Listener;
 use crate::control::server::{Ending, Hooks, Link, Server, ServerParts};
 use crate::control::signals::Signals;
 use crate::crypto::{Rng, boring};
-use crate::ike::{Command, Endpoint, EndpointParts, Level};
+use crate::ike::{Endpoint, EndpointParts, Level};
 use crate::kernel::Backend;
 use crate::log;
 use crate::mail::{self, ControlMail, Inbox, KernelMail, Mailbox, ShardMail};
@@ -272,7 +272,6 @@ impl House {
             let cpu = cpus.get(usize::from(id) % cpus.len().max(1)).copied();
             shard_threads.push(spawn::spawn(parts, cpu)?);
         }
-        start_active(&plan.config, &shards);
         Ok(Self {
             link,
             shards,
@@ -316,26 +315,6 @@ impl House {
         }
     }
 }
-
-/// Has the shard that owns each `active` policy begin it (`-S` and `set passive` do not).
-fn start_active(config: &Config, shards: &[Mailbox<ShardMail>]) {
-    let active = config.policies.iter().filter(|policy| policy.active);
-    for policy in active.filter(|_| config.settings.active) {
-        let owner = shards.get(policy.index as usize % shards.len().max(1));
-        let command = Command::Initiate(policy.index);
-        let mail = ShardMail::Command {
-            id: NOBODY,
-            command,
-        };
-        if owner.is_none_or(|owner| owner.try_send(mail).is_err()) {
-            let line = format!("policy '{}' not started: mailbox full", policy.name);
-            log::write(Level::Warning, &line);
-        }
-    }
-}
-
-/// The asker of commands that nobody waits for.
-const NOBODY: u64 = u64::MAX;
 
 /// A shard's mail: its own end and the others'.
 struct Mail<'a> {

@@ -26,6 +26,20 @@ pub enum KernelRequest {
         /// What to install.
         child: Box<ChildInstall>,
     },
+    /// Install the outbound SA of a Child SA that was added `receive_only`; not answered.
+    AddOutbound {
+        /// What `AddChild` was given.
+        child: Box<ChildInstall>,
+    },
+    /// Move a whole Child SA to other outer addresses or ports, sequence numbers and replay windows
+    /// kept; not answered. One that cannot be moved stays where it was and is told as softly
+    /// expired, so that another takes its place.
+    MoveChild {
+        /// What `AddChild` installed, or the last move left, without keys.
+        child: Box<ChildRemove>,
+        /// Where it goes.
+        to: Outer,
+    },
     /// Remove a whole Child SA (both SAs and its policies); not answered, missing pieces are no
     /// error.
     DeleteChild {
@@ -35,7 +49,7 @@ pub enum KernelRequest {
 }
 
 /// Everything the kernel must know of one Child SA.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ChildInstall {
     /// Identification shared with the removal.
     pub names: ChildRemove,
@@ -55,6 +69,8 @@ pub struct ChildInstall {
     pub bytes_hard: u64,
     /// Anti-replay window in packets.
     pub replay_window: u32,
+    /// Leave the outbound SA out until `AddOutbound`: the peer cannot take our packets yet.
+    pub receive_only: bool,
 }
 
 /// What names a Child SA in the kernel.
@@ -76,6 +92,28 @@ pub struct ChildRemove {
     pub reqid: u32,
     /// Selector pairs: one OUT, one IN and (tunnel mode) one FWD policy for each.
     pub selectors: Vec<SelectorPair>,
+}
+
+impl ChildRemove {
+    /// The same Child SA elsewhere.
+    pub fn moved(&self, to: Outer) -> Self {
+        Self {
+            local: to.local,
+            remote: to.remote,
+            ..self.clone()
+        }
+    }
+}
+
+/// The way of a Child SA's packets between the two ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outer {
+    /// Our address.
+    pub local: IpAddr,
+    /// The peer's.
+    pub remote: IpAddr,
+    /// UDP encapsulation, if any.
+    pub encap: Option<Encap>,
 }
 
 /// One pair of traffic selectors as an SPD selector.
@@ -181,7 +219,9 @@ pub trait Backend: Send {
     /// Short name for logs: `xfrm`, `pfkey`.
     fn name(&self) -> &'static str;
     /// Does all of `batch` in as few system calls as the kernel allows, and returns one result for
-    /// each item in order. An `AddChild` that fails half-way must leave nothing behind.
+    /// each item in order. An `AddChild` that fails half-way must leave nothing behind. A
+    /// `MoveChild` rewrites the policies of `child.selectors`, and where it fails leaves the SAs
+    /// where they were.
     fn apply(&mut self, batch: &[KernelRequest]) -> Vec<Result<(), KernelError>>;
     /// Adds or replaces the policies of `child`, whose SAs stand: `sadb` hands policies back to it
     /// when a younger Child SA with the same selectors goes. Nothing else of `child` changes.

@@ -9,6 +9,7 @@
 //! - [`config`], [`mail`], [`log`]: iked.conf(5), what threads tell each other, the log
 //! - [`xfrm`], [`pfkey`], [`sadb`], [`shard`], [`control`]: the threads and their tools
 //! - [`daemon`]: the only one that knows them all
+//! - `sim`: whole worlds of all this in one thread, for tests only
 
 pub mod auth;
 pub mod config;
@@ -24,6 +25,8 @@ pub mod pfkey;
 pub mod policy;
 pub mod sadb;
 pub mod shard;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 pub mod steer;
 pub mod sys;
 pub mod time;

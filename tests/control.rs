@@ -110,6 +110,10 @@ fn commands_reach_every_shard() {
             Request::ResetId("FQDN/a.b".to_owned()),
             Command::ResetId("FQDN/a.b".to_owned()),
         ),
+        (
+            Request::Redirect("2001:db8::9".to_owned()),
+            Command::Redirect("2001:db8::9".parse().unwrap()),
+        ),
     ];
     for (request, command) in requests {
         let said = daemon.ask(&request).unwrap();

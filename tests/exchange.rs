@@ -16,12 +16,16 @@ mod bounds;
 mod handshake;
 #[path = "exchange/lifecycle.rs"]
 mod lifecycle;
+#[path = "exchange/mobike.rs"]
+mod mobike;
 #[path = "exchange/noise.rs"]
 mod noise;
 #[path = "exchange/peer.rs"]
 mod peer;
 #[path = "exchange/refusals.rs"]
 mod refusals;
+#[path = "exchange/rekey.rs"]
+mod rekey;
 #[path = "exchange/repetition.rs"]
 mod repetition;
 #[path = "exchange/setup.rs"]

@@ -21,12 +21,16 @@ mod libreswan;
 mod libreswan_scenarios;
 #[path = "interop/lifetimes.rs"]
 mod lifetimes;
+#[path = "interop/mobility.rs"]
+mod mobility;
 #[path = "interop/paths.rs"]
 mod paths;
 #[path = "interop/pluto_session.rs"]
 mod pluto_session;
 #[path = "interop/refusals.rs"]
 mod refusals;
+#[path = "interop/rekey.rs"]
+mod rekey;
 #[path = "interop/road_warrior.rs"]
 mod road_warrior;
 #[path = "interop/session.rs"]

@@ -30,6 +30,9 @@ use iked::wire::spi::EspSpi;
 use iked::wire::{Transform, TransformId};
 use iked::xfrm::{self, Xfrm};
 
+#[path = "kernel/moves.rs"]
+mod moves;
+
 /// Two hosts as network namespaces, joined by a wire.
 struct Pair {
     a: String,
@@ -235,6 +238,7 @@ impl Plan {
             bytes_soft: 0,
             bytes_hard: 0,
             replay_window: 64,
+            receive_only: false,
         };
         KernelRequest::AddChild {
             id: RequestId(u64::from(self.number)),

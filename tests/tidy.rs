@@ -69,11 +69,15 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms that get time and randomness as arguments.
-const NO_CLOCKS: &[&str] = &["wire", "crypto", "policy", "ike", "auth", "steer", "config"];
+const NO_CLOCKS: &[&str] = &[
+    "wire", "crypto", "policy", "ike", "auth", "steer", "config", "sim",
+];
 const CLOCKS: &[&str] = &["Instant::now", "SystemTime::now", "OsRng", "thread::sleep"];
 
 /// Rooms that touch neither files nor sockets nor threads.
-const NO_WORLD: &[&str] = &["wire", "crypto", "policy", "ike", "steer", "time", "kernel"];
+const NO_WORLD: &[&str] = &[
+    "wire", "crypto", "policy", "ike", "steer", "time", "kernel", "sim",
+];
 const WORLD: &[&str] = &[
     "std::fs",
     "std::thread",

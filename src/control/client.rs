@@ -58,6 +58,7 @@ pub fn run(
         | Request::Decouple
         | Request::Load(_)
         | Request::Reload
+        | Request::Redirect(_)
         | Request::ResetId(_) => link.await_result(),
     }
 }

@@ -25,6 +25,8 @@ pub enum Request {
     },
     /// `monitor`
     Monitor,
+    /// `redirect ADDRESS`: ours
+    Redirect(String),
     /// `reload`
     Reload,
     /// `reset all|ca|policy|sa|user`
@@ -76,6 +78,7 @@ impl Request {
             Self::Load(_) | Self::Reload => Kind::RELOAD,
             Self::Log { .. } => Kind::VERBOSE,
             Self::Monitor => Kind::NOTIFY,
+            Self::Redirect(_) => Kind::REDIRECT,
             Self::Reset(_) => Kind::RESET,
             Self::ResetId(_) => Kind::RESET_ID,
             Self::ShowSa => Kind::SHOW_SA,
@@ -87,7 +90,9 @@ impl Request {
     /// What follows the frame's header.
     pub fn payload(&self) -> Vec<u8> {
         match self {
-            Self::Load(text) | Self::ResetId(text) => text.clone().into_bytes(),
+            Self::Load(text) | Self::Redirect(text) | Self::ResetId(text) => {
+                text.clone().into_bytes()
+            }
             Self::Log { verbose } => (if *verbose { 2i32 } else { 0 }).to_ne_bytes().to_vec(),
             Self::Reset(what) => what.number().to_ne_bytes().to_vec(),
             Self::Active
@@ -206,7 +211,7 @@ const fn value(word: &'static str, make: fn(String) -> Request) -> Entry {
     }
 }
 
-static MAIN_TABLE: [Entry; 10] = [
+static MAIN_TABLE: [Entry; 11] = [
     request("active", || Request::Active),
     request("passive", || Request::Passive),
     request("couple", || Request::Couple),
@@ -214,6 +219,7 @@ static MAIN_TABLE: [Entry; 10] = [
     words("load", &LOAD),
     words("log", &LOG),
     request("monitor", || Request::Monitor),
+    words("redirect", &REDIRECT),
     request("reload", || Request::Reload),
     words("reset", &RESET),
     words("show", &SHOW),
@@ -221,6 +227,8 @@ static MAIN_TABLE: [Entry; 10] = [
 const MAIN: &[Entry] = &MAIN_TABLE;
 
 static LOAD: [Entry; 1] = [value("<path>", Request::Load)];
+
+static REDIRECT: [Entry; 1] = [value("<address>", Request::Redirect)];
 
 static LOG: [Entry; 2] = [
     request("verbose", || Request::Log { verbose: true }),

@@ -151,6 +151,8 @@ kinds! {
     SHOW_STATS_OPENBSD = 45, "show stats";
     /// Ours: all counters as lines `NUMBER NAME`.
     SHOW_COUNTERS = 0x696b_6564, "show counters";
+    /// Ours: send all peers that understand it to the gateway in the payload (RFC 5685).
+    REDIRECT = 0x696b_6565, "redirect";
 }
 
 impl fmt::Debug for Kind {

@@ -349,6 +349,10 @@ impl Server {
             Kind::RESET_ID => {
                 self.ask(client, Form::Done, &Command::ResetId(frame.text()));
             }
+            Kind::REDIRECT => match frame.text().parse() {
+                Ok(address) => self.ask(client, Form::Done, &Command::Redirect(address)),
+                Err(_) => self.done(client, Err("redirect: not an address".to_owned())),
+            },
             Kind::COUPLE => self.ask(client, Form::Done, &Command::Couple(true)),
             Kind::DECOUPLE => self.ask(client, Form::Done, &Command::Couple(false)),
             Kind::ACTIVE => self.ask(client, Form::Done, &Command::Active(true)),

@@ -10,6 +10,8 @@ use crate::wire::registry::{EncrId, HashAlgorithm, IntegId, KeId, PrfId};
 
 pub mod boring;
 pub mod keymat;
+#[cfg(any(test, feature = "sim"))]
+pub mod null;
 pub mod rng;
 pub mod sign;
 

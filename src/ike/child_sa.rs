@@ -1,58 +1,156 @@
-//! Child SAs as an IKE SA holds them: names, transforms and the way into the kernel.
+//! Child SAs as an IKE SA holds them: what a peer asks and is granted, names, transforms and the
+//! way into the kernel.
 
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::context::Context;
+use super::error::Error;
 use super::ike_sa::IkeSa;
 use super::names;
-use super::narrow::Narrowed;
-use super::negotiate::Chosen;
-use crate::crypto::Rng;
-use crate::crypto::keymat::ChildKeys;
-use crate::kernel::{ChildInstall, ChildRemove, Encap, KernelRequest, RequestId};
+use super::narrow::{self, Dynamic, Narrowed};
+use super::negotiate::{self, Chosen, Rules};
+use crate::crypto::keymat::{self, ChildKeys};
+use crate::crypto::{CryptoError, Prf, Rng};
+use crate::kernel::{ChildInstall, ChildRemove, Encap, KernelRequest, Outer, RequestId};
 use crate::policy::Policy;
-use crate::wire::Transform;
+use crate::wire::registry::{KeId, ProtocolId};
 use crate::wire::spi::EspSpi;
+use crate::wire::{Payload, Proposal, TrafficSelector, Transform};
 
 /// One Child SA: a pair of ESP (or AH) SAs and their policies.
 #[derive(Clone, Debug)]
 pub struct ChildSa {
     /// What names it in the kernel.
     pub names: ChildRemove,
+    /// UDP encapsulation, if any.
+    pub encap: Option<Encap>,
     /// The agreed algorithms.
     pub transforms: Vec<Transform>,
+    /// The agreed selectors as they stood on the wire: ours, the peer's. A rekey offers them again.
+    pub selectors: Box<(Vec<TrafficSelector>, Vec<TrafficSelector>)>,
     /// Whether the kernel has it.
     pub loaded: bool,
-    /// Whether its lifetime is over; the peer is told as soon as we may send a request.
-    pub expired: bool,
+    /// What is to become of it.
+    pub fate: Fate,
+    /// Inbound SPI of the Child SA whose place it takes.
+    pub replaces: Option<EspSpi>,
+    /// What the kernel must still be given before we may send through it.
+    pub outbound_waits: Option<Box<ChildInstall>>,
+}
+
+/// What is to become of a Child SA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is in use.
+    Living,
+    /// The peer has replaced it and will delete it.
+    Replaced,
+    /// We must tell the peer that it goes.
+    Doomed,
+}
+
+/// What a peer asks of a Child SA.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    /// Its proposals.
+    pub proposals: &'a [Proposal<'a>],
+    /// Its own selectors.
+    pub ts_i: &'a [TrafficSelector],
+    /// Ours, as it wants them.
+    pub ts_r: &'a [TrafficSelector],
+    /// It wants transport mode.
+    pub transport: bool,
+}
+
+/// What it is granted: the payloads of the answer that concern the Child SA.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    number: u8,
+    protocol: ProtocolId,
+    spi: [u8; 4],
+    transforms: Vec<Transform>,
+    ts_i: Vec<TrafficSelector>,
+    ts_r: Vec<TrafficSelector>,
+    /// Transport mode.
+    pub transport: bool,
+}
+
+impl Grant {
+    /// The SA payload.
+    pub fn sa(&self) -> Payload<'_> {
+        Payload::Sa(vec![Proposal {
+            number: self.number,
+            protocol: self.protocol,
+            spi: &self.spi,
+            transforms: self.transforms.clone(),
+        }])
+    }
+
+    /// The TSi and TSr payloads.
+    pub fn selectors(&self) -> [Payload<'static>; 2] {
+        [
+            Payload::TsI(self.ts_i.clone()),
+            Payload::TsR(self.ts_r.clone()),
+        ]
+    }
 }
 
 impl ChildSa {
     /// A Child SA on the paths of its IKE SA, not yet loaded.
     pub fn new(
-        cx: &mut Context,
         sa: &IkeSa,
         chosen: &Chosen,
         inbound_spi: EspSpi,
         outbound_spi: EspSpi,
-        narrowed: &Narrowed,
+        reqid: u32,
+        narrowed: Narrowed,
         transport: bool,
     ) -> Self {
+        let Outer {
+            local,
+            remote,
+            encap,
+        } = outer(sa);
         let names = ChildRemove {
             protocol: chosen.protocol,
             transport,
-            local: sa.path.local.ip(),
-            remote: sa.path.remote.ip(),
+            local,
+            remote,
             inbound_spi,
             outbound_spi,
-            reqid: cx.next_reqid(),
-            selectors: narrowed.pairs.clone(),
+            reqid,
+            selectors: narrowed.pairs,
         };
         Self {
             names,
+            encap,
             transforms: chosen.transforms.clone(),
+            selectors: Box::new((narrowed.local, narrowed.remote)),
             loaded: false,
-            expired: false,
+            fate: Fate::Living,
+            replaces: None,
+            outbound_waits: None,
+        }
+    }
+
+    /// Where its packets go.
+    pub fn outer(&self) -> Outer {
+        Outer {
+            local: self.names.local,
+            remote: self.names.remote,
+            encap: self.encap,
+        }
+    }
+
+    /// Notes that they go elsewhere from now on.
+    pub fn shift(&mut self, to: Outer) {
+        self.names = self.names.moved(to);
+        self.encap = to.encap;
+        if let Some(waiting) = &mut self.outbound_waits {
+            waiting.names = waiting.names.moved(to);
+            waiting.encap = to.encap;
         }
     }
 
@@ -62,37 +160,147 @@ impl ChildSa {
     }
 }
 
-/// What the kernel must do to install `child`.
-pub fn install_request(
-    id: RequestId,
-    rng: &mut Rng,
-    policy: &Policy,
+/// Where packets of the Child SAs of this IKE SA go now.
+pub fn outer(sa: &IkeSa) -> Outer {
+    Outer {
+        local: sa.path.local.ip(),
+        remote: sa.path.remote.ip(),
+        encap: sa.nat.encapsulate().then(|| Encap {
+            local_port: sa.path.local.port(),
+            remote_port: sa.path.remote.port(),
+        }),
+    }
+}
+
+/// Chooses what the peer may have of what it asks, by the policy of this IKE SA: the Child SA, with
+/// an SPI of ours drawn, and the answer. `reqid`: of the Child SA that it replaces.
+pub fn grant(
+    cx: &mut Context,
     sa: &IkeSa,
-    child: &ChildSa,
-    keys: ChildKeys,
-) -> KernelRequest {
-    let encap = sa.nat.encapsulate().then(|| Encap {
-        local_port: sa.path.local.port(),
-        remote_port: sa.path.remote.port(),
-    });
+    ask: Ask<'_>,
+    rules: Rules,
+    reqid: Option<u32>,
+) -> Result<(ChildSa, Grant, Chosen), Error> {
+    let policy = Arc::clone(&sa.policy);
+    let Some(chosen) = choose(&policy, ask.proposals, rules) else {
+        cx.stats.sa_proposals_negotiate_failures += 1;
+        return Err(Error::NoProposal);
+    };
+    if let (Some(wanted), false) = (chosen.ke(), rules.ignore_ke)
+        && rules.ke_sent != Some(wanted)
+    {
+        return Err(Error::InvalidKe(wanted));
+    }
+    let outbound_spi = outbound_spi(&chosen).ok_or(Error::NoProposal)?;
+    let address = |lease: Option<(IpAddr, _)>| lease.map(|(address, _)| address);
+    let leased = Dynamic {
+        v4: address(sa.lease.v4).or(sa.assigned.v4),
+        v6: address(sa.lease.v6).or(sa.assigned.v6),
+    };
+    let narrowed =
+        narrow::narrow(&policy.flows, ask.ts_r, ask.ts_i, leased).ok_or(Error::TrafficSelectors)?;
+    let transport = ask.transport && policy.transport;
+    let inbound_spi = cx.draw_esp_spi();
+    let reqid = reqid.unwrap_or_else(|| cx.next_reqid());
+    let grant = Grant {
+        number: chosen.number,
+        protocol: chosen.protocol,
+        spi: inbound_spi.to_bytes(),
+        transforms: chosen.transforms.clone(),
+        ts_i: narrowed.remote.clone(),
+        ts_r: narrowed.local.clone(),
+        transport,
+    };
+    let child = ChildSa::new(
+        sa,
+        &chosen,
+        inbound_spi,
+        outbound_spi,
+        reqid,
+        narrowed,
+        transport,
+    );
+    Ok((child, grant, chosen))
+}
+
+/// A policy without key exchange in its Child SAs still grants one to a peer that insists, by a
+/// method that its IKE SAs may use: Windows wants that in every rekey.
+fn choose(policy: &Policy, proposals: &[Proposal<'_>], rules: Rules) -> Option<Chosen> {
+    let strict = negotiate::choose(&policy.child_proposals, proposals, rules);
+    if strict.is_some() || rules.ignore_ke {
+        return strict;
+    }
+    let is_method = |t: &&Transform| t.id.ke().is_some_and(|id| id != KeId::NONE);
+    let methods = policy.ike_proposals.iter().flat_map(|p| &p.transforms);
+    let methods: Vec<Transform> = methods.filter(is_method).copied().collect();
+    let mut generous = policy.child_proposals.clone();
+    generous.retain(|proposal| !proposal.transforms.iter().any(|t| is_method(&t)));
+    for proposal in &mut generous {
+        proposal.transforms.retain(|t| t.id.ke().is_none());
+        proposal.transforms.extend(&methods);
+    }
+    negotiate::choose(&generous, proposals, rules)
+}
+
+/// The peer's SPI in its proposal.
+pub fn outbound_spi(chosen: &Chosen) -> Option<EspSpi> {
+    let spi = <[u8; 4]>::try_from(chosen.spi.as_slice()).ok()?;
+    EspSpi::from_bytes(spi)
+}
+
+/// The keys of a Child SA from the nonces of its exchange and, where it has one, its own key
+/// exchange (RFC 7296, 2.17).
+pub fn derive_keys(
+    prf: &dyn Prf,
+    sk_d: &[u8],
+    shared: Option<&[u8]>,
+    nonces: (&[u8], &[u8]),
+    transforms: &[Transform],
+    we_are_exchange_initiator: bool,
+) -> Result<ChildKeys, CryptoError> {
+    let (encr_len, integ_len) =
+        keymat::child_key_lengths(transforms).ok_or(CryptoError::KeyLength)?;
+    let (ni, nr) = nonces;
+    ChildKeys::derive(
+        prf,
+        sk_d,
+        shared,
+        ni,
+        nr,
+        encr_len,
+        integ_len,
+        we_are_exchange_initiator,
+    )
+}
+
+/// What the kernel must know to install `child`.
+pub fn install(rng: &mut Rng, policy: &Policy, child: &ChildSa, keys: ChildKeys) -> ChildInstall {
     // Soft is 85 to 95 % of hard, drawn for each SA: no thundering herd of rekeys.
     let permille = 850 + rng.below(100);
     let hard = policy.child_lifetime;
     let bytes_hard = policy.child_lifetime_bytes;
-    KernelRequest::AddChild {
-        id,
-        child: Box::new(ChildInstall {
-            names: child.names.clone(),
-            transforms: child.transforms.clone(),
-            keys,
-            encap,
-            lifetime_soft: Duration::from_secs(per_mille(hard.as_secs(), permille)),
-            lifetime_hard: hard,
-            bytes_soft: per_mille(bytes_hard, permille),
-            bytes_hard,
-            replay_window: REPLAY_WINDOW,
-        }),
+    ChildInstall {
+        names: child.names.clone(),
+        transforms: child.transforms.clone(),
+        keys,
+        encap: child.encap,
+        lifetime_soft: Duration::from_secs(per_mille(hard.as_secs(), permille)),
+        lifetime_hard: hard,
+        bytes_soft: per_mille(bytes_hard, permille),
+        bytes_hard,
+        replay_window: REPLAY_WINDOW,
+        receive_only: false,
     }
+}
+
+/// Asks the kernel for it.
+pub fn request_install(cx: &mut Context, install: ChildInstall) -> RequestId {
+    let id = cx.next_request();
+    let child = Box::new(install);
+    cx.out
+        .kernel
+        .push_back(KernelRequest::AddChild { id, child });
+    id
 }
 
 /// A part of a limit, without rounding a small one to nothing.

@@ -1,7 +1,7 @@
 //! What every exchange of a shard shares: configuration, algorithms, randomness, pools, counters,
 //! and the places where output waits to be drained.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,14 +9,18 @@ use std::time::{Duration, Instant};
 use foldhash::quality::SeedableRandomState;
 use hashbrown::HashMap;
 
+use super::agenda::Task;
+use super::child_sa::ChildSa;
 use super::cookie::Cookies;
 use super::event::{Event, Level, Path, Reply};
-use super::lease::Pools;
+use super::exchange::redirect::Start;
+use super::ike_sa::IkeSa;
+use super::lease::{Lease, Pools};
 use super::stats::Stats;
 use crate::auth::store::CredentialStore;
 use crate::crypto::{Provider, Rng};
 use crate::kernel::{self, KernelRequest, RequestId};
-use crate::policy::{Config, Identity, Options};
+use crate::policy::{Config, Identity, Options, Policy};
 use crate::steer::{self, ShardId};
 use crate::wire::spi::{EspSpi, IkeSpi};
 
@@ -45,6 +49,10 @@ pub struct Context {
     pub out: Outbox,
     /// Are Child SAs loaded into the kernel?
     pub coupled: bool,
+    /// Policies, by name, whose peers know since we started that nothing of before is left.
+    pub greeted: BTreeSet<String>,
+    /// May active policies begin?
+    pub active: bool,
     /// Limits unprotected answers.
     pub hints: Budget,
     /// The IKE SA of each Child SA, by inbound SPI.
@@ -67,8 +75,29 @@ pub struct Outbox {
     pub events: VecDeque<Event>,
     /// Answers to commands.
     pub replies: VecDeque<(u64, Reply)>,
+    /// New IKE SAs that came of a rekey.
+    pub births: Vec<IkeSa>,
+    /// What IKE SAs that were rekeyed leave to their successors.
+    pub bequests: Vec<Bequest>,
+    /// IKE SAs to be begun, where a peer sent us elsewhere.
+    pub starts: Vec<Start>,
     /// Identities just proven whose other IKE SAs must go.
     pub contacts: Vec<(Identity, IkeSpi)>,
+}
+
+/// What an IKE SA that was rekeyed leaves behind.
+#[derive(Debug)]
+pub struct Bequest {
+    /// The successor, by our SPI.
+    pub to: IkeSpi,
+    /// Its Child SAs.
+    pub children: Vec<ChildSa>,
+    /// The addresses its peer holds.
+    pub lease: Lease,
+    /// What it meant to do for its Child SAs.
+    pub tasks: Vec<(Instant, Task)>,
+    /// When the successor must end: it is none, but lost against another.
+    pub end_at: Option<Instant>,
 }
 
 impl Context {
@@ -77,6 +106,7 @@ impl Context {
         let seed = parts.rng.u64();
         let hasher = SeedableRandomState::with_seed(seed, foldhash::SharedSeed::global_fixed());
         let coupled = parts.config.settings.couple;
+        let active = parts.config.settings.active;
         Self {
             shard: parts.shard,
             config: parts.config,
@@ -89,6 +119,8 @@ impl Context {
             stats: Stats::default(),
             out: Outbox::default(),
             coupled,
+            active,
+            greeted: BTreeSet::new(),
             hints: Budget::new(parts.now.mono),
             children: HashMap::with_hasher(hasher),
             started_at: parts.now.mono,
@@ -101,6 +133,11 @@ impl Context {
     /// Queues a datagram.
     pub fn transmit(&mut self, path: Path, datagram: Vec<u8>) {
         self.out.transmits.push_back((path, datagram));
+    }
+
+    /// Queues bytes that are no IKE message and go without marker.
+    pub fn transmit_bare(&mut self, path: Path, bytes: Vec<u8>) {
+        self.out.transmits.push_back((path, bytes));
     }
 
     /// A state change worth a line.
@@ -133,6 +170,13 @@ impl Context {
                 unauthenticated,
             });
         }
+    }
+
+    /// The active policies that this shard begins (the others are other shards').
+    pub fn own_active(&self) -> Vec<Arc<Policy>> {
+        let (shard, shards) = (u32::from(self.shard.0), u32::from(self.shards.max(1)));
+        let ours = |policy: &&Arc<Policy>| policy.active && policy.index % shards == shard;
+        self.config.policies.iter().filter(ours).cloned().collect()
     }
 
     /// A fresh IKE SPI of ours.

@@ -4,7 +4,7 @@
 use crate::auth::AuthError;
 use crate::crypto::CryptoError;
 use crate::kernel::KernelError;
-use crate::wire::registry::{ExchangeType, KeId, NotifyType};
+use crate::wire::registry::{ExchangeType, KeId, NotifyType, ProtocolId};
 use crate::wire::{DecodeError, DecodeErrorKind};
 
 /// Who is at fault, and how.
@@ -52,9 +52,21 @@ pub enum Error {
     /// The peer's answer does not follow from our request.
     #[error("peer answered outside of our offer: {0}")]
     Answer(&'static str),
-    /// What is asked is not done here: Child SAs after the first.
+    /// The peer has as many Child SAs as it may.
     #[error("no additional SAs")]
     NoAdditionalSas,
+    /// What is asked collides with an exchange of our own (RFC 7296, 2.25).
+    #[error("temporary failure")]
+    Temporary,
+    /// The Child SA to be replaced is not there: its protocol and SPI as the peer wrote them.
+    #[error("Child SA not found")]
+    ChildNotFound(ProtocolId, Vec<u8>),
+    /// The peer wants no NAT between us, and there is one (RFC 4555, 3.9).
+    #[error("unexpected NAT detected")]
+    UnexpectedNat,
+    /// The key exchange value is none of its method.
+    #[error("key exchange value: {0}")]
+    BadKe(CryptoError),
 }
 
 /// What goes to the peer.
@@ -117,6 +129,10 @@ impl Error {
             | Self::ConfigurationRequired
             | Self::Kernel(_)
             | Self::NoAdditionalSas
+            | Self::Temporary
+            | Self::ChildNotFound(..)
+            | Self::UnexpectedNat
+            | Self::BadKe(_)
             | Self::Crypto(_)
             | Self::Reported(_)
             | Self::Answer(_) => Answer::Silent,
@@ -141,7 +157,7 @@ impl Error {
                 | DecodeErrorKind::Duplicate
                 | DecodeErrorKind::TooMany => close(NotifyType::INVALID_SYNTAX),
             },
-            Self::Missing(_) => close(NotifyType::INVALID_SYNTAX),
+            Self::Missing(_) | Self::BadKe(_) => close(NotifyType::INVALID_SYNTAX),
             // RFC 7296, 2.21.3: every request of a known peer that is in error gets an answer.
             Self::Unexpected(_) => match trust {
                 Trust::Authenticated => close(NotifyType::INVALID_SYNTAX),
@@ -155,6 +171,9 @@ impl Error {
             Self::ConfigurationRequired => notify(NotifyType::FAILED_CP_REQUIRED),
             Self::Kernel(_) => notify(NotifyType::TEMPORARY_FAILURE),
             Self::NoAdditionalSas => notify(NotifyType::NO_ADDITIONAL_SAS),
+            Self::Temporary => notify(NotifyType::TEMPORARY_FAILURE),
+            Self::ChildNotFound(..) => notify(NotifyType::CHILD_SA_NOT_FOUND),
+            Self::UnexpectedNat => close(NotifyType::UNEXPECTED_NAT_DETECTED),
             Self::Crypto(_) | Self::Reported(_) | Self::Answer(_) => Answer::Silent,
         }
     }
@@ -190,6 +209,7 @@ mod tests {
         };
         use DecodeErrorKind as Kind;
         let table = [
+            (Error::UnexpectedNat, ["-", "41!", "41!"]),
             (decode(Kind::Truncated), ["-", "7!", "7!"]),
             (decode(Kind::Length), ["-", "7!", "7!"]),
             (decode(Kind::Value), ["-", "7!", "7!"]),
@@ -215,6 +235,12 @@ mod tests {
             (Error::ConfigurationRequired, ["-", "37", "37"]),
             (Error::Kernel(kernel), ["-", "43", "43"]),
             (Error::NoAdditionalSas, ["-", "35", "35"]),
+            (Error::Temporary, ["-", "43", "43"]),
+            (
+                Error::ChildNotFound(ProtocolId::ESP, vec![1]),
+                ["-", "44", "44"],
+            ),
+            (Error::BadKe(CryptoError::Integrity), ["-", "7!", "7!"]),
             (Error::Crypto(CryptoError::Integrity), ["-", "-", "-"]),
             (Error::Reported(NotifyType::INVALID_SYNTAX), ["-", "-", "-"]),
             (Error::Answer("SPI"), ["-", "-", "-"]),

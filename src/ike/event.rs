@@ -1,6 +1,6 @@
 //! What goes into and comes out of an [`Endpoint`](super::endpoint::Endpoint), as plain values.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::stats::Stats;
 use crate::policy::Identity;
@@ -44,6 +44,16 @@ pub enum Command {
     Couple(bool),
     /// Start an IKE SA as initiator by this policy index, towards the policy's peer.
     Initiate(u32),
+    /// Send the peers that understand it to another gateway (RFC 5685).
+    Redirect(IpAddr),
+    /// An address of this host is gone, another is there: whoever was reached from the one is
+    /// reached from the other from now on.
+    LocalAddress {
+        /// The one that is gone.
+        old: IpAddr,
+        /// The one to use instead.
+        new: IpAddr,
+    },
     /// Tell every peer and forget everything.
     Shutdown,
 }

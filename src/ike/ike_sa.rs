@@ -4,18 +4,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Role;
-use super::child_sa::ChildSa;
+use super::agenda::Agenda;
+use super::child_sa::{ChildSa, Fate};
 use super::context::Context;
 use super::event::Path;
+use super::exchange::redirect::Trail;
 use super::fragment::Reassembly;
 use super::lease::Lease;
+use super::mobility::Mobility;
+use super::narrow::Dynamic;
 use super::natt::NatState;
+use super::own::Own;
 use super::state::State;
 use super::window::Window;
 use crate::crypto::MessageKey;
-use crate::kernel::KernelRequest;
+use crate::kernel::{KernelRequest, RequestId};
 use crate::policy::{Identity, Policy};
-use crate::wire::registry::{ExchangeType, ProtocolId};
+use crate::wire::registry::ExchangeType;
 use crate::wire::spi::{EspSpi, IkeSpi};
 use crate::wire::{Flags, Header};
 
@@ -49,12 +54,26 @@ pub struct IkeSa {
     pub sealed: u64,
     /// What NAT detection found.
     pub nat: NatState,
+    /// How it moves with its peer.
+    pub mobility: Mobility,
     /// Both sides do RFC 7383.
     pub fragmentation: bool,
     /// The peer's identity, proven once the state says so.
     pub peer_id: Option<Identity>,
     /// Child SAs.
     pub children: Vec<ChildSa>,
+    /// Inbound SPIs of Child SAs that the peer has and we could not take.
+    pub orphans: Vec<EspSpi>,
+    /// The peer makes no further Child SAs and does not rekey.
+    pub no_additional_sas: bool,
+    /// The peer understands REDIRECT, or has followed one.
+    pub redirectable: bool,
+    /// Where we were sent from, if a gateway sent us to this peer.
+    pub trail: Trail,
+    /// What it means to do.
+    pub agenda: Agenda,
+    /// Addresses that the peer gave us.
+    pub assigned: Dynamic,
     /// Addresses the peer holds.
     pub lease: Lease,
     /// When it was made.
@@ -67,6 +86,8 @@ pub struct IkeSa {
     pub init_digest: Option<u64>,
     /// Listed under its peer's identity.
     pub indexed: bool,
+    /// Counted for an active policy.
+    pub counted: bool,
 }
 
 impl IkeSa {
@@ -94,15 +115,23 @@ impl IkeSa {
             pieces_since: None,
             sealed: 0,
             nat: NatState::default(),
+            mobility: Mobility::new(role),
             fragmentation: false,
             peer_id: None,
             children: Vec::new(),
+            orphans: Vec::new(),
+            no_additional_sas: false,
+            redirectable: false,
+            trail: Trail::default(),
+            agenda: Agenda::default(),
+            assigned: Dynamic::default(),
             lease: Lease::default(),
             born_at: now,
             heard_at: now,
             timer_at: None,
             init_digest: None,
             indexed: false,
+            counted: false,
         }
     }
 
@@ -176,19 +205,17 @@ impl IkeSa {
                 Some((self.born_at + settings.half_open_timeout, "half-open"))
             }
             State::AwaitKernel(_) => Some((self.heard_at + KERNEL_WAIT_MAX, "kernel")),
-            State::Established(_) if !settings.dpd_check_interval.is_zero() => {
-                Some((self.heard_at + SILENCE_MAX, "dpd"))
+            State::Established(up) => {
+                let task = self.agenda.next(self.may_request());
+                let kernel = up.kernel_until();
+                let at = task.into_iter().chain(kernel).min();
+                at.map(|at| (at, "task"))
             }
             State::Deleting(deleting) => Some((deleting.until, "delete")),
-            State::AwaitSaInitResponse(_)
-            | State::AwaitAuthResponse(_)
-            | State::Established(_)
-            | State::Closed => None,
+            State::AwaitSaInitResponse(_) | State::AwaitAuthResponse(_) | State::Closed => None,
         };
         let pieces = self.pieces_since.map(|since| (since + PIECES_MAX, PIECES));
-        // While a request is out its own schedule decides about a dead peer.
         let usual = match (own, state) {
-            (Some(own), Some((_, "dpd"))) => Some(own),
             (Some(own), Some(state)) => Some(if own.0 <= state.0 { own } else { state }),
             (own, state) => own.or(state),
         };
@@ -204,19 +231,53 @@ impl IkeSa {
         self.pieces_since = None;
     }
 
-    /// Takes out the Child SA of this protocol with this outbound (peer's) SPI.
-    pub fn take_child_by_outbound(&mut self, protocol: ProtocolId, spi: EspSpi) -> Option<ChildSa> {
-        let at = self.children.iter().position(|child| {
-            child.names.protocol == protocol && child.names.outbound_spi == spi
-        })?;
+    /// Takes out one Child SA.
+    pub fn take_child(&mut self, wanted: impl Fn(&ChildSa) -> bool) -> Option<ChildSa> {
+        let at = self.children.iter().position(wanted)?;
         Some(self.children.swap_remove(at))
     }
 
-    /// Takes out the Child SAs whose lifetime is over.
-    pub fn take_expired_children(&mut self) -> Vec<ChildSa> {
-        self.children
-            .extract_if(.., |child| child.expired)
-            .collect()
+    /// The Child SA with this inbound (our) SPI.
+    pub fn child_by_inbound(&mut self, spi: EspSpi) -> Option<&mut ChildSa> {
+        let mut children = self.children.iter_mut();
+        children.find(|child| child.names.inbound_spi == spi)
+    }
+
+    /// Inbound SPIs of the Child SAs that we must delete.
+    pub fn doomed_children(&self) -> Vec<EspSpi> {
+        let doomed = self.children.iter().filter(|c| c.fate == Fate::Doomed);
+        let doomed = doomed.map(|child| child.names.inbound_spi);
+        doomed.chain(self.orphans.iter().copied()).collect()
+    }
+
+    /// Whether a request of ours may begin now.
+    pub fn may_request(&self) -> bool {
+        match &self.state {
+            State::Established(up) => matches!(up.own, Own::Idle) && self.window.free().is_some(),
+            State::AwaitSaInitResponse(_)
+            | State::AwaitAuthRequest(_)
+            | State::AwaitAuthResponse(_)
+            | State::AwaitKernel(_)
+            | State::Deleting(_)
+            | State::Closed => false,
+        }
+    }
+
+    /// The kernel requests whose answers this IKE SA waits for.
+    pub fn awaits(&self) -> impl Iterator<Item = RequestId> {
+        let (first, second) = match &self.state {
+            State::AwaitKernel(wait) => (Some(wait.request), None),
+            State::Established(up) => (
+                up.answering.as_ref().map(|answering| answering.request),
+                up.own.awaits(),
+            ),
+            State::AwaitSaInitResponse(_)
+            | State::AwaitAuthRequest(_)
+            | State::AwaitAuthResponse(_)
+            | State::Deleting(_)
+            | State::Closed => (None, None),
+        };
+        first.into_iter().chain(second)
     }
 
     /// Gives up everything outside of this value: Child SAs in the kernel and leased addresses.
@@ -224,8 +285,18 @@ impl IkeSa {
         for child in std::mem::take(&mut self.children) {
             unload(cx, child);
         }
-        if let State::AwaitKernel(wait) = &self.state {
-            withdraw(cx, &wait.child);
+        match &self.state {
+            State::AwaitKernel(wait) => withdraw(cx, &wait.child),
+            State::Established(up) => {
+                for child in up.on_the_way() {
+                    withdraw(cx, child);
+                }
+            }
+            State::AwaitSaInitResponse(_)
+            | State::AwaitAuthRequest(_)
+            | State::AwaitAuthResponse(_)
+            | State::Deleting(_)
+            | State::Closed => {}
         }
         cx.pools.release(std::mem::take(&mut self.lease));
         cx.stats.leases = cx.pools.in_use() as u64;
@@ -233,15 +304,20 @@ impl IkeSa {
 }
 
 /// Removes a Child SA from the kernel, if it is there.
-pub fn unload(cx: &mut Context, child: ChildSa) {
-    let inbound_spi = child.names.inbound_spi;
-    if child.loaded {
-        cx.out.kernel.push_back(KernelRequest::DeleteChild {
-            child: Box::new(child.names),
-        });
-    }
-    cx.children.remove(&inbound_spi);
+pub fn unload(cx: &mut Context, mut child: ChildSa) {
+    unload_from_kernel(cx, &mut child);
+    cx.children.remove(&child.names.inbound_spi);
     cx.stats.csa_removed += 2;
+}
+
+/// Removes a Child SA from the kernel, if it is there, and keeps what we know of it.
+pub fn unload_from_kernel(cx: &mut Context, child: &mut ChildSa) {
+    if std::mem::take(&mut child.loaded) {
+        let child = Box::new(child.names.clone());
+        cx.out
+            .kernel
+            .push_back(KernelRequest::DeleteChild { child });
+    }
 }
 
 /// Takes back an addition that the kernel has not answered: the removal follows it in the same
@@ -253,10 +329,8 @@ pub fn withdraw(cx: &mut Context, child: &ChildSa) {
         .push_back(KernelRequest::DeleteChild { child });
 }
 
-/// Silence after which the peer is asked whether it lives; OpenIKED's 300 s.
-pub const SILENCE_MAX: Duration = Duration::from_secs(300);
 /// Longest wait for the kernel thread before the Child SA counts as refused.
-const KERNEL_WAIT_MAX: Duration = Duration::from_secs(20);
+pub const KERNEL_WAIT_MAX: Duration = Duration::from_secs(20);
 /// What `IkeSa::deadline` calls the end of an incomplete message.
 pub const PIECES: &str = "fragments";
 /// How long fragments wait for the rest: longer than the peer waits between retransmissions at first.

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::error::Error;
+use super::narrow::Dynamic;
 use crate::crypto::Rng;
 use crate::policy::pool::Pool;
 use crate::policy::{CfgEntry, IpNet, Policy};
-use crate::wire::Cp;
 use crate::wire::registry::{CfgAttrType, CfgType};
+use crate::wire::{Cp, Payload};
 
 /// All pools of one shard: each is this shard's slice of a `config address A/len`, so no two
 /// shards can lease one address.
@@ -144,6 +145,20 @@ pub fn answer(
     }
     let reply = reply(policy, request, lease);
     Ok((lease, Some(reply)))
+}
+
+/// The addresses that a CFG_REPLY gives us.
+pub fn granted(payloads: &[Payload<'_>]) -> Dynamic {
+    let mut assigned = Dynamic::default();
+    for payload in payloads {
+        let Payload::Cp(cp) = payload else { continue };
+        if cp.kind != CfgType::REPLY {
+            continue;
+        }
+        assigned.v4 = wanted(cp, CfgAttrType::INTERNAL_IP4_ADDRESS).filter(IpAddr::is_ipv4);
+        assigned.v6 = wanted(cp, CfgAttrType::INTERNAL_IP6_ADDRESS).filter(IpAddr::is_ipv6);
+    }
+    assigned
 }
 
 fn is_address(attribute: CfgAttrType) -> bool {

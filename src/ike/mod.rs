@@ -3,6 +3,7 @@
 //! [`endpoint::Endpoint`] holds all IKE SAs of one shard. `exchange/` has one file for each
 //! exchange, both roles in it, because the RFC describes exchanges and either side may start one.
 
+pub mod agenda;
 pub mod child_sa;
 pub mod context;
 pub mod cookie;
@@ -14,10 +15,12 @@ pub mod fragment;
 pub mod ike_sa;
 pub mod lease;
 pub mod message;
+pub mod mobility;
 pub mod names;
 pub mod narrow;
 pub mod natt;
 pub mod negotiate;
+pub mod own;
 pub mod show;
 pub mod state;
 pub mod stats;

@@ -133,21 +133,6 @@ pub fn contains(outer: &TrafficSelector, inner: &TrafficSelector) -> bool {
     intersect(outer, inner) == Some(*inner)
 }
 
-/// The SPD selectors for all combinations of two lists of selectors.
-pub fn all_pairs(local: &[TrafficSelector], remote: &[TrafficSelector]) -> Vec<SelectorPair> {
-    let mut pairs = Vec::new();
-    for local in local.iter().filter(|s| s.is_valid()) {
-        for remote in remote.iter().filter(|s| s.is_valid()) {
-            pairs.extend(pairs_of(local, remote));
-            if pairs.len() >= PAIRS_MAX {
-                pairs.truncate(PAIRS_MAX);
-                return pairs;
-            }
-        }
-    }
-    pairs
-}
-
 fn intersect(a: &TrafficSelector, b: &TrafficSelector) -> Option<TrafficSelector> {
     if !a.is_valid() || !b.is_valid() || a.is_ipv4() != b.is_ipv4() {
         return None;

@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::child_sa::ChildSa;
 use super::exchange::auth::AuthReply;
 use super::negotiate::Chosen;
+use super::own::{Answering, Own};
 use crate::crypto::ActiveKeyExchange;
 use crate::crypto::keymat::{self, IkeKeys, IkeSuite};
 use crate::kernel::RequestId;
@@ -25,7 +26,7 @@ pub enum State {
     /// Authenticated; the Child SA is on its way into the kernel, the answer to IKE_AUTH waits.
     AwaitKernel(Box<AwaitKernel>),
     /// Up.
-    Established(Established),
+    Established(Box<Established>),
     /// Our Delete is out, or the answer that ended this SA may have to be repeated.
     Deleting(Deleting),
     /// Gone; the endpoint removes it before it does anything else.
@@ -138,6 +139,46 @@ pub struct AwaitKernel {
 pub struct Established {
     /// Keys.
     pub keys: IkeKeys,
+    /// The agreed algorithms: what Child SAs and the next IKE SA derive their keys with.
+    pub suite: IkeSuite,
+    /// Our own exchange that is under way.
+    pub own: Own,
+    /// A CREATE_CHILD_SA request whose answer waits for the kernel.
+    pub answering: Option<Box<Answering>>,
+    /// The IKE SA that took this one's place. All that is left to do with this one is its Delete.
+    pub successor: Option<IkeSpi>,
+}
+
+impl Established {
+    /// Up, with nothing under way.
+    pub const fn new(keys: IkeKeys, suite: IkeSuite) -> Self {
+        Self {
+            keys,
+            suite,
+            own: Own::Idle,
+            answering: None,
+            successor: None,
+        }
+    }
+
+    /// Child SAs on their way into the kernel.
+    pub fn on_the_way(&self) -> impl Iterator<Item = &ChildSa> {
+        let answering = self.answering.as_ref().map(|a| &a.child);
+        answering.into_iter().chain(self.own.installing())
+    }
+
+    /// The same, to be changed.
+    pub fn on_the_way_mut(&mut self) -> impl Iterator<Item = &mut ChildSa> {
+        let answering = self.answering.as_mut().map(|a| &mut a.child);
+        answering.into_iter().chain(self.own.installing_mut())
+    }
+
+    /// When the kernel must have answered.
+    pub fn kernel_until(&self) -> Option<Instant> {
+        let answering = self.answering.as_ref().map(|a| a.until);
+        let installing = self.own.kernel_until();
+        answering.into_iter().chain(installing).min()
+    }
 }
 
 /// An IKE SA on its way out.

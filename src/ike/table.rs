@@ -1,7 +1,7 @@
 //! All IKE SAs of a shard and the ways to find one: by our SPI, by the request that made it while
 //! it is half-open, by the kernel request it waits for, by the peer's identity, by deadline.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ use super::state::State;
 use super::timer::Timers;
 use crate::crypto::Rng;
 use crate::kernel::RequestId;
-use crate::policy::Identity;
+use crate::policy::{Identity, Policy};
 use crate::wire::spi::IkeSpi;
 
 /// A place in the table; reused after its IKE SA is gone.
@@ -29,6 +29,8 @@ pub struct Table {
     half_open: HashMap<u64, Key, SeedableRandomState>,
     requests: HashMap<RequestId, Key, SeedableRandomState>,
     identities: BTreeSet<(Identity, Key)>,
+    /// IKE SAs of each active policy, by its name.
+    active: BTreeMap<String, usize>,
     timers: Timers,
     hasher: SeedableRandomState,
 }
@@ -44,6 +46,7 @@ impl Table {
             half_open: HashMap::with_hasher(hasher.clone()),
             requests: HashMap::with_hasher(hasher.clone()),
             identities: BTreeSet::new(),
+            active: BTreeMap::new(),
             timers: Timers::default(),
             hasher,
         }
@@ -94,6 +97,13 @@ impl Table {
             .collect()
     }
 
+    /// Whether this active policy has an IKE SA, in whatever state.
+    pub fn serves(&self, policy: &Policy) -> bool {
+        self.active
+            .get(&policy.name)
+            .is_some_and(|count| *count > 0)
+    }
+
     /// The keys of all IKE SAs, by our SPI.
     pub fn keys_by_spi(&self) -> Vec<Key> {
         let mut keys: Vec<(IkeSpi, Key)> = self
@@ -142,8 +152,8 @@ impl Table {
             self.remove(cx, key, *sa);
             return;
         }
-        if let State::AwaitKernel(wait) = &sa.state {
-            self.requests.insert(wait.request, key);
+        for request in sa.awaits() {
+            self.requests.insert(request, key);
         }
         if !sa.indexed
             && sa.state.is_authenticated()
@@ -151,6 +161,10 @@ impl Table {
         {
             self.identities.insert((identity.clone(), key));
             sa.indexed = true;
+        }
+        if !sa.counted && sa.policy.active && !matches!(sa.state, State::AwaitAuthRequest(_)) {
+            *self.active.entry(sa.policy.name.clone()).or_default() += 1;
+            sa.counted = true;
         }
         let deadline = sa.deadline(cx).map(|(at, _)| at);
         self.timers.set(key, sa.timer_at, deadline);
@@ -166,6 +180,11 @@ impl Table {
         self.by_spi.remove(&sa.own_spi);
         if let (true, Some(identity)) = (sa.indexed, sa.peer_id.take()) {
             self.identities.remove(&(identity, key));
+        }
+        if sa.counted
+            && let Some(count) = self.active.get_mut(&sa.policy.name)
+        {
+            *count = count.saturating_sub(1);
         }
         self.sas.try_remove(key);
         cx.stats.sa_removed += 1;

@@ -110,38 +110,45 @@ impl PfKey {
     fn add_child(&mut self, child: &ChildInstall) -> Result<(), KernelError> {
         let names = &child.names;
         let Some(algorithms) = Algorithms::of(names.protocol, &child.transforms) else {
-            return Err(KernelError {
-                errno: libc::EOPNOTSUPP,
-                action: "add SA",
-            });
+            return Err(UNSUPPORTED);
+        };
+        let both = [inbound(child, algorithms), outbound(child, algorithms)];
+        let sas = if child.receive_only {
+            &both[..1]
+        } else {
+            &both
         };
         let mut done = Vec::new();
         let added = self
-            .add_sas(child, algorithms, &mut done)
+            .add_sas(sas, &mut done)
             .and_then(|()| self.add_policies(names, &mut done));
         match added {
-            Ok(()) => {
-                self.outbound
-                    .insert((names.remote, names.outbound_spi), names.inbound_spi);
-            }
+            Ok(()) => self.remember(names),
             Err(_) => self.undo(&done),
         }
         added
     }
 
-    fn add_sas(
-        &mut self,
-        child: &ChildInstall,
-        algorithms: Algorithms,
-        done: &mut Vec<Done>,
-    ) -> Result<(), KernelError> {
+    fn add_outbound(&mut self, child: &ChildInstall) -> Result<(), KernelError> {
+        let Some(algorithms) = Algorithms::of(child.names.protocol, &child.transforms) else {
+            return Err(UNSUPPORTED);
+        };
+        self.add_sas(&[outbound(child, algorithms)], &mut Vec::new())
+    }
+
+    fn remember(&mut self, names: &ChildRemove) {
+        self.outbound
+            .insert((names.remote, names.outbound_spi), names.inbound_spi);
+    }
+
+    fn add_sas(&mut self, sas: &[SaEntry<'_>], done: &mut Vec<Done>) -> Result<(), KernelError> {
         let fault = |errno| KernelError {
             errno,
             action: "add SA",
         };
-        for sa in [inbound(child, algorithms), outbound(child, algorithms)] {
+        for sa in sas {
             let seq = self.next_seq();
-            let request = Request::add(seq, self.pid, &sa);
+            let request = Request::add(seq, self.pid, sa);
             self.transact(&request, seq).map_err(fault)?;
             let SaEntry {
                 source,
@@ -149,7 +156,7 @@ impl PfKey {
                 spi,
                 protocol,
                 ..
-            } = sa;
+            } = *sa;
             done.push(Done::Sa {
                 source,
                 destination,
@@ -267,7 +274,15 @@ impl Backend for PfKey {
         for request in batch {
             results.push(match request {
                 KernelRequest::AddChild { child, .. } => self.add_child(child),
+                KernelRequest::AddOutbound { child } => self.add_outbound(child),
                 KernelRequest::DeleteChild { child } => self.delete_child(child),
+                // PF_KEY has no words for sequence numbers and replay windows: an SA made anew
+                // would begin at 1, and the peer would take its packets for replays. So `sadb`
+                // has the Child SA replaced by one that is made where the peer is now.
+                KernelRequest::MoveChild { .. } => Err(KernelError {
+                    errno: libc::EOPNOTSUPP,
+                    action: "move SA",
+                }),
             });
         }
         results
@@ -357,6 +372,10 @@ fn outbound(child: &ChildInstall, algorithms: Algorithms) -> SaEntry<'_> {
     }
 }
 
+const UNSUPPORTED: KernelError = KernelError {
+    errno: libc::EOPNOTSUPP,
+    action: "add SA",
+};
 /// Room for a few thousand events, and for what other PF_KEY programs are answered.
 const BUFFER: u32 = 4 << 20;
 /// The longest message is the list of algorithms that REGISTER answers, less than 1 KiB.

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 
-use crate::kernel::{ChildRemove, SelectorPair};
+use crate::kernel::{ChildRemove, Outer, SelectorPair};
 use crate::wire::registry::ProtocolId;
 use crate::wire::spi::EspSpi;
 
@@ -60,6 +60,11 @@ impl Mirror {
             || self.outbound.contains(&(child.remote, child.outbound_spi))
     }
 
+    /// Whether the Child SA with this inbound SPI is there.
+    pub fn holds(&self, inbound_spi: EspSpi) -> bool {
+        self.children.contains_key(&inbound_spi)
+    }
+
     /// Takes in a Child SA that is about to be added; returns the selector pairs whose policies
     /// must be written for it. The others stand already as it wants them.
     pub fn admit(&mut self, child: &ChildRemove) -> Vec<SelectorPair> {
@@ -79,6 +84,36 @@ impl Mirror {
         self.outbound.insert((child.remote, child.outbound_spi));
         self.children.insert(child.inbound_spi, child.clone());
         write
+    }
+
+    /// Whether the way that a Child SA is to go is taken by another.
+    pub fn is_taken(&self, inbound_spi: EspSpi, to: Outer) -> bool {
+        let child = self.children.get(&inbound_spi);
+        child.is_some_and(|child| {
+            to.remote != child.remote && self.outbound.contains(&(to.remote, child.outbound_spi))
+        })
+    }
+
+    /// Takes in that a Child SA moves. Returns it as it was before, with only those selector pairs
+    /// whose policies must be written anew: those that are its own, and not a younger one's.
+    /// `None`: it is not there.
+    pub fn shift(&mut self, inbound_spi: EspSpi, to: Outer) -> Option<ChildRemove> {
+        let child = self.children.get_mut(&inbound_spi)?;
+        let after = child.moved(to);
+        let mut before = std::mem::replace(child, after);
+        let template = template(child);
+        self.outbound.remove(&(before.remote, before.outbound_spi));
+        self.outbound.insert((to.remote, before.outbound_spi));
+        let pairs = &mut self.pairs;
+        before.selectors.retain(|pair| {
+            let own = pairs.get_mut(pair);
+            let own = own.filter(|wanted| wanted.owners.last() == Some(&inbound_spi));
+            own.is_some_and(|wanted| {
+                let right = Standing::Policies(template);
+                std::mem::replace(&mut wanted.standing, right) != right
+            })
+        });
+        Some(before)
     }
 
     /// Lets a Child SA go; `None`: it is not there. [`Self::settle`] tells what follows.

@@ -12,7 +12,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::ike::Level;
 use crate::kernel::{
-    Backend, ChildInstall, ChildRemove, KernelError, KernelEvent, KernelRequest, RequestId,
+    Backend, ChildInstall, ChildRemove, KernelError, KernelEvent, KernelRequest, Outer, RequestId,
 };
 use crate::log;
 use crate::mail::{Inbox, KernelMail, Mailbox, Outlet, ShardMail};
@@ -99,6 +99,9 @@ pub struct Sadb {
     backend: Option<Box<dyn Backend>>,
     mirror: Mirror,
     adds: Vec<PendingAdd>,
+    outbounds: Vec<ChildInstall>,
+    /// Where Child SAs go, by inbound SPI.
+    moves: BTreeMap<EspSpi, Outer>,
     deletes: Vec<ChildRemove>,
     /// The SAs that `deletes` is about.
     leaving: HashSet<(IpAddr, EspSpi)>,
@@ -118,6 +121,8 @@ impl Sadb {
             backend,
             mirror: Mirror::default(),
             adds: Vec::new(),
+            outbounds: Vec::new(),
+            moves: BTreeMap::new(),
             deletes: Vec::new(),
             leaving: HashSet::new(),
             answers: BTreeMap::new(),
@@ -130,6 +135,8 @@ impl Sadb {
         for (from, request) in requests {
             match request {
                 KernelRequest::AddChild { id, child } => self.add(from, id, child),
+                KernelRequest::AddOutbound { child } => self.outbounds.push(*child),
+                KernelRequest::MoveChild { child, to } => self.shift(&child, to),
                 KernelRequest::DeleteChild { child } => self.delete(&child),
             }
         }
@@ -207,8 +214,10 @@ impl Sadb {
             (names.local, names.inbound_spi),
             (names.remote, names.outbound_spi),
         ];
-        if sas.iter().any(|sa| self.leaving.contains(sa)) {
-            // The peer uses an SPI again: here the deletion must come first.
+        let leaving = sas.iter().any(|sa| self.leaving.contains(sa));
+        let moving = !self.moves.is_empty() && self.mirror.clashes(&child.names);
+        if leaving || moving {
+            // The peer uses an SPI again: here the deletion, or the move, must come first.
             self.flush();
         }
         if self.mirror.clashes(&child.names) {
@@ -223,7 +232,19 @@ impl Sadb {
         self.adds.push(PendingAdd { from, id, child });
     }
 
+    /// The last of several moves in one turn counts; the ways between were never gone.
+    fn shift(&mut self, child: &ChildRemove, to: Outer) {
+        if self.leaving.contains(&(to.remote, child.outbound_spi)) {
+            self.flush();
+        }
+        if self.mirror.holds(child.inbound_spi) {
+            self.moves.insert(child.inbound_spi, to);
+        }
+    }
+
     fn delete(&mut self, child: &ChildRemove) {
+        // It goes from where it stands.
+        self.moves.remove(&child.inbound_spi);
         // Not there: its addition failed, or this daemon is decoupled.
         let Some(child) = self.mirror.retire(child.inbound_spi) else {
             return;
@@ -233,10 +254,12 @@ impl Sadb {
         self.deletes.push(child);
     }
 
-    /// Writes what is pending: additions, then policies that change hands, then deletions, so
-    /// that no policy goes before its successor stands.
+    /// Writes what is pending: additions, then moves and policies that change hands, then
+    /// deletions, so that no policy goes before its successor stands.
     fn flush(&mut self) {
         self.flush_adds();
+        self.flush_outbounds();
+        self.flush_moves();
         self.leaving.clear();
         let Some(backend) = &mut self.backend else {
             return;
@@ -271,6 +294,62 @@ impl Sadb {
         }
     }
 
+    /// Completes Child SAs that could only receive so far, where they still are.
+    fn flush_outbounds(&mut self) {
+        let mut requests = Vec::new();
+        for child in std::mem::take(&mut self.outbounds) {
+            if self.mirror.holds(child.names.inbound_spi) {
+                let child = Box::new(child);
+                requests.push(KernelRequest::AddOutbound { child });
+            }
+        }
+        let Some(backend) = self.backend.as_mut().filter(|_| !requests.is_empty()) else {
+            return;
+        };
+        for (request, result) in requests.iter().zip(backend.apply(&requests)) {
+            if let (KernelRequest::AddOutbound { child }, Err(error)) = (request, result) {
+                warn("outbound SA not added", &child.names, &error);
+            }
+        }
+    }
+
+    /// Moves Child SAs. What cannot be moved stays, and its shard is told to replace it: a new
+    /// Child SA is made on the new way, and takes the policies along.
+    fn flush_moves(&mut self) {
+        let mut requests = Vec::new();
+        for (spi, to) in std::mem::take(&mut self.moves) {
+            if self.mirror.is_taken(spi, to) {
+                self.cannot_move(spi);
+            } else if let Some(child) = self.mirror.shift(spi, to) {
+                let child = Box::new(child);
+                requests.push(KernelRequest::MoveChild { child, to });
+            }
+        }
+        let Some(backend) = self.backend.as_mut().filter(|_| !requests.is_empty()) else {
+            return;
+        };
+        for (request, result) in requests.iter().zip(backend.apply(&requests)) {
+            if let (KernelRequest::MoveChild { child, .. }, Err(error)) = (request, result) {
+                warn("Child SA not moved", child, &error);
+                let back = Outer {
+                    local: child.local,
+                    remote: child.remote,
+                    encap: None,
+                };
+                self.mirror.shift(child.inbound_spi, back);
+                self.mirror.doubt(&child.selectors);
+                self.cannot_move(child.inbound_spi);
+            }
+        }
+    }
+
+    fn cannot_move(&mut self, spi: EspSpi) {
+        if let Some(shard) = steer::shard_of_esp_spi(spi) {
+            let event = KernelEvent::Expire { spi, hard: false };
+            self.answer(shard, event);
+        }
+    }
+
     fn flush_adds(&mut self) {
         let Some(backend) = &mut self.backend else {
             return;
@@ -291,9 +370,13 @@ impl Sadb {
                     self.forget_failed(&child.names);
                     KernelEvent::Failed { id, error }
                 }
-                (_, KernelRequest::AddChild { .. } | KernelRequest::DeleteChild { .. }) => {
-                    KernelEvent::Done { id }
-                }
+                (
+                    _,
+                    KernelRequest::AddChild { .. }
+                    | KernelRequest::AddOutbound { .. }
+                    | KernelRequest::MoveChild { .. }
+                    | KernelRequest::DeleteChild { .. },
+                ) => KernelEvent::Done { id },
             };
             self.answer(from, event);
         }

@@ -19,6 +19,11 @@ struct Memory {
     refuse: BTreeSet<EspSpi>,
     foreign: BTreeSet<(IpAddr, EspSpi)>,
     events: Vec<KernelEvent>,
+    completed: Vec<EspSpi>,
+    moved: Vec<EspSpi>,
+    templates: BTreeMap<String, (IpAddr, IpAddr)>,
+    /// Nothing in it can be moved.
+    rooted: bool,
     calls: usize,
 }
 
@@ -51,9 +56,37 @@ impl Memory {
         Ok(())
     }
 
+    fn shift(&mut self, names: &ChildRemove, to: Outer) -> Result<(), KernelError> {
+        if self.rooted {
+            return Err(KernelError {
+                errno: libc::EOPNOTSUPP,
+                action: "move SA",
+            });
+        }
+        let new = names.moved(to);
+        for (old, new) in [
+            (
+                (names.local, names.inbound_spi),
+                (new.local, new.inbound_spi),
+            ),
+            (
+                (names.remote, names.outbound_spi),
+                (new.remote, new.outbound_spi),
+            ),
+        ] {
+            assert!(self.sas.remove(&old), "moved an SA that is not there");
+            assert!(self.sas.insert(new), "moved an SA onto another");
+        }
+        self.moved.push(names.inbound_spi);
+        self.set(&new);
+        Ok(())
+    }
+
     fn set(&mut self, names: &ChildRemove) {
         for pair in &names.selectors {
-            self.policies.insert(format!("{pair:?}"), names.reqid);
+            let key = format!("{pair:?}");
+            self.policies.insert(key.clone(), names.reqid);
+            self.templates.insert(key, (names.local, names.remote));
         }
     }
 
@@ -86,6 +119,11 @@ impl Backend for FakeKernel {
         for request in batch {
             results.push(match request {
                 KernelRequest::AddChild { child, .. } => memory.add(child),
+                KernelRequest::AddOutbound { child } => {
+                    memory.completed.push(child.names.inbound_spi);
+                    Ok(())
+                }
+                KernelRequest::MoveChild { child, to } => memory.shift(child, *to),
                 KernelRequest::DeleteChild { child } => {
                     memory.remove(child);
                     Ok(())
@@ -148,6 +186,7 @@ fn add(id: u64, names: &ChildRemove) -> (ShardId, KernelRequest) {
         bytes_soft: 0,
         bytes_hard: 0,
         replay_window: 64,
+        receive_only: false,
     });
     let shard = steer::shard_of_esp_spi(names.inbound_spi).unwrap();
     (
@@ -186,6 +225,24 @@ fn pair_owner(kernel: &FakeKernel, child: &ChildRemove) -> Option<u32> {
         .policies
         .get(&format!("{:?}", child.selectors[0]))
         .copied()
+}
+
+fn shift(names: &ChildRemove, remote: &str) -> (ShardId, KernelRequest) {
+    let shard = steer::shard_of_esp_spi(names.inbound_spi).unwrap();
+    let to = Outer {
+        local: names.local,
+        remote: remote.parse().unwrap(),
+        encap: None,
+    };
+    let child = Box::new(names.clone());
+    (shard, KernelRequest::MoveChild { child, to })
+}
+
+/// The peer's address in the policies of this Child SA's selectors.
+fn leads_to(kernel: &FakeKernel, child: &ChildRemove) -> Option<String> {
+    let key = format!("{:?}", child.selectors[0]);
+    let templates = &kernel.0.lock().templates;
+    templates.get(&key).map(|(_, remote)| remote.to_string())
 }
 
 fn sadb() -> (FakeKernel, Sadb) {
@@ -456,4 +513,81 @@ fn thread_answers_by_mail_and_cleans_up_at_shutdown() {
     to_kernel.try_send(KernelMail::Shutdown).unwrap();
     thread.join().unwrap().unwrap();
     assert!(kernel.0.lock().sas.is_empty());
+}
+
+#[test]
+fn a_moved_child_takes_its_policies_along_and_is_deleted_where_it_is() {
+    let (kernel, mut sadb) = sadb();
+    let some = child(0x0100_0001, 1, "10.2.0.0/16");
+    sadb.serve(vec![add(1, &some), shift(&some, "198.51.100.7")]);
+    assert!(done(&sadb.take_answers(), 1), "the only answer");
+    assert_eq!(leads_to(&kernel, &some).unwrap(), "198.51.100.7");
+    let there = ("198.51.100.7".parse().unwrap(), some.outbound_spi);
+    assert!(kernel.0.lock().sas.contains(&there));
+    // Two moves in one turn are one.
+    let turn = vec![shift(&some, "198.51.100.8"), shift(&some, "198.51.100.9")];
+    sadb.serve(turn);
+    assert_eq!(kernel.0.lock().moved.len(), 2);
+    assert_eq!(leads_to(&kernel, &some).unwrap(), "198.51.100.9");
+    // The one who deletes it may still think that it is where it began.
+    sadb.serve(vec![shift(&some, "198.51.100.10"), delete(&some)]);
+    assert!(kernel.0.lock().sas.is_empty() && sadb.is_empty());
+    assert_eq!(kernel.0.lock().moved.len(), 2, "what goes need not move");
+    sadb.serve(vec![shift(&some, "198.51.100.11")]);
+    assert!(sadb.take_answers().is_empty());
+}
+
+#[test]
+fn policies_of_a_younger_child_are_not_moved_by_an_older_one() {
+    let (kernel, mut sadb) = sadb();
+    let old = child(0x0100_0001, 1, "10.2.0.0/16");
+    let new = child(0x0100_0002, 2, "10.2.0.0/16");
+    sadb.serve(vec![add(1, &old), add(2, &new)]);
+    sadb.serve(vec![shift(&old, "198.51.100.7")]);
+    assert_eq!(leads_to(&kernel, &new).unwrap(), "192.0.2.2");
+    sadb.serve(vec![delete(&new)]);
+    assert_eq!(leads_to(&kernel, &old).unwrap(), "198.51.100.7");
+    assert_eq!(pair_owner(&kernel, &old), Some(1));
+}
+
+#[test]
+fn what_cannot_be_moved_stays_and_its_shard_is_asked_to_replace_it() {
+    let (kernel, mut sadb) = sadb();
+    kernel.0.lock().rooted = true;
+    let some = child(0x0100_0001, 1, "10.2.0.0/16");
+    sadb.serve(vec![add(1, &some)]);
+    sadb.take_answers();
+    sadb.serve(vec![shift(&some, "198.51.100.7")]);
+    let soft = KernelEvent::Expire {
+        spi: some.inbound_spi,
+        hard: false,
+    };
+    assert_eq!(
+        sadb.take_answers()[&ShardId(0)],
+        std::slice::from_ref(&soft)
+    );
+    assert_eq!(leads_to(&kernel, &some).unwrap(), "192.0.2.2");
+    sadb.serve(vec![delete(&some)]);
+    assert!(kernel.0.lock().sas.is_empty());
+    // Nor can one move to where another with its SPI is.
+    kernel.0.lock().rooted = false;
+    let mut other = child(0x0100_0002, 2, "10.3.0.0/16");
+    other.outbound_spi = some.outbound_spi;
+    other.remote = "198.51.100.7".parse().unwrap();
+    sadb.serve(vec![add(2, &some), add(3, &other)]);
+    sadb.take_answers();
+    sadb.serve(vec![shift(&some, "198.51.100.7")]);
+    assert_eq!(sadb.take_answers()[&ShardId(0)], [soft]);
+    assert_eq!(kernel.0.lock().sas.len(), 4);
+}
+
+#[test]
+fn an_spi_that_a_move_sets_free_can_be_used_in_the_same_turn() {
+    let (_, mut sadb) = sadb();
+    let some = child(0x0100_0001, 1, "10.2.0.0/16");
+    let mut other = child(0x0100_0002, 2, "10.3.0.0/16");
+    other.outbound_spi = some.outbound_spi;
+    sadb.serve(vec![add(1, &some)]);
+    sadb.serve(vec![shift(&some, "198.51.100.7"), add(2, &other)]);
+    assert!(done(&sadb.take_answers(), 2));
 }

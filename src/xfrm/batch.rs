@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::Xfrm;
 use super::algorithm::Algorithms;
+use super::copy::{Copy, Way};
 use super::message::{Direction, Requests, SaEntry, Template};
 use crate::kernel::{ChildInstall, ChildRemove, KernelError, KernelRequest, SelectorPair};
 use crate::wire::registry::ProtocolId;
@@ -21,8 +22,8 @@ pub(super) struct Chunk {
 
 /// What is known of one request before the kernel has seen it.
 enum Outcome {
-    /// Its messages are in the chunk; missing pieces are an error or not.
-    Sent { missing_is_error: bool },
+    /// Its messages are in the chunk.
+    Sent,
     /// Refused here.
     Refused(KernelError),
 }
@@ -47,6 +48,9 @@ enum Action {
         direction: Direction,
         pair: SelectorPair,
     },
+    /// Puts an SA in the place of another; there is no way back.
+    Replace,
+    /// Missing pieces are no error.
     Delete,
 }
 
@@ -55,8 +59,14 @@ impl Action {
         match self {
             Self::AddSa { .. } => "add SA",
             Self::AddPolicy { .. } => "add policy",
+            Self::Replace => "move SA",
             Self::Delete => "delete",
         }
+    }
+
+    /// Deleting what is not there is no error.
+    fn forgives(self, errno: i32) -> bool {
+        matches!(self, Self::Delete) && (errno == libc::ESRCH || errno == libc::ENOENT)
     }
 }
 
@@ -79,50 +89,71 @@ impl Chunk {
     pub(super) fn push(&mut self, xfrm: &mut Xfrm, request: &KernelRequest) {
         match request {
             KernelRequest::AddChild { child, .. } => self.push_add(xfrm, child),
+            KernelRequest::AddOutbound { child } => self.push_outbound(xfrm, child),
             KernelRequest::DeleteChild { child } => self.push_delete(xfrm, child),
+            // `relocate` does those: it must read before it writes.
+            KernelRequest::MoveChild { .. } => self.refuse(libc::EOPNOTSUPP, "move SA"),
         }
+    }
+
+    /// Adds a request that is refused here.
+    pub(super) fn refuse(&mut self, errno: i32, action: &'static str) {
+        let error = KernelError { errno, action };
+        self.outcomes.push(Outcome::Refused(error));
+    }
+
+    /// Begins a request whose messages follow.
+    pub(super) fn begin(&mut self) {
+        self.outcomes.push(Outcome::Sent);
     }
 
     /// Adds only the policies of a Child SA whose SAs stand.
     pub(super) fn push_policies(&mut self, xfrm: &mut Xfrm, child: &ChildRemove) {
-        self.outcomes.push(Outcome::Sent {
-            missing_is_error: true,
-        });
+        self.begin();
         self.add_policies(xfrm, child);
     }
 
     fn push_add(&mut self, xfrm: &mut Xfrm, child: &ChildInstall) {
-        let names = &child.names;
-        let Some(algorithms) = Algorithms::of(names.protocol, &child.transforms) else {
-            let error = KernelError {
-                errno: libc::EOPNOTSUPP,
-                action: "add SA",
-            };
-            self.outcomes.push(Outcome::Refused(error));
+        let Some(algorithms) = self.begin_add(child) else {
             return;
         };
-        self.outcomes.push(Outcome::Sent {
-            missing_is_error: true,
-        });
         // The inbound SA first: nothing may go out before an answer could come in.
-        for sa in [inbound(child, algorithms), outbound(child, algorithms)] {
-            let seq = self.step(
-                xfrm,
-                Action::AddSa {
-                    destination: sa.destination,
-                    spi: sa.spi,
-                    protocol: sa.protocol,
-                },
-            );
-            self.requests.new_sa(seq, &sa);
+        self.add_sa(xfrm, &inbound(child, algorithms));
+        if !child.receive_only {
+            self.add_sa(xfrm, &outbound(child, algorithms));
         }
-        self.add_policies(xfrm, names);
+        self.add_policies(xfrm, &child.names);
+    }
+
+    fn push_outbound(&mut self, xfrm: &mut Xfrm, child: &ChildInstall) {
+        if let Some(algorithms) = self.begin_add(child) {
+            self.add_sa(xfrm, &outbound(child, algorithms));
+        }
+    }
+
+    /// The algorithms of a request that adds SAs; `None`: it was refused here.
+    fn begin_add(&mut self, child: &ChildInstall) -> Option<Algorithms> {
+        let algorithms = Algorithms::of(child.names.protocol, &child.transforms);
+        if algorithms.is_some() {
+            self.begin();
+        } else {
+            self.refuse(libc::EOPNOTSUPP, "add SA");
+        }
+        algorithms
+    }
+
+    fn add_sa(&mut self, xfrm: &mut Xfrm, sa: &SaEntry<'_>) {
+        let action = Action::AddSa {
+            destination: sa.destination,
+            spi: sa.spi,
+            protocol: sa.protocol,
+        };
+        let seq = self.step(xfrm, action);
+        self.requests.new_sa(seq, sa);
     }
 
     fn push_delete(&mut self, xfrm: &mut Xfrm, child: &ChildRemove) {
-        self.outcomes.push(Outcome::Sent {
-            missing_is_error: false,
-        });
+        self.begin();
         for pair in &child.selectors {
             // All three: a policy of the other mode with this selector has no owner then, either.
             for direction in [Direction::Out, Direction::Forward, Direction::In] {
@@ -134,12 +165,38 @@ impl Chunk {
             (child.remote, child.outbound_spi),
             (child.local, child.inbound_spi),
         ] {
-            let seq = self.step(xfrm, Action::Delete);
-            self.requests.del_sa(seq, destination, spi, child.protocol);
+            self.delete_sa(xfrm, destination, spi, child.protocol);
         }
     }
 
-    fn add_policies(&mut self, xfrm: &mut Xfrm, child: &ChildRemove) {
+    /// Deletes an SA, if it is there.
+    pub(super) fn delete_sa(
+        &mut self,
+        xfrm: &mut Xfrm,
+        destination: IpAddr,
+        spi: EspSpi,
+        protocol: ProtocolId,
+    ) {
+        let seq = self.step(xfrm, Action::Delete);
+        self.requests.del_sa(seq, destination, spi, protocol);
+    }
+
+    /// Adds an SA made of what the kernel told of another.
+    pub(super) fn copy_sa(&mut self, xfrm: &mut Xfrm, copy: &Copy<'_>) {
+        let action = match copy.way {
+            Way::Beside => Action::AddSa {
+                destination: copy.destination,
+                spi: copy.spi,
+                protocol: copy.protocol,
+            },
+            Way::Instead | Way::InPlace => Action::Replace,
+        };
+        let seq = self.step(xfrm, action);
+        self.requests.copy_sa(seq, copy);
+    }
+
+    /// Writes the policies of a Child SA.
+    pub(super) fn add_policies(&mut self, xfrm: &mut Xfrm, child: &ChildRemove) {
         let inward = Template {
             source: child.remote,
             destination: child.local,
@@ -193,7 +250,7 @@ impl Chunk {
         let mut results = Vec::with_capacity(self.outcomes.len());
         for outcome in &self.outcomes {
             results.push(match outcome {
-                Outcome::Sent { .. } => Ok(()),
+                Outcome::Sent => Ok(()),
                 Outcome::Refused(error) => Err(error.clone()),
             });
         }
@@ -206,7 +263,7 @@ impl Chunk {
                 Err(errno) => Some(*errno),
             };
             let Some(errno) = errno else { continue };
-            if self.forgives(step.request, errno) || result.is_err() {
+            if step.action.forgives(errno) || result.is_err() {
                 continue;
             }
             *result = Err(KernelError {
@@ -216,15 +273,6 @@ impl Chunk {
         }
         self.undo(xfrm, &answers, &results);
         results
-    }
-
-    /// Deleting what is not there is no error.
-    fn forgives(&self, request: usize, errno: i32) -> bool {
-        let strict = match self.outcomes.get(request) {
-            Some(Outcome::Sent { missing_is_error }) => *missing_is_error,
-            Some(Outcome::Refused(_)) | None => true,
-        };
-        !strict && (errno == libc::ESRCH || errno == libc::ENOENT)
     }
 
     /// Takes back every message that succeeded of a request that failed. When all answers were
@@ -260,7 +308,7 @@ impl Chunk {
                     last = xfrm.next_seq();
                     requests.del_policy(last, direction, &pair);
                 }
-                Action::Delete => {}
+                Action::Replace | Action::Delete => {}
             }
         }
         if !requests.is_empty() {

@@ -31,6 +31,8 @@ pub mod kind {
     pub const GET_POLICY: u16 = 0x15;
     /// An SA reached a lifetime.
     pub const EXPIRE: u16 = 0x18;
+    /// Change an SA.
+    pub const UPD_SA: u16 = 0x1a;
     /// Add or replace a policy.
     pub const UPD_POLICY: u16 = 0x19;
     /// ESP in UDP comes from a new place.
@@ -182,13 +184,8 @@ impl Requests {
             self.raw(sa.integ_key);
             self.end_attribute(at);
         }
-        if let Some((source_port, destination_port)) = sa.encap {
-            let at = self.begin_attribute(attribute::ENCAP);
-            self.u16(UDP_ENCAP_ESPINUDP);
-            self.raw(&source_port.to_be_bytes());
-            self.raw(&destination_port.to_be_bytes());
-            self.zeros(2 + ADDRESS_LEN);
-            self.end_attribute(at);
+        if let Some(ports) = sa.encap {
+            self.encapsulation(ports);
         }
         if replay_in_attribute(sa) {
             let window = sa.replay_window.clamp(1, REPLAY_WINDOW_MAX);
@@ -263,6 +260,16 @@ impl Requests {
         self.raw(&[leftover.direction]);
         self.zeros(3);
         self.end();
+    }
+
+    /// UDP encapsulation with this source and destination port.
+    pub(super) fn encapsulation(&mut self, (source, destination): (u16, u16)) {
+        let at = self.begin_attribute(attribute::ENCAP);
+        self.u16(UDP_ENCAP_ESPINUDP);
+        self.raw(&source.to_be_bytes());
+        self.raw(&destination.to_be_bytes());
+        self.zeros(2 + ADDRESS_LEN);
+        self.end_attribute(at);
     }
 
     fn usersa_info(&mut self, sa: &SaEntry<'_>) {
@@ -343,7 +350,7 @@ impl Requests {
         }
     }
 
-    fn begin(&mut self, message_kind: u16, flags: u16, seq: u32) {
+    pub(super) fn begin(&mut self, message_kind: u16, flags: u16, seq: u32) {
         self.message_at = self.bytes.len();
         self.u32(0);
         self.u16(message_kind);
@@ -352,7 +359,7 @@ impl Requests {
         self.u32(0);
     }
 
-    fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         let len = (self.bytes.len() - self.message_at) as u32;
         if let Some(field) = self.bytes.get_mut(self.message_at..self.message_at + 4) {
             field.copy_from_slice(&len.to_ne_bytes());
@@ -361,14 +368,14 @@ impl Requests {
         self.last_at = Some(self.message_at);
     }
 
-    fn begin_attribute(&mut self, attribute_kind: u16) -> usize {
+    pub(super) fn begin_attribute(&mut self, attribute_kind: u16) -> usize {
         let at = self.bytes.len();
         self.u16(0);
         self.u16(attribute_kind);
         at
     }
 
-    fn end_attribute(&mut self, at: usize) {
+    pub(super) fn end_attribute(&mut self, at: usize) {
         let len = (self.bytes.len() - at) as u16;
         if let Some(field) = self.bytes.get_mut(at..at + 2) {
             field.copy_from_slice(&len.to_ne_bytes());
@@ -388,7 +395,7 @@ impl Requests {
         self.zeros(ALGORITHM_NAME_LEN.saturating_sub(name.len()));
     }
 
-    fn address(&mut self, address: IpAddr) {
+    pub(super) fn address(&mut self, address: IpAddr) {
         match address {
             IpAddr::V4(v4) => {
                 self.raw(&v4.octets());
@@ -398,7 +405,7 @@ impl Requests {
         }
     }
 
-    fn u16(&mut self, value: u16) {
+    pub(super) fn u16(&mut self, value: u16) {
         self.raw(&value.to_ne_bytes());
     }
 
@@ -406,12 +413,12 @@ impl Requests {
         self.raw(&value.to_ne_bytes());
     }
 
-    fn zeros(&mut self, count: usize) {
+    pub(super) fn zeros(&mut self, count: usize) {
         let len = self.bytes.len() + count;
         self.bytes.resize(len, 0);
     }
 
-    fn raw(&mut self, bytes: &[u8]) {
+    pub(super) fn raw(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
 }
@@ -585,7 +592,7 @@ fn ip_protocol(protocol: ProtocolId) -> u8 {
     }
 }
 
-fn address_family(address: IpAddr) -> u16 {
+pub(super) fn address_family(address: IpAddr) -> u16 {
     if address.is_ipv4() {
         libc::AF_INET as u16
     } else {
@@ -593,11 +600,11 @@ fn address_family(address: IpAddr) -> u16 {
     }
 }
 
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+pub(super) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
@@ -616,13 +623,18 @@ fn address_at(bytes: &[u8], at: usize, family: u16) -> Option<IpAddr> {
 }
 
 /// Attribute types, XFRMA_*.
-mod attribute {
-    pub(super) const ALG_CRYPT: u16 = 2;
-    pub(super) const ENCAP: u16 = 4;
-    pub(super) const TMPL: u16 = 5;
-    pub(super) const ALG_AEAD: u16 = 18;
-    pub(super) const ALG_AUTH_TRUNC: u16 = 20;
-    pub(super) const REPLAY_ESN_VAL: u16 = 23;
+pub(super) mod attribute {
+    pub(crate) const ALG_AUTH: u16 = 1;
+    pub(crate) const ALG_CRYPT: u16 = 2;
+    pub(crate) const ENCAP: u16 = 4;
+    pub(crate) const TMPL: u16 = 5;
+    pub(crate) const LTIME_VAL: u16 = 9;
+    pub(crate) const REPLAY_VAL: u16 = 10;
+    pub(crate) const LASTUSED: u16 = 15;
+    pub(crate) const ALG_AEAD: u16 = 18;
+    pub(crate) const ALG_AUTH_TRUNC: u16 = 20;
+    pub(crate) const REPLAY_ESN_VAL: u16 = 23;
+    pub(crate) const PAD: u16 = 27;
 }
 
 /// Length of `nlmsghdr`.
@@ -630,13 +642,13 @@ const HEADER_LEN: usize = 16;
 /// Length of `xfrm_address_t`.
 const ADDRESS_LEN: usize = 16;
 /// Length of `xfrm_selector`.
-const SELECTOR_LEN: usize = 56;
+pub(super) const SELECTOR_LEN: usize = 56;
 /// Length of `xfrm_lifetime_cur`.
-const CURRENT_LIFETIME_LEN: usize = 32;
+pub(super) const CURRENT_LIFETIME_LEN: usize = 32;
 /// Length of `xfrm_stats`.
-const STATISTICS_LEN: usize = 12;
+pub(super) const STATISTICS_LEN: usize = 12;
 /// Length of `xfrm_usersa_info`.
-const USERSA_INFO_LEN: usize = 224;
+pub(super) const USERSA_INFO_LEN: usize = 224;
 /// Length of `xfrm_userpolicy_info`.
 const USERPOLICY_INFO_LEN: usize = 168;
 /// Length of an algorithm's name field.
@@ -646,8 +658,8 @@ const REPLAY_WINDOW_MAX: u32 = 4096;
 const UDP_ENCAP_ESPINUDP: u16 = 2;
 const POLICY_ALLOW: u8 = 0;
 const STATE_AF_UNSPEC: u8 = 32;
-const STATE_ALIGN4: u8 = 64;
-const STATE_ESN: u8 = 128;
+pub(super) const STATE_ALIGN4: u8 = 64;
+pub(super) const STATE_ESN: u8 = 128;
 
 #[cfg(test)]
 #[path = "message_tests.rs"]

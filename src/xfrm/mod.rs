@@ -9,6 +9,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 use crate::kernel::{
     Backend, ChildRemove, KernelError, KernelEvent, KernelRequest, REQID_TAG, is_our_reqid,
 };
@@ -18,7 +20,9 @@ use crate::wire::spi::EspSpi;
 
 pub mod algorithm;
 mod batch;
+pub mod copy;
 pub mod message;
+mod relocate;
 
 use algorithm::{Algorithms, Encr, Integ};
 use batch::Chunk;
@@ -34,6 +38,9 @@ pub struct Xfrm {
     /// we tell both by the inbound SPI, which alone names the shard.
     outbound: BTreeMap<(IpAddr, EspSpi), EspSpi>,
 }
+
+/// What the kernel told of an SA, if it has it.
+type Told = Option<Zeroizing<Vec<u8>>>;
 
 /// What the kernel lacks.
 #[derive(Debug)]
@@ -247,6 +254,33 @@ impl Xfrm {
         }
     }
 
+    /// What the kernel knows of these SAs, keys and all; `None` where it has no such SA.
+    fn read_sas(&mut self, names: &[(IpAddr, EspSpi, ProtocolId)]) -> Result<Vec<Told>, i32> {
+        let errno = |error: io::Error| error.raw_os_error().unwrap_or(libc::EIO);
+        let mut requests = Requests::with_capacity(names.len() * 64);
+        let mut places = BTreeMap::new();
+        for (place, (destination, spi, protocol)) in names.iter().enumerate() {
+            let seq = self.next_seq();
+            requests.get_sa(seq, *destination, *spi, *protocol);
+            places.insert(seq, place);
+        }
+        let mut told: Vec<Told> = names.iter().map(|_| None).collect();
+        self.requests.send(requests.bytes()).map_err(errno)?;
+        let mut buffer = Zeroizing::new(vec![0; RECEIVE_BUFFER]);
+        while !places.is_empty() {
+            let len = self.requests.receive(&mut buffer).map_err(errno)?;
+            for answer in Answers(buffer.get(..len).unwrap_or_default()) {
+                let Some(place) = places.remove(&answer.seq) else {
+                    continue;
+                };
+                if let Some(slot) = told.get_mut(place) {
+                    *slot = answer.whole_sa().map(|sa| Zeroizing::new(sa.to_vec()));
+                }
+            }
+        }
+        Ok(told)
+    }
+
     /// The reqid of an SA in the kernel, if it is there.
     fn reqid_of(&mut self, destination: IpAddr, spi: EspSpi, protocol: ProtocolId) -> Option<u32> {
         let seq = self.next_seq();
@@ -274,9 +308,22 @@ impl Backend for Xfrm {
         let mut results = Vec::with_capacity(batch.len());
         let mut rest = batch;
         while !rest.is_empty() {
+            let is_move =
+                |request: &&KernelRequest| matches!(request, KernelRequest::MoveChild { .. });
+            let moves = rest.iter().take_while(is_move).count();
+            if moves > 0 {
+                let (now, later) = rest.split_at(moves.min(relocate::MOVES_MAX));
+                let mut part = relocate::run(self, now);
+                for (request, result) in now.iter().zip(&part) {
+                    self.remember(request, result.is_ok());
+                }
+                results.append(&mut part);
+                rest = later;
+                continue;
+            }
             let mut chunk = Chunk::new();
             let mut taken = 0;
-            for request in rest {
+            for request in rest.iter().take_while(|request| !is_move(request)) {
                 if chunk.is_full() {
                     break;
                 }
@@ -381,11 +428,18 @@ impl Xfrm {
 
     fn remember(&mut self, request: &KernelRequest, done: bool) {
         match request {
-            KernelRequest::AddChild { child, .. } => {
+            KernelRequest::AddChild { child, .. } | KernelRequest::AddOutbound { child } => {
                 if done {
                     let names = &child.names;
                     self.outbound
                         .insert((names.remote, names.outbound_spi), names.inbound_spi);
+                }
+            }
+            KernelRequest::MoveChild { child, to } => {
+                let key = (child.remote, child.outbound_spi);
+                if done && self.outbound.remove(&key).is_some() {
+                    self.outbound
+                        .insert((to.remote, child.outbound_spi), child.inbound_spi);
                 }
             }
             KernelRequest::DeleteChild { child } => {

@@ -101,6 +101,102 @@ fn a_dead_peer_is_given_up_after_126_seconds_of_retransmissions() {
 }
 
 #[test]
+fn an_active_policy_begins_after_two_seconds_and_again_when_its_ike_sa_is_gone() {
+    let active = Policy {
+        active: true,
+        ..warrior()
+    };
+    let mut pair = Pair::new((active, no_keys()), (gateway(), no_keys()));
+    pair.pass_time(1);
+    assert!(pair.passed.is_empty());
+    pair.pass_time(2);
+    assert!(pair.is_up());
+    pair.pass_time(200);
+    assert!(pair.is_up(), "once is enough");
+    let now = pair.now();
+    let deletes = pair.responder.command(now, Command::ResetSa);
+    pair.run(Side::Responder, deletes);
+    assert_eq!(pair.initiator.stats().sa_established_current, 0);
+    pair.pass_time(200 + 80);
+    assert_eq!(pair.initiator.stats().sa_established_current, 1);
+    assert_eq!(pair.responder.stats().sa_established_current, 1);
+    // Not while told to be passive.
+    let now = pair.now();
+    pair.initiator.command(now, Command::Active(false));
+    let deletes = pair.responder.command(now, Command::ResetSa);
+    pair.run(Side::Responder, deletes);
+    pair.pass_time(500);
+    assert_eq!(pair.initiator.stats().sa_established_current, 0);
+}
+
+/// The addresses that the initiator sent to since then.
+fn sent_to(pair: &Pair, from: usize) -> Vec<String> {
+    let passed = pair.passed[from..].iter();
+    let ours = passed.filter(|(side, _)| *side == Side::Initiator);
+    ours.map(|(_, datagram)| datagram.path.remote.ip().to_string())
+        .collect()
+}
+
+#[test]
+fn a_redirect_is_followed_and_the_old_ike_sa_deleted() {
+    let mut pair = pair();
+    let before = pair.passed.len();
+    let now = pair.now();
+    let to = "192.0.2.99".parse().unwrap();
+    let sent = pair.responder.command(now, Command::Redirect(to));
+    assert_eq!(sent.len(), 1);
+    pair.run(Side::Responder, sent);
+    // Acknowledged, then deleted; the new one goes to the other gateway.
+    let sent = sent_to(&pair, before);
+    assert!(sent.contains(&"192.0.2.99".to_owned()), "{sent:?}");
+    assert_eq!(pair.initiator.stats().sa_established_current, 1);
+    assert!(
+        pair.initiator
+            .said("redirected from 192.0.2.2 to 192.0.2.99")
+    );
+    assert!(pair.responder.said("received delete, closing SA"));
+}
+
+#[test]
+fn redirects_in_a_circle_end() {
+    let mut pair = pair();
+    for round in 0..8u8 {
+        pair.pass_time(pair.seconds + 2);
+        let now = pair.now();
+        let to = std::net::IpAddr::from([198, 51, 100, round]);
+        let sent = pair.responder.command(now, Command::Redirect(to));
+        pair.run(Side::Responder, sent);
+    }
+    let followed = pair.initiator.lines.iter();
+    let followed = followed.filter(|line| line.contains("redirected from"));
+    assert_eq!(followed.count(), 5);
+    assert!(pair.initiator.said("redirected too often"));
+    assert_eq!(pair.initiator.stats().sa_established_current, 1);
+}
+
+#[test]
+fn a_peer_without_child_sa_is_let_in_and_can_still_have_one() {
+    let mut host = host();
+    let mut peer = Peer::new(1);
+    peer.meet(&mut host, at(0));
+    let payloads = peer.auth_payloads();
+    let mut childless = payloads.borrow();
+    childless.retain(|p| !matches!(p, Payload::Sa(_) | Payload::TsI(_) | Payload::TsR(_)));
+    let opened = peer.ask(&mut host, at(0), ExchangeType::IKE_AUTH, &childless);
+    assert_eq!(opened.notifies(), []);
+    assert!(opened.has(PayloadType::AUTH) && !opened.has(PayloadType::SA));
+    assert_eq!(host.stats().sa_established_current, 1);
+    assert_eq!(host.stats().csa_created, 0);
+    let nonce = [7; 32];
+    let mut child = payloads.borrow();
+    child.retain(|p| matches!(p, Payload::Sa(_) | Payload::TsI(_) | Payload::TsR(_)));
+    child.push(Payload::Nonce(&nonce));
+    let opened = peer.ask(&mut host, at(1), ExchangeType::CREATE_CHILD_SA, &child);
+    assert_eq!(opened.notifies(), []);
+    assert_eq!(host.kernel.holds().len(), 1);
+}
+
+#[test]
 fn dpd_can_be_turned_off() {
     let mut config = config([gateway()]);
     config.settings.dpd_check_interval = Duration::ZERO;
@@ -428,7 +524,13 @@ fn behind_nat(port_shift: u16) -> impl Fn(SocketAddr) -> SocketAddr {
 
 #[test]
 fn a_new_nat_mapping_is_followed_after_authentication_only() {
-    let mut pair = Pair::new((warrior(), no_keys()), (gateway(), no_keys()));
+    // MOBIKE has its own way (tests/exchange/mobike.rs).
+    let host = |policy, seed| {
+        let mut config = config([policy]);
+        config.settings.mobike = false;
+        Host::new(config, no_keys(), seed)
+    };
+    let mut pair = Pair::of(host(warrior(), 1), host(gateway(), 2));
     pair.nat = Some(|inside| behind_nat(10_000)(inside));
     pair.connect();
     assert!(pair.is_up(), "{:?}", pair.responder.lines);
@@ -438,7 +540,8 @@ fn a_new_nat_mapping_is_followed_after_authentication_only() {
     let probe = (1..)
         .find_map(|second| {
             let sent = pair.initiator.wake(at(second));
-            sent.into_iter().next()
+            // Keepalives of one byte come before it.
+            sent.into_iter().find(|datagram| datagram.bytes.len() > 1)
         })
         .unwrap();
     let mut elsewhere = mirrored(probe.path);
@@ -452,10 +555,16 @@ fn a_new_nat_mapping_is_followed_after_authentication_only() {
     pair.nat = Some(|inside| behind_nat(20_000)(inside));
     let (_, answers) = pair.give(Side::Initiator, &probe);
     assert_eq!(answers[0].path.remote.port(), 24_500);
+    // The Child SA comes along, once.
+    let moved = &pair.responder.kernel.moved;
+    assert_eq!(moved.len(), 1);
+    assert_eq!(moved[0].1.encap.unwrap().remote_port, 24_500);
+    assert_eq!(moved[0].1.remote, std::net::IpAddr::from([203, 0, 113, 7]));
     assert!(where_it_is(&mut pair).contains("->203.0.113.7:24500<"));
     // Its replay from elsewhere gets the cached answer at most and moves nothing.
     pair.responder.receive(at(401), elsewhere, &probe.bytes);
     assert!(where_it_is(&mut pair).contains("->203.0.113.7:24500<"));
+    assert_eq!(pair.responder.kernel.moved.len(), 1);
 }
 
 #[test]
@@ -478,7 +587,8 @@ fn a_child_sa_that_the_kernel_expired_is_deleted_and_the_peer_told() {
     let spi = pair.responder.kernel.installed[0].names.inbound_spi;
     let now = pair.now();
     let endpoint = &mut pair.responder.endpoint;
-    for (spi, hard) in [(EspSpi::MAX, true), (spi, false)] {
+    for hard in [true, false] {
+        let spi = EspSpi::MAX;
         endpoint.handle_kernel(now, KernelEvent::Expire { spi, hard });
     }
     assert_eq!(pair.responder.wake(now), []);
@@ -504,6 +614,7 @@ fn a_child_sa_that_expires_while_a_request_is_out_is_deleted_after_its_answer() 
     let expire = KernelEvent::Expire { spi, hard: true };
     host.endpoint.handle_kernel(at(301), expire);
     assert_eq!(host.wake(at(301)), []);
+    assert!(host.kernel.holds().is_empty());
     let mut header = probe.header;
     header.flags.initiator = true;
     header.flags.response = true;
@@ -511,7 +622,6 @@ fn a_child_sa_that_expires_while_a_request_is_out_is_deleted_after_its_answer() 
     let sent = peer.send(&mut host, at(302), &answer);
     let opened = peer.open(&sent[0].bytes);
     assert_eq!(opened.payloads(), [delete_esp(&spi.to_bytes())]);
-    assert!(host.kernel.holds().is_empty());
 }
 
 #[test]

@@ -148,7 +148,7 @@ pub(super) fn warrior() -> Policy {
     let host = |addr| Some(IpNet { addr, len: 32 });
     Policy {
         name: "warrior".to_owned(),
-        active: true,
+        active: false,
         flows: vec![flow(end("10.2.0.0/16"), end("10.1.0.0/16"))],
         local: host(WARRIOR),
         peer: host(GATEWAY),

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant, SystemTime};
 use iked::auth::store::CredentialStore;
 use iked::crypto::{Rng, boring};
 use iked::ike::{Command, Endpoint, EndpointParts, Event, Path, Reply, Stats};
-use iked::kernel::{ChildInstall, ChildRemove, KernelError, KernelEvent, KernelRequest, RequestId};
+use iked::kernel::{ChildInstall, ChildRemove, KernelError, KernelEvent, KernelRequest};
+use iked::kernel::{Outer, RequestId};
 use iked::policy::{Config, Options, Policy};
 use iked::steer::ShardId;
 use iked::time::Now;
@@ -56,6 +57,8 @@ pub(super) struct Kernel {
     pub(super) mood: Mood,
     pub(super) installed: Vec<ChildInstall>,
     pub(super) removed: Vec<ChildRemove>,
+    /// Child SAs that were moved, and where to.
+    pub(super) moved: Vec<(EspSpi, Outer)>,
     /// Requests a slow kernel has not answered.
     pub(super) waiting: Vec<RequestId>,
 }
@@ -104,6 +107,7 @@ impl Host {
             mood: Mood::Willing,
             installed: Vec::new(),
             removed: Vec::new(),
+            moved: Vec::new(),
             waiting: Vec::new(),
         };
         Self {
@@ -190,6 +194,20 @@ impl Host {
                     self.endpoint.handle_kernel(now, failed);
                 }
             },
+            KernelRequest::AddOutbound { child } => {
+                let installed = self.kernel.installed.iter_mut();
+                for other in installed.filter(|other| other.names == child.names) {
+                    other.receive_only = false;
+                }
+            }
+            KernelRequest::MoveChild { child, to } => {
+                let installed = self.kernel.installed.iter_mut();
+                for other in installed.filter(|other| other.names == *child) {
+                    other.names = child.moved(to);
+                    other.encap = to.encap;
+                }
+                self.kernel.moved.push((child.inbound_spi, to));
+            }
             KernelRequest::DeleteChild { child } => self.kernel.removed.push(*child),
         }
     }

@@ -23,6 +23,8 @@ pub struct Conf {
     pub ikesa: Vec<String>,
     /// Words after `childsa`.
     pub childsa: Vec<String>,
+    /// `ikelifetime` and `lifetime`.
+    pub lifetimes: String,
     /// The authentication clause.
     pub auth: String,
     /// `config` clauses.
@@ -38,6 +40,7 @@ impl Default for Conf {
             flows: "from 10.8.0.0/24 to dynamic".to_owned(),
             ikesa: vec!["enc aes-256-gcm prf hmac-sha2-256 group curve25519".to_owned()],
             childsa: vec!["enc aes-256-gcm".to_owned()],
+            lifetimes: String::new(),
             auth: format!("psk \"{SECRET}\""),
             config: vec!["address 10.9.0.0/24".to_owned()],
             shards: 2,
@@ -63,7 +66,10 @@ impl Conf {
                 out += &format!("  {word} {transforms} \\\n");
             }
         }
-        out += &format!("  srcid {GATEWAY_ID} dstid {CLIENT_ID} {}", self.auth);
+        out += &format!(
+            "  srcid {GATEWAY_ID} dstid {CLIENT_ID} {} {}",
+            self.lifetimes, self.auth
+        );
         for config in &self.config {
             out += &format!(" \\\n  config {config}");
         }

@@ -191,6 +191,13 @@ impl<'w> StrongSwan<'w> {
         said
     }
 
+    /// Rekeys what the words name; fails unless charon says that it did.
+    pub fn rekey(&self, words: &[&str]) -> String {
+        let (done, said) = self.say(&[&["--rekey"], words].concat());
+        assert!(done, "swanctl --rekey {words:?}:\n{said}");
+        said
+    }
+
     /// Deletes the Child SA alone.
     pub fn drop_child(&self) -> String {
         let (down, said) = self.say(&["--terminate", "--child", "net", "--timeout", "20"]);

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::super::child_sa::{self, ChildSa};
+use super::super::child_sa::{self, Ask, ChildSa, Grant};
 use super::super::context::Context;
 use super::super::endpoint;
 use super::super::error::{Answer, Error, Trust};
@@ -12,25 +12,21 @@ use super::super::ike_sa::IkeSa;
 use super::super::lease::{self, CfgReply};
 use super::super::message;
 use super::super::names;
-use super::super::narrow::{self, Dynamic, Narrowed};
-use super::super::negotiate::{self, Chosen, Rules};
+use super::super::negotiate::{Chosen, Rules};
+use super::super::own;
 use super::super::show;
 use super::super::state::{AwaitKernel, Established, HalfOpen, Keying, State};
-use super::sa_init::{has_notify, status};
+use super::auth_request::{Request, identity, read};
+use super::mobike;
+use super::sa_init::status;
 use crate::auth::{octets, psk, pubkey};
-use crate::crypto::keymat::{self, ChildKeys, IkeKeys, IkeSuite};
+use crate::crypto::keymat::{ChildKeys, IkeKeys, IkeSuite};
 use crate::kernel::KernelError;
 use crate::policy::select::{self, PolicyKey};
 use crate::policy::{Auth as AuthWords, Identity, Policy};
 use crate::time::Now;
-use crate::wire::registry::{
-    AuthMethod, CertEncoding, CfgType, ExchangeType, IdType, NotifyType, ProtocolId,
-};
-use crate::wire::spi::EspSpi;
-use crate::wire::{
-    Auth, Cert, CfgAttribute, Cp, DecodeError, DecodeErrorKind, Id, Payload, Proposal,
-    TrafficSelector, Transform,
-};
+use crate::wire::registry::{AuthMethod, CertEncoding, CfgType, ExchangeType, NotifyType};
+use crate::wire::{Auth, Cert, CfgAttribute, Cp, Id, Payload};
 
 /// An IKE_AUTH response to be: everything in it, owned.
 #[derive(Debug)]
@@ -39,37 +35,10 @@ pub struct AuthReply {
     certs: Vec<(CertEncoding, Vec<u8>)>,
     auth: (AuthMethod, Vec<u8>),
     cp: Option<CfgReply>,
-    child: Result<ChildReply, (NotifyType, Vec<u8>)>,
+    /// `None`: the peer asked for no Child SA.
+    child: Option<Result<Grant, (NotifyType, Vec<u8>)>>,
     /// The peer says that this is its only IKE SA.
     initial_contact: bool,
-}
-
-/// The part of the reply about the Child SA.
-#[derive(Debug)]
-struct ChildReply {
-    number: u8,
-    protocol: ProtocolId,
-    spi: [u8; 4],
-    transforms: Vec<Transform>,
-    ts_i: Vec<TrafficSelector>,
-    ts_r: Vec<TrafficSelector>,
-    transport: bool,
-}
-
-/// The payloads of a request, each at most once.
-#[derive(Debug, Default)]
-struct Request<'a> {
-    id_i: Option<Id<'a>>,
-    id_r: Option<Id<'a>>,
-    auth: Option<Auth<'a>>,
-    certs: Vec<(CertEncoding, &'a [u8])>,
-    cert_requests: Vec<(CertEncoding, &'a [u8])>,
-    proposals: Option<&'a [Proposal<'a>]>,
-    ts_i: Option<&'a [TrafficSelector]>,
-    ts_r: Option<&'a [TrafficSelector]>,
-    cp: Option<&'a Cp<'a>>,
-    initial_contact: bool,
-    transport: bool,
 }
 
 /// Answers the request that ends the half-open state, whatever it brings.
@@ -85,6 +54,7 @@ pub fn respond(
         State::AwaitAuthRequest(half_open) => match &half_open.keying {
             Keying::Ready(keys) => read(payloads).and_then(|request| {
                 let proof = prove(cx, sa, half_open, keys, &request)?;
+                mobike::check_nats(sa.asked_from, payloads)?;
                 Ok((request, proof))
             }),
             Keying::Pending(..) | Keying::Failed => return,
@@ -108,6 +78,7 @@ pub fn respond(
     };
     sa.peer_id = Some(proof.peer_id.clone());
     sa.policy = Arc::clone(&proof.policy);
+    mobike::agree(cx, sa, payloads);
     grant(
         cx,
         sa,
@@ -140,74 +111,6 @@ fn take_half_open(sa: &mut IkeSa) -> Option<(Box<HalfOpen>, IkeKeys)> {
         Keying::Ready(keys) => Some((half_open, keys)),
         Keying::Pending(..) | Keying::Failed => None,
     }
-}
-
-fn read<'a>(payloads: &'a [Payload<'a>]) -> Result<Request<'a>, Error> {
-    let mut request = Request {
-        initial_contact: has_notify(payloads, NotifyType::INITIAL_CONTACT),
-        transport: has_notify(payloads, NotifyType::USE_TRANSPORT_MODE),
-        ..Request::default()
-    };
-    for payload in payloads {
-        let repeated = match payload {
-            Payload::IdI(id) => request.id_i.replace(*id).is_some(),
-            Payload::IdR(id) => request.id_r.replace(*id).is_some(),
-            Payload::Auth(auth) => request.auth.replace(*auth).is_some(),
-            Payload::Sa(list) => request.proposals.replace(list.as_slice()).is_some(),
-            Payload::TsI(list) => request.ts_i.replace(list.as_slice()).is_some(),
-            Payload::TsR(list) => request.ts_r.replace(list.as_slice()).is_some(),
-            Payload::Cp(cp) => request.cp.replace(cp).is_some(),
-            Payload::Cert(cert) => {
-                request.certs.push((cert.encoding, cert.data));
-                false
-            }
-            Payload::CertReq(asked) => {
-                request.cert_requests.push((asked.encoding, asked.data));
-                false
-            }
-            Payload::Ke(_)
-            | Payload::Nonce(_)
-            | Payload::Notify(_)
-            | Payload::Delete(_)
-            | Payload::VendorId(_)
-            | Payload::Sk(_)
-            | Payload::Skf(_)
-            | Payload::Eap(_)
-            | Payload::Unknown(_) => false,
-        };
-        if repeated {
-            let kind = DecodeErrorKind::Duplicate;
-            return Err(DecodeError {
-                what: "payload",
-                kind,
-            }
-            .into());
-        }
-    }
-    // RFC 7296, 1.2: IKE_AUTH always asks for a Child SA; RFC 6023 is not announced here.
-    for (there, name) in [
-        (request.proposals.is_some(), "SA"),
-        (request.ts_i.is_some(), "TSi"),
-        (request.ts_r.is_some(), "TSr"),
-    ] {
-        if !there {
-            return Err(Error::Missing(name));
-        }
-    }
-    Ok(request)
-}
-
-/// The identity behind an ID payload, if its data have a form its type allows.
-pub fn identity(id: &Id<'_>) -> Option<Identity> {
-    let good = match id.kind {
-        IdType::IPV4_ADDR => id.data.len() == 4,
-        IdType::IPV6_ADDR => id.data.len() == 16,
-        _ => !id.data.is_empty() && id.data.len() <= IDENTITY_MAX,
-    };
-    good.then(|| Identity {
-        kind: id.kind,
-        data: id.data.to_vec(),
-    })
 }
 
 /// Both proofs: the peer's, checked, and ours, made.
@@ -348,13 +251,19 @@ fn grant(
     request: &Request<'_>,
     proof: Proof,
 ) {
-    let made = make_child(cx, sa, request, &pending.half_open, &pending.keys);
-    let (cp, child, install) = match made {
-        Ok(made) => (made.cp, Ok(made.reply), Some((made.child, made.child_keys))),
-        Err(error) => {
+    let made = give_address(cx, sa, request).and_then(|cp| {
+        let child = (!request.is_childless())
+            .then(|| make_child(cx, sa, request, &pending.half_open, &pending.keys));
+        Ok((cp, child))
+    });
+    // The address is the IKE SA's, whatever becomes of this Child SA: the peer may ask for another.
+    let (cp, made) = made.unwrap_or_else(|error| (None, Some(Err(error))));
+    let (child, install) = match made {
+        None => (None, None),
+        Some(Ok((child, keys, grant))) => (Some(Ok(grant)), Some((child, keys))),
+        Some(Err(error)) => {
             cx.info(format_args!("{}: no Child SA: {error}", sa.tag()));
-            cx.pools.release(std::mem::take(&mut sa.lease));
-            (None, Err(notification(&error)), None)
+            (Some(Err(notification(&error))), None)
         }
     };
     let reply = AuthReply {
@@ -387,11 +296,9 @@ fn settle(
     let suite = half_open.suite;
     match install {
         Some((child, child_keys)) if cx.coupled => {
-            let request = cx.next_request();
             let policy = Arc::clone(&sa.policy);
-            let add =
-                child_sa::install_request(request, &mut cx.rng, &policy, sa, &child, child_keys);
-            cx.out.kernel.push_back(add);
+            let install = child_sa::install(&mut cx.rng, &policy, &child, child_keys);
+            let request = child_sa::request_install(cx, install);
             let wait = AwaitKernel {
                 keys,
                 suite,
@@ -404,7 +311,7 @@ fn settle(
             sa.state = State::AwaitKernel(Box::new(wait));
         }
         install => {
-            sa.state = State::Established(Established { keys });
+            sa.state = State::Established(Box::new(Established::new(keys, suite)));
             establish(cx, sa, now, &suite);
             if let Some((child, _)) = install {
                 add_child(cx, sa, child);
@@ -421,98 +328,53 @@ fn notification(error: &Error) -> (NotifyType, Vec<u8>) {
     }
 }
 
-/// A Child SA ready to be installed.
-struct Made {
-    cp: Option<CfgReply>,
-    reply: ChildReply,
-    child: ChildSa,
-    child_keys: ChildKeys,
+/// Answers the configuration payload; the lease is the IKE SA's from now on.
+fn give_address(
+    cx: &mut Context,
+    sa: &mut IkeSa,
+    request: &Request<'_>,
+) -> Result<Option<CfgReply>, Error> {
+    let policy = Arc::clone(&sa.policy);
+    let answered = lease::answer(&mut cx.pools, &mut cx.rng, &policy, request.cp);
+    let (lease, cp) = answered.inspect_err(|error| {
+        if matches!(error, Error::AddressFailure) {
+            cx.stats.leases_exhausted += 1;
+        }
+    })?;
+    sa.lease = lease;
+    Ok(cp)
 }
 
 fn make_child(
     cx: &mut Context,
-    sa: &mut IkeSa,
+    sa: &IkeSa,
     request: &Request<'_>,
     half_open: &HalfOpen,
     keys: &IkeKeys,
-) -> Result<Made, Error> {
+) -> Result<(ChildSa, ChildKeys, Grant), Error> {
     let proposals = request.proposals.ok_or(Error::Missing("SA"))?;
     let ts_i = request.ts_i.ok_or(Error::Missing("TSi"))?;
     let ts_r = request.ts_r.ok_or(Error::Missing("TSr"))?;
-    let policy = Arc::clone(&sa.policy);
-    let (lease, cp) =
-        lease::answer(&mut cx.pools, &mut cx.rng, &policy, request.cp).inspect_err(|error| {
-            if matches!(error, Error::AddressFailure) {
-                cx.stats.leases_exhausted += 1;
-            }
-        })?;
-    sa.lease = lease;
     let rules = Rules {
         ke_sent: None,
         ignore_ke: true,
     };
-    let chosen = negotiate::choose(&policy.child_proposals, proposals, rules);
-    let Some(chosen) = chosen else {
-        cx.stats.sa_proposals_negotiate_failures += 1;
-        return Err(Error::NoProposal);
+    let ask = Ask {
+        proposals,
+        ts_i,
+        ts_r,
+        transport: request.transport,
     };
-    let outbound_spi = <[u8; 4]>::try_from(chosen.spi.as_slice())
-        .ok()
-        .and_then(EspSpi::from_bytes)
-        .ok_or(Error::NoProposal)?;
-    let leased = Dynamic {
-        v4: sa.lease.v4.map(|(address, _)| address),
-        v6: sa.lease.v6.map(|(address, _)| address),
-    };
-    let narrowed =
-        narrow::narrow(&policy.flows, ts_r, ts_i, leased).ok_or(Error::TrafficSelectors)?;
-    let transport = request.transport && policy.transport;
-    let inbound_spi = cx.draw_esp_spi();
-    let child = ChildSa::new(
-        cx,
-        sa,
-        &chosen,
-        inbound_spi,
-        outbound_spi,
-        &narrowed,
-        transport,
-    );
-    let (encr_len, integ_len) =
-        keymat::child_key_lengths(&chosen.transforms).ok_or(Error::NoProposal)?;
-    let child_keys = ChildKeys::derive(
+    let (child, grant, _) = child_sa::grant(cx, sa, ask, rules, None)?;
+    let child_keys = child_sa::derive_keys(
         half_open.suite.prf,
         keys.sk_d.expose(),
         None,
-        &half_open.nonce_i,
-        &half_open.nonce_r,
-        encr_len,
-        integ_len,
+        (&half_open.nonce_i, &half_open.nonce_r),
+        &child.transforms,
         false,
     )?;
-    let reply = child_reply(&chosen, inbound_spi, narrowed, transport);
-    Ok(Made {
-        cp,
-        reply,
-        child,
-        child_keys,
-    })
-}
-
-fn child_reply(
-    chosen: &Chosen,
-    inbound_spi: EspSpi,
-    narrowed: Narrowed,
-    transport: bool,
-) -> ChildReply {
-    ChildReply {
-        number: chosen.number,
-        protocol: chosen.protocol,
-        spi: inbound_spi.to_bytes(),
-        transforms: chosen.transforms.clone(),
-        ts_i: narrowed.remote,
-        ts_r: narrowed.local,
-        transport,
-    }
+    Ok((child, child_keys, grant))
 }
 
 /// The kernel answered: ends the handshake either way.
@@ -532,8 +394,12 @@ pub fn installed(cx: &mut Context, sa: &mut IkeSa, now: Now, result: Result<(), 
         message_id,
         digest,
     } = *wait;
-    sa.state = State::Established(Established { keys });
+    sa.state = State::Established(Box::new(Established::new(keys, suite)));
     establish(cx, sa, now, &suite);
+    if result.is_err() && reply.is_none() {
+        // As initiator: the peer has it, and must drop it.
+        own::disown(sa, child.names.inbound_spi, now.mono);
+    }
     let failed = match result {
         Ok(()) => {
             add_child(
@@ -548,8 +414,6 @@ pub fn installed(cx: &mut Context, sa: &mut IkeSa, now: Now, result: Result<(), 
         }
         Err(error) => {
             cx.stats.kernel_failures += 1;
-            cx.pools.release(std::mem::take(&mut sa.lease));
-            cx.stats.leases = cx.pools.in_use() as u64;
             let error = Error::Kernel(error);
             cx.warn(format_args!("{}: no Child SA: {error}", sa.tag()));
             Some(notification(&error))
@@ -558,8 +422,7 @@ pub fn installed(cx: &mut Context, sa: &mut IkeSa, now: Now, result: Result<(), 
     // As initiator there is nothing to answer.
     let Some(mut reply) = reply else { return };
     if let Some(refused) = failed {
-        reply.cp = None;
-        reply.child = Err(refused);
+        reply.child = Some(Err(refused));
     }
     answer(cx, sa, message_id, digest, &reply);
 }
@@ -569,6 +432,7 @@ pub fn establish(cx: &mut Context, sa: &mut IkeSa, now: Now, suite: &IkeSuite) {
     sa.heard_at = now.mono;
     cx.stats.sa_established_total += 1;
     cx.stats.sa_established_current += 1;
+    own::begin(cx, sa, now.mono);
     let peer = sa
         .peer_id
         .as_ref()
@@ -637,21 +501,17 @@ fn answer(cx: &mut Context, sa: &mut IkeSa, message_id: u32, digest: u64, reply:
             attributes,
         }));
     }
+    payloads.extend(mobike::support(sa.mobility.agreed));
     match &reply.child {
-        Ok(child) => {
-            if child.transport {
+        None => {}
+        Some(Ok(grant)) => {
+            if grant.transport {
                 payloads.push(status(NotifyType::USE_TRANSPORT_MODE, &[]));
             }
-            payloads.push(Payload::Sa(vec![Proposal {
-                number: child.number,
-                protocol: child.protocol,
-                spi: &child.spi,
-                transforms: child.transforms.clone(),
-            }]));
-            payloads.push(Payload::TsI(child.ts_i.clone()));
-            payloads.push(Payload::TsR(child.ts_r.clone()));
+            payloads.push(grant.sa());
+            payloads.extend(grant.selectors());
         }
-        Err((kind, data)) => payloads.push(status(*kind, data)),
+        Some(Err((kind, data))) => payloads.push(status(*kind, data)),
     }
     message::respond(
         cx,
@@ -666,6 +526,3 @@ fn answer(cx: &mut Context, sa: &mut IkeSa, message_id: u32, digest: u64, reply:
         cx.out.contacts.push((identity.clone(), sa.own_spi));
     }
 }
-
-/// Longest identity taken: an ASN.1 name of a few hundred bytes has room.
-const IDENTITY_MAX: usize = 1024;

@@ -7,23 +7,25 @@ use super::super::child_sa::{self, ChildSa};
 use super::super::context::Context;
 use super::super::error::Error;
 use super::super::ike_sa::IkeSa;
+use super::super::lease;
 use super::super::message;
-use super::super::narrow::{self, Dynamic, Narrowed};
-use super::super::negotiate::{self, Chosen, Rules};
+use super::super::negotiate::Rules;
+use super::super::own;
 use super::super::state::{AuthSent, AwaitKernel, Established, State};
-use super::auth::{add_child, establish, identity};
+use super::auth::{add_child, establish};
+use super::auth_request::identity;
+use super::create_child_initiator::{granted, offered_selectors, proposals};
 use super::informational;
 use super::sa_init::status;
+use super::{mobike, redirect};
 use crate::auth::{AuthError, octets, psk, pubkey};
-use crate::crypto::keymat::{self, ChildKeys, IkeKeys, IkeSuite};
-use crate::kernel::SelectorPair;
+use crate::crypto::keymat::{ChildKeys, IkeKeys, IkeSuite};
 use crate::policy::{Auth as AuthWords, Policy};
 use crate::time::Now;
 use crate::wire::registry::{
-    AuthMethod, CertEncoding, CfgType, ExchangeType, HashAlgorithm, NotifyType, TransformType,
+    AuthMethod, CertEncoding, CfgType, ExchangeType, HashAlgorithm, NotifyType,
 };
-use crate::wire::spi::EspSpi;
-use crate::wire::{Auth, Cert, CertReq, CfgAttribute, Cp, Id, Payload, Proposal, TrafficSelector};
+use crate::wire::{Auth, Cert, CertReq, CfgAttribute, Cp, Id, Payload};
 
 /// What IKE_SA_INIT left behind.
 pub struct Facts {
@@ -46,7 +48,7 @@ pub struct Facts {
 /// Moves the SA to the state that waits for the IKE_AUTH response; [`send`] follows.
 pub fn prepare(cx: &mut Context, sa: &mut IkeSa, facts: Facts) {
     let inbound_spi = cx.draw_esp_spi();
-    let offered = offered_selectors(&sa.policy);
+    let offered = offered_selectors(sa);
     let Facts {
         keys,
         suite,
@@ -68,23 +70,6 @@ pub fn prepare(cx: &mut Context, sa: &mut IkeSa, facts: Facts) {
         offered,
     };
     sa.state = State::AwaitAuthResponse(Box::new(sent));
-}
-
-fn offered_selectors(policy: &Policy) -> (Vec<TrafficSelector>, Vec<TrafficSelector>) {
-    let mut ours = Vec::new();
-    let mut theirs = Vec::new();
-    for flow in &policy.flows {
-        // We have no address yet: `dynamic` asks for any, and the responder narrows.
-        for (end, list) in [(&flow.from, &mut ours), (&flow.to, &mut theirs)] {
-            let end = crate::policy::FlowEnd {
-                dynamic: false,
-                ..*end
-            };
-            let selector = narrow::selector_of(&end, flow.protocol, Dynamic::default());
-            list.extend(selector.filter(|s| !list.contains(s)));
-        }
-    }
-    (ours, theirs)
 }
 
 /// Sends the request.
@@ -130,7 +115,10 @@ pub fn send(cx: &mut Context, sa: &mut IkeSa, now: Now) {
         method: auth.0,
         data: &auth.1,
     }));
-    payloads.push(status(NotifyType::INITIAL_CONTACT, &[]));
+    if is_sole(cx, &policy) {
+        payloads.push(status(NotifyType::INITIAL_CONTACT, &[]));
+    }
+    payloads.extend(mobike::support(cx.config.settings.mobike));
     if !policy.request.is_empty() {
         let attributes = policy.request.iter().map(|(kind, _)| CfgAttribute {
             kind: *kind,
@@ -145,28 +133,10 @@ pub fn send(cx: &mut Context, sa: &mut IkeSa, now: Now) {
     if policy.transport {
         payloads.push(status(NotifyType::USE_TRANSPORT_MODE, &[]));
     }
-    payloads.push(Payload::Sa(child_proposals(&policy, &spi)));
+    payloads.push(Payload::Sa(proposals(&policy, &spi, false)));
     payloads.push(Payload::TsI(ts_i));
     payloads.push(Payload::TsR(ts_r));
     message::request(cx, sa, ExchangeType::IKE_AUTH, &payloads, now.mono);
-}
-
-/// Key exchange has no place in the proposals of IKE_AUTH (RFC 7296, 1.2).
-fn child_proposals<'a>(policy: &Policy, spi: &'a [u8; 4]) -> Vec<Proposal<'a>> {
-    (1..)
-        .zip(&policy.child_proposals)
-        .map(|(number, proposal)| Proposal {
-            number,
-            protocol: proposal.protocol,
-            spi,
-            transforms: proposal
-                .transforms
-                .iter()
-                .filter(|t| t.id.kind() != TransformType::KE)
-                .copied()
-                .collect(),
-        })
-        .collect()
 }
 
 fn pubkey_requests(cx: &Context, policy: &Policy) -> Vec<(CertEncoding, Vec<u8>)> {
@@ -204,6 +174,16 @@ fn prove(cx: &Context, policy: &Policy, sent: &AuthSent) -> Result<Ours, AuthErr
     }
 }
 
+/// Whether this is the one IKE SA with its peer (RFC 7296, 2.4), which is said after a start to be
+/// rid of what was before: no other policy has the same peer, and what an earlier try left here is
+/// dropped when this one is up. Not later on: two ends that begin at the same time, or again while
+/// the other's IKE SA stands in another shard, would drop each other's.
+fn is_sole(cx: &Context, policy: &Policy) -> bool {
+    let policies = cx.config.policies.iter();
+    let same = policies.filter(|other| other.peer == policy.peer);
+    !cx.greeted.contains(&policy.name) && same.count() == 1
+}
+
 /// Takes the response: the responder must prove itself before anything else in it counts.
 pub fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<'_>]) {
     sa.window.settle();
@@ -230,7 +210,15 @@ pub fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<
             return;
         }
     };
+    if is_sole(cx, &sa.policy) {
+        cx.out.contacts.push((peer_id.clone(), sa.own_spi));
+        cx.greeted.insert(sa.policy.name.clone());
+    }
     sa.peer_id = Some(peer_id);
+    if redirect::follow(cx, sa, now, payloads) {
+        return informational::delete(cx, sa, now.mono);
+    }
+    mobike::agree(cx, sa, payloads);
     let State::AwaitAuthResponse(sent) = std::mem::replace(&mut sa.state, State::Closed) else {
         return;
     };
@@ -238,18 +226,23 @@ pub fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<
 }
 
 fn finish(cx: &mut Context, sa: &mut IkeSa, now: Now, sent: AuthSent, payloads: &[Payload<'_>]) {
+    sa.assigned = lease::granted(payloads);
     let made = make_child(cx, sa, &sent, payloads);
-    let AuthSent { keys, suite, .. } = sent;
+    let AuthSent {
+        keys,
+        suite,
+        inbound_spi,
+        ..
+    } = sent;
     match made {
         Ok((child, child_keys)) if cx.coupled => {
-            let id = cx.next_request();
             let policy = Arc::clone(&sa.policy);
-            let add = child_sa::install_request(id, &mut cx.rng, &policy, sa, &child, child_keys);
-            cx.out.kernel.push_back(add);
+            let install = child_sa::install(&mut cx.rng, &policy, &child, child_keys);
+            let request = child_sa::request_install(cx, install);
             let wait = AwaitKernel {
                 keys,
                 suite,
-                request: id,
+                request,
                 reply: None,
                 child,
                 message_id: 0,
@@ -258,11 +251,18 @@ fn finish(cx: &mut Context, sa: &mut IkeSa, now: Now, sent: AuthSent, payloads: 
             sa.state = State::AwaitKernel(Box::new(wait));
         }
         made => {
-            sa.state = State::Established(Established { keys });
+            sa.state = State::Established(Box::new(Established::new(keys, suite)));
             establish(cx, sa, now, &suite);
             match made {
                 Ok((child, _)) => add_child(cx, sa, child),
-                Err(error) => cx.info(format_args!("{}: no Child SA: {error}", sa.tag())),
+                Err(error) => {
+                    cx.info(format_args!("{}: no Child SA: {error}", sa.tag()));
+                    if payloads.iter().any(|p| matches!(p, Payload::Sa(_))) {
+                        // The peer has made what we cannot take.
+                        own::disown(sa, inbound_spi, now.mono);
+                        own::advance(cx, sa, now);
+                    }
+                }
             }
         }
     }
@@ -343,89 +343,28 @@ fn make_child(
     sent: &AuthSent,
     payloads: &[Payload<'_>],
 ) -> Result<(ChildSa, ChildKeys), Error> {
-    let (chosen, narrowed, transport) = granted(sa, sent, payloads)?;
-    let outbound_spi = <[u8; 4]>::try_from(chosen.spi.as_slice())
-        .ok()
-        .and_then(EspSpi::from_bytes)
-        .ok_or(Error::Answer("SPI"))?;
-    let inbound_spi = sent.inbound_spi;
-    let child = ChildSa::new(
-        cx,
-        sa,
-        &chosen,
-        inbound_spi,
-        outbound_spi,
-        &narrowed,
-        transport,
-    );
-    let (encr_len, integ_len) =
-        keymat::child_key_lengths(&chosen.transforms).ok_or(Error::Answer("proposal"))?;
-    let keys = ChildKeys::derive(
-        sent.suite.prf,
-        sent.keys.sk_d.expose(),
-        None,
-        &sent.nonce_i,
-        &sent.nonce_r,
-        encr_len,
-        integ_len,
-        true,
-    )?;
-    Ok((child, keys))
-}
-
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "payloads of no use here are passed over"
-)]
-fn granted(
-    sa: &IkeSa,
-    sent: &AuthSent,
-    payloads: &[Payload<'_>],
-) -> Result<(Chosen, Narrowed, bool), Error> {
-    let mut proposals = None;
-    let (mut ts_i, mut ts_r) = (None, None);
-    let mut transport = false;
-    for payload in payloads {
-        match payload {
-            Payload::Sa(list) => proposals = Some(list.as_slice()),
-            Payload::TsI(list) => ts_i = Some(list.as_slice()),
-            Payload::TsR(list) => ts_r = Some(list.as_slice()),
-            Payload::Notify(notify) if notify.kind.is_error() => {
-                return Err(Error::Reported(notify.kind));
-            }
-            Payload::Notify(notify) => transport |= notify.kind == NotifyType::USE_TRANSPORT_MODE,
-            _ => {}
-        }
-    }
-    let proposals = proposals
-        .filter(|list| list.len() == 1)
-        .ok_or(Error::Missing("SA"))?;
     let rules = Rules {
         ke_sent: None,
         ignore_ke: true,
     };
-    let chosen = negotiate::choose(&sa.policy.child_proposals, proposals, rules)
-        .ok_or(Error::Answer("proposal"))?;
-    let (ts_i, ts_r) = (
-        ts_i.ok_or(Error::Missing("TSi"))?,
-        ts_r.ok_or(Error::Missing("TSr"))?,
+    let (chosen, narrowed, transport) = granted(sa, &sent.offered, payloads, rules)?;
+    let outbound_spi = child_sa::outbound_spi(&chosen).ok_or(Error::Answer("SPI"))?;
+    let child = ChildSa::new(
+        sa,
+        &chosen,
+        sent.inbound_spi,
+        outbound_spi,
+        cx.next_reqid(),
+        narrowed,
+        transport,
     );
-    let within = |granted: &[TrafficSelector], offered: &[TrafficSelector]| {
-        granted
-            .iter()
-            .all(|g| offered.iter().any(|o| narrow::contains(o, g)))
-    };
-    if !within(ts_i, &sent.offered.0) || !within(ts_r, &sent.offered.1) {
-        return Err(Error::Answer("traffic selectors"));
-    }
-    let pairs: Vec<SelectorPair> = narrow::all_pairs(ts_i, ts_r);
-    if pairs.is_empty() {
-        return Err(Error::TrafficSelectors);
-    }
-    let narrowed = Narrowed {
-        local: ts_i.to_vec(),
-        remote: ts_r.to_vec(),
-        pairs,
-    };
-    Ok((chosen, narrowed, transport && sa.policy.transport))
+    let keys = child_sa::derive_keys(
+        sent.suite.prf,
+        sent.keys.sk_d.expose(),
+        None,
+        (&sent.nonce_i, &sent.nonce_r),
+        &child.transforms,
+        true,
+    )?;
+    Ok((child, keys))
 }

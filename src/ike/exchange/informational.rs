@@ -2,11 +2,18 @@
 
 use std::time::Instant;
 
+use super::super::agenda::Task;
+use super::super::child_sa::ChildSa;
 use super::super::context::Context;
-use super::super::ike_sa::{self, IkeSa, LINGER};
+use super::super::ike_sa::{IkeSa, LINGER};
 use super::super::message;
+use super::super::own::{self, Own};
 use super::super::state::{Deleting, Keying, State};
+use super::create_child::up;
+use super::{mobike, redirect, rekey_ike};
+use crate::time::Now;
 use crate::wire::registry::{ExchangeType, ProtocolId};
+use crate::wire::spi::EspSpi;
 use crate::wire::{Delete, Payload};
 
 /// Answers a request of an established IKE SA.
@@ -17,23 +24,20 @@ use crate::wire::{Delete, Payload};
 pub fn respond(
     cx: &mut Context,
     sa: &mut IkeSa,
-    now: Instant,
+    now: Now,
     message_id: u32,
     digest: u64,
     payloads: &[Payload<'_>],
 ) {
-    let mut ours = Vec::new();
+    let mut ours: Vec<u8> = Vec::new();
     let mut close = false;
     for payload in payloads {
         match payload {
             Payload::Delete(delete) if delete.protocol == ProtocolId::IKE => close = true,
             Payload::Delete(delete) => {
                 for spi in delete.esp_spis() {
-                    if let Some(child) = sa.take_child_by_outbound(delete.protocol, spi) {
-                        ours.extend(child.names.inbound_spi.to_bytes());
-                        cx.info(format_args!("{}: deleted 1 SPI: {spi}", sa.tag()));
-                        ike_sa::unload(cx, child);
-                    }
+                    let deleted = child_deleted(cx, sa, now, delete.protocol, spi);
+                    ours.extend(deleted.into_iter().flatten());
                 }
             }
             Payload::Notify(notify) if notify.kind.is_error() => {
@@ -46,25 +50,34 @@ pub fn respond(
             _ => {}
         }
     }
+    if close {
+        rekey_ike::bequeath_to_rival(cx, sa);
+    }
+    let notes = mobike::heed(cx, sa, now.mono, payloads);
     // RFC 7296, 1.4.1: the Delete of an IKE SA is answered with an empty message.
-    let deletes: Vec<Payload<'_>> = if close || ours.is_empty() {
+    let mut answer: Vec<Payload<'_>> = if close || ours.is_empty() {
         Vec::new()
     } else {
-        let protocol = ProtocolId::ESP;
+        let protocol = sa.policy.protocol;
         vec![Payload::Delete(Delete {
             protocol,
             spi_size: 4,
             spis: &ours,
         })]
     };
+    answer.extend(notes.iter().map(mobike::Note::payload));
     message::respond(
         cx,
         sa,
         ExchangeType::INFORMATIONAL,
         message_id,
         digest,
-        &deletes,
+        &answer,
     );
+    if !close && redirect::follow(cx, sa, now, payloads) {
+        sa.agenda.plan(now.mono, Task::DeleteIke);
+    }
+    let now = now.mono;
     if close {
         cx.info(format_args!("{}: received delete, closing SA", sa.tag()));
         // Nobody is left to answer a request of ours.
@@ -73,20 +86,88 @@ pub fn respond(
     }
 }
 
-/// Takes the answer to a request of ours.
-pub fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
-    sa.window.settle();
-    delete_expired(cx, sa, now);
-    if matches!(sa.state, State::Deleting(_)) {
-        cx.debug(format_args!("{}: delete acknowledged", sa.tag()));
-        sa.state = State::Closed;
+/// The peer deletes a Child SA, named by its inbound SPI. Returns our SPI of it for the answer, but
+/// none where we are deleting it ourselves (RFC 7296, 1.4.1 and 2.25.1).
+fn child_deleted(
+    cx: &mut Context,
+    sa: &mut IkeSa,
+    now: Now,
+    protocol: ProtocolId,
+    spi: EspSpi,
+) -> Option<[u8; 4]> {
+    let named =
+        |child: &ChildSa| child.names.outbound_spi == spi && child.names.protocol == protocol;
+    let child = sa.take_child(named)?;
+    let inbound_spi = child.names.inbound_spi;
+    cx.info(format_args!("{}: deleted 1 SPI: {spi}", sa.tag()));
+    let both = is_being_deleted(sa, inbound_spi);
+    own::gone(cx, sa, now, child);
+    (!both).then(|| inbound_spi.to_bytes())
+}
+
+fn is_being_deleted(sa: &IkeSa, inbound_spi: EspSpi) -> bool {
+    let State::Established(up) = &sa.state else {
+        return false;
+    };
+    matches!(&up.own, Own::Delete(spis) if spis.contains(&inbound_spi))
+}
+
+/// Takes the answer to a request of ours on an IKE SA that is up.
+pub fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, own: Own) {
+    match own {
+        Own::Delete(spis) => {
+            sa.orphans.retain(|spi| !spis.contains(spi));
+            for spi in spis {
+                if let Some(child) = sa.take_child(|child| child.names.inbound_spi == spi) {
+                    own::gone(cx, sa, now, child);
+                }
+            }
+        }
+        Own::Idle
+        | Own::Probe
+        | Own::Child(_)
+        | Own::Rekey(_)
+        | Own::Install(_)
+        | Own::Mobike(_) => {}
     }
+}
+
+/// Our Delete of the IKE SA was answered.
+pub fn closed(cx: &mut Context, sa: &mut IkeSa) {
+    cx.debug(format_args!("{}: delete acknowledged", sa.tag()));
+    sa.window.settle();
+    sa.state = State::Closed;
 }
 
 /// Asks whether the peer is alive.
 pub fn probe(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
+    if mobike::probe(cx, sa, now) {
+        return;
+    }
     if message::request(cx, sa, ExchangeType::INFORMATIONAL, &[], now).is_some() {
         cx.stats.dpd_sent += 1;
+        if let Some(up) = up(sa) {
+            up.own = Own::Probe;
+        }
+    }
+}
+
+/// Tells the peer of the Child SAs that go. They stay in the kernel until it has answered, for
+/// packets that are still on their way.
+pub fn delete_children(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
+    let doomed = sa.doomed_children();
+    let spis: Vec<u8> = doomed.iter().flat_map(|spi| spi.to_bytes()).collect();
+    if spis.is_empty() {
+        return;
+    }
+    let payload = Payload::Delete(Delete {
+        protocol: sa.policy.protocol,
+        spi_size: 4,
+        spis: &spis,
+    });
+    let sent = message::request(cx, sa, ExchangeType::INFORMATIONAL, &[payload], now);
+    if let (Some(_), Some(up)) = (sent, up(sa)) {
+        up.own = Own::Delete(doomed);
     }
 }
 
@@ -102,30 +183,6 @@ pub fn delete(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
     message::request(cx, sa, ExchangeType::INFORMATIONAL, &[payload], now);
     cx.info(format_args!("{}: sent delete, closing SA", sa.tag()));
     linger(cx, sa, now);
-}
-
-/// Gives up the Child SAs whose lifetime is over and tells the peer; where a request is out already,
-/// this waits for its answer.
-pub fn delete_expired(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
-    if !matches!(sa.state, State::Established(_)) || sa.window.free().is_none() {
-        return;
-    }
-    let mut spis = Vec::new();
-    for child in sa.take_expired_children() {
-        let spi = child.names.inbound_spi;
-        cx.info(format_args!("{}: Child SA {spi} expired", sa.tag()));
-        spis.extend(spi.to_bytes());
-        ike_sa::unload(cx, child);
-    }
-    if spis.is_empty() {
-        return;
-    }
-    let payload = Payload::Delete(Delete {
-        protocol: ProtocolId::ESP,
-        spi_size: 4,
-        spis: &spis,
-    });
-    message::request(cx, sa, ExchangeType::INFORMATIONAL, &[payload], now);
 }
 
 /// Gives up Child SAs and addresses, and keeps the rest for a moment so that a repeated request

@@ -2,7 +2,12 @@
 
 pub mod auth;
 pub mod auth_initiator;
+pub mod auth_request;
 pub mod create_child;
+pub mod create_child_initiator;
 pub mod informational;
+pub mod mobike;
+pub mod redirect;
+pub mod rekey_ike;
 pub mod sa_init;
 pub mod sa_init_initiator;

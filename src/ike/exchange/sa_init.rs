@@ -8,7 +8,7 @@ use super::super::context::Context;
 use super::super::error::{Answer, Error, Trust};
 use super::super::event::Path;
 use super::super::ike_sa::IkeSa;
-use super::super::natt;
+use super::super::natt::{self, NatState};
 use super::super::negotiate::{self, Chosen, Rules};
 use super::super::state::{HalfOpen, Keying, State};
 use crate::policy::select::{self, PolicyKey};
@@ -225,18 +225,7 @@ fn accept(
     let kex = exchange.start(&mut cx.rng)?;
     let nonce_r = cx.rng.bytes::<NONCE_LEN>().to_vec();
     let own_spi = cx.draw_ike_spi();
-    let spis = (request.spi, None);
-    let nat = if cx.options.natt_off {
-        Default::default()
-    } else {
-        natt::detect(
-            &cx.provider,
-            request.payloads,
-            spis,
-            path.local,
-            path.remote,
-        )
-    };
+    let nat = detect_nat(cx, path, request, &policy);
     let fragmentation = cx.config.settings.fragmentation
         && has_notify(request.payloads, NotifyType::FRAGMENTATION_SUPPORTED);
     let peer_hashes = signature_hashes(request.payloads);
@@ -272,10 +261,22 @@ fn accept(
     let role = Role::OriginalResponder;
     let mut sa = IkeSa::new(own_spi, peer_spi, role, policy, path, state, now.mono);
     sa.nat = nat;
-    sa.nat.local |= (cx.options.natt_only || sa.policy.natt) && nat.supported;
     sa.fragmentation = fragmentation;
+    sa.redirectable = has_notify(request.payloads, NotifyType::REDIRECT_SUPPORTED)
+        || has_notify(request.payloads, NotifyType::REDIRECTED_FROM);
     cx.stats.sa_created += 1;
     Ok(sa)
+}
+
+/// Whether there is a NAT between us, or we pretend that there is.
+fn detect_nat(cx: &Context, path: Path, request: &Request<'_>, policy: &Policy) -> NatState {
+    if cx.options.natt_off {
+        return NatState::default();
+    }
+    let (payloads, spis) = (request.payloads, (request.spi, None));
+    let mut nat = natt::detect(&cx.provider, payloads, spis, path.local, path.remote);
+    nat.local |= (cx.options.natt_only || policy.natt) && nat.supported;
+    nat
 }
 
 /// What the initiator announced and so will be answered.
@@ -330,6 +331,8 @@ fn build(
     if facts.nat {
         payloads.extend(natt::notifications(&hashes));
     }
+    // RFC 6023: whoever wants to may come without a Child SA.
+    payloads.push(status(NotifyType::CHILDLESS_IKEV2_SUPPORTED, &[]));
     let hash_list = hash_list(cx.provider.signature_hashes);
     if facts.hashes {
         payloads.push(status(NotifyType::SIGNATURE_HASH_ALGORITHMS, &hash_list));

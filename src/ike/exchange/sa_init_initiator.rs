@@ -2,7 +2,6 @@
 //! method where the responder asks for it, and the keys from its answer.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
 use super::super::Role;
 use super::super::context::Context;
@@ -13,6 +12,7 @@ use super::super::natt;
 use super::super::negotiate::{self, Chosen, Rules};
 use super::super::state::{SaInitSent, State};
 use super::auth_initiator;
+use super::redirect::{self, Start};
 use super::sa_init::{
     NONCE_LEN, find_notify, has_notify, hash_list, header, signature_hashes, status,
 };
@@ -25,8 +25,9 @@ use crate::wire::{Ke, Message, Payload, Proposal, TransformId, encode_message};
 
 /// Sends the first request of a new IKE SA to the policy's peer. `None`: the policy names no single
 /// peer, or no method of its proposals exists here.
-pub fn start(cx: &mut Context, now: Now, policy: Arc<Policy>) -> Option<IkeSa> {
-    let peer = policy.peer.map(|net| net.addr)?;
+pub fn start(cx: &mut Context, now: Now, start: Start) -> Option<IkeSa> {
+    let Start { policy, to, trail } = start;
+    let peer = to.or_else(|| policy.peer.map(|net| net.addr))?;
     let local = policy
         .local
         .map_or_else(|| unspecified(peer), |net| net.addr);
@@ -60,6 +61,7 @@ pub fn start(cx: &mut Context, now: Now, policy: Arc<Policy>) -> Option<IkeSa> {
     let state = State::AwaitSaInitResponse(Box::new(sent));
     let role = Role::OriginalInitiator;
     let mut sa = IkeSa::new(own_spi, None, role, policy, path, state, now.mono);
+    sa.trail = trail;
     cx.stats.sa_created += 1;
     send(cx, &mut sa, now);
     Some(sa)
@@ -117,6 +119,11 @@ fn send(cx: &mut Context, sa: &mut IkeSa, now: Now) {
         payloads.extend(natt::notifications(&hashes));
     }
     payloads.push(status(NotifyType::SIGNATURE_HASH_ALGORITHMS, &hash_list));
+    let from = sa.trail.from.map(redirect::gateway);
+    payloads.push(match &from {
+        Some(from) => status(NotifyType::REDIRECTED_FROM, from),
+        None => status(NotifyType::REDIRECT_SUPPORTED, &[]),
+    });
     let mut request = Vec::with_capacity(512);
     encode_message(&header(sa.own_spi, None, false), &payloads, &mut request);
     sent.request = request.clone();
@@ -134,7 +141,9 @@ pub fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, path: Path, bytes: &
         cx.stats.msg_rcvd_dropped += 1;
         return;
     };
-    if ask_again(cx, sa, now, &message.payloads) {
+    if ask_again(cx, sa, now, &message.payloads)
+        || redirect::in_sa_init(cx, sa, now, &message.payloads)
+    {
         return;
     }
     match accept(
@@ -271,7 +280,9 @@ fn traverse_nat(
         sa.nat.local |= (disguised || unknown) && sa.nat.supported;
     }
     sa.path.local = path.local;
-    if sa.nat.encapsulate() && !sa.path.marker {
+    // RFC 4555, 3.3: with MOBIKE also where there is no NAT yet, so that no port changes later.
+    let float = sa.nat.encapsulate() || (cx.config.settings.mobike && sa.nat.supported);
+    if float && !sa.path.marker {
         sa.path.local.set_port(cx.options.natt_port);
         sa.path.remote.set_port(NATT_PORT);
         sa.path.marker = true;

@@ -1,0 +1,137 @@
+//! What an IKE SA means to do and when: a handful of entries, each at most once, ordered by nobody.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use crate::wire::spi::EspSpi;
+
+/// One thing to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Is the peer alive?
+    CheckPeer,
+    /// Keep the mapping of the NAT before us (RFC 3948, 4).
+    Keepalive,
+    /// Is there a Child SA, where the policy is active?
+    CheckChildren,
+    /// Replace the Child SA with this inbound SPI.
+    RekeyChild(EspSpi),
+    /// Tell the peer of the Child SAs that are to go.
+    DeleteChildren,
+    /// Send through the Child SA with this inbound SPI, whatever became of the one before it.
+    Activate(EspSpi),
+    /// Send the peer to another gateway.
+    Redirect(IpAddr),
+    /// Replace the IKE SA.
+    RekeyIke,
+    /// End the IKE SA.
+    DeleteIke,
+    /// Is the peer where it says it is now?
+    VerifyPath,
+    /// Tell the peer of our new address.
+    UpdateAddresses,
+}
+
+impl Task {
+    /// Whether it is an exchange of our own, of which one may be under way.
+    pub const fn is_exchange(self) -> bool {
+        match self {
+            Self::CheckChildren
+            | Self::RekeyChild(_)
+            | Self::DeleteChildren
+            | Self::Redirect(_)
+            | Self::RekeyIke
+            | Self::DeleteIke
+            | Self::VerifyPath
+            | Self::UpdateAddresses => true,
+            Self::CheckPeer | Self::Keepalive | Self::Activate(_) => false,
+        }
+    }
+}
+
+/// The entries of one IKE SA.
+#[derive(Debug, Default)]
+pub struct Agenda(Vec<(Instant, Task)>);
+
+impl Agenda {
+    /// Enters a task; one that is there already keeps the earlier time.
+    pub fn plan(&mut self, at: Instant, task: Task) {
+        match self.0.iter_mut().find(|(_, other)| *other == task) {
+            Some((planned, _)) => *planned = at.min(*planned),
+            None => self.0.push((at, task)),
+        }
+    }
+
+    /// Strikes a task.
+    pub fn strike(&mut self, task: Task) {
+        self.0.retain(|(_, other)| *other != task);
+    }
+
+    /// Strikes everything; returns what concerns Child SAs, which somebody else must do.
+    pub fn bequeath(&mut self) -> Vec<(Instant, Task)> {
+        let mut tasks = std::mem::take(&mut self.0);
+        tasks.retain(|(_, task)| match task {
+            Task::RekeyChild(_) | Task::Activate(_) | Task::DeleteChildren => true,
+            Task::CheckPeer
+            | Task::Keepalive
+            | Task::CheckChildren
+            | Task::Redirect(_)
+            | Task::RekeyIke
+            | Task::DeleteIke
+            | Task::VerifyPath
+            | Task::UpdateAddresses => false,
+        });
+        tasks
+    }
+
+    /// When the next task is due; `exchanges`: may we begin one?
+    pub fn next(&self, exchanges: bool) -> Option<Instant> {
+        self.possible(exchanges).map(|(at, _)| at).min()
+    }
+
+    /// Takes the task that has been due longest.
+    pub fn take_due(&mut self, now: Instant, exchanges: bool) -> Option<Task> {
+        let due = self.possible(exchanges).filter(|(at, _)| *at <= now);
+        let (_, task) = due.min_by_key(|(at, _)| *at)?;
+        self.strike(task);
+        Some(task)
+    }
+
+    fn possible(&self, exchanges: bool) -> impl Iterator<Item = (Instant, Task)> {
+        let all = self.0.iter().copied();
+        all.filter(move |(_, task)| exchanges || !task.is_exchange())
+    }
+}
+
+#[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests count from one reading of the clock"
+)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn tasks_come_by_time_and_exchanges_only_when_there_may_be_one() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut agenda = Agenda::default();
+        agenda.plan(at(3), Task::Keepalive);
+        agenda.plan(at(9), Task::RekeyIke);
+        agenda.plan(at(1), Task::RekeyIke);
+        agenda.plan(at(5), Task::RekeyIke);
+        assert_eq!(
+            (agenda.next(true), agenda.next(false)),
+            (Some(at(1)), Some(at(3)))
+        );
+        assert_eq!(agenda.take_due(at(2), false), None);
+        assert_eq!(agenda.take_due(at(4), true), Some(Task::RekeyIke));
+        assert_eq!(agenda.take_due(at(4), true), Some(Task::Keepalive));
+        assert_eq!(agenda.take_due(at(99), true), None);
+        agenda.plan(at(7), Task::DeleteIke);
+        agenda.strike(Task::DeleteIke);
+        assert_eq!(agenda.next(true), None);
+    }
+}

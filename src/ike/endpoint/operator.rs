@@ -1,0 +1,159 @@
+//! What the operator asks for: commands, `show sa`, a new configuration.
+
+use super::{Endpoint, SHOW_CHUNK, Show};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::super::event::{Command, Level, Reply};
+use super::super::exchange::redirect::{self, Start};
+use super::super::exchange::{informational, mobike, sa_init_initiator};
+use super::super::ike_sa::IkeSa;
+use super::super::own;
+use super::super::show;
+use super::super::state::State;
+use super::super::table::Key;
+
+use crate::policy::Config;
+use crate::time::Now;
+
+impl Endpoint {
+    /// Takes an operator's command; `id` comes back with each reply.
+    pub fn handle_command(&mut self, now: Now, id: u64, command: Command) {
+        let count = match command {
+            Command::ShowSa => {
+                let left = self.table.keys_by_spi().into();
+                return self.shows.push_back(Show { id, left });
+            }
+            Command::ShowStats => {
+                let reply = Reply::Stats(Box::new(self.cx.stats.clone()));
+                return self.cx.out.replies.push_back((id, reply));
+            }
+            Command::ResetAll => self.each(now, |endpoint, sa| endpoint.close(sa, "reset")),
+            Command::ResetSa => self.each(now, |endpoint, sa| endpoint.delete(sa, now.mono)),
+            Command::ResetId(wanted) => self.each_where(
+                now,
+                |sa| {
+                    sa.peer_id
+                        .as_ref()
+                        .is_some_and(|id| id.to_string() == wanted)
+                },
+                |endpoint, sa| endpoint.delete(sa, now.mono),
+            ),
+            Command::Active(active) => {
+                self.cx.active = active;
+                self.plan_starts(now.mono);
+                0
+            }
+            Command::Couple(couple) => {
+                self.cx.coupled = couple;
+                0
+            }
+            Command::Redirect(to) => self.each(now, |endpoint, sa| {
+                redirect::send(&mut endpoint.cx, sa, now, to);
+            }),
+            Command::Initiate(index) => {
+                let policy = self.cx.config.policies.get(index as usize).cloned();
+                policy.map_or(0, |policy| self.initiate(now, Start::of(policy)))
+            }
+            Command::LocalAddress { old, new } => self.each_where(
+                now,
+                |sa| sa.path.local.ip() == old,
+                |endpoint, sa| {
+                    if mobike::change_address(&mut endpoint.cx, sa, now.mono, old, new) {
+                        own::advance(&mut endpoint.cx, sa, now);
+                    }
+                },
+            ),
+            Command::Shutdown => self.each(now, |endpoint, sa| {
+                endpoint.delete(sa, now.mono);
+                sa.state = State::Closed;
+            }),
+        };
+        self.cx.out.replies.push_back((id, Reply::Done { count }));
+    }
+
+    pub(super) fn initiate(&mut self, now: Now, start: Start) -> usize {
+        let Some(sa) = sa_init_initiator::start(&mut self.cx, now, start) else {
+            return 0;
+        };
+        self.table.insert(&mut self.cx, sa);
+        1
+    }
+
+    fn each(&mut self, now: Now, act: impl FnMut(&mut Self, &mut IkeSa)) -> usize {
+        self.each_where(now, |_| true, act)
+    }
+
+    fn each_where(
+        &mut self,
+        now: Now,
+        wanted: impl Fn(&IkeSa) -> bool,
+        mut act: impl FnMut(&mut Self, &mut IkeSa),
+    ) -> usize {
+        let mut count = 0;
+        for key in self.table.keys_by_spi() {
+            if !self.table.get(key).is_some_and(&wanted) {
+                continue;
+            }
+            let Some(mut sa) = self.table.take(key) else {
+                continue;
+            };
+            act(self, &mut sa);
+            self.give_back(now, key, sa);
+            count += 1;
+        }
+        count
+    }
+
+    /// Ends an IKE SA without a word to the peer.
+    pub(super) fn close(&mut self, sa: &mut IkeSa, reason: &str) {
+        // Anybody can make half-open IKE SAs, and so their ends.
+        let unauthenticated = matches!(sa.state, State::AwaitAuthRequest(_));
+        let line = format_args!("{}: sa_free: {reason}", sa.tag());
+        self.cx.log(Level::Info, line, unauthenticated);
+        if matches!(sa.state, State::Established(_)) {
+            self.cx.stats.sa_established_current =
+                self.cx.stats.sa_established_current.saturating_sub(1);
+        }
+        sa.release(&mut self.cx);
+        sa.state = State::Closed;
+    }
+
+    /// Deletes an IKE SA: tells the peer where there is an established one.
+    fn delete(&mut self, sa: &mut IkeSa, now: Instant) {
+        if matches!(sa.state, State::Established(_)) {
+            informational::delete(&mut self.cx, sa, now);
+        } else if !matches!(sa.state, State::Deleting(_)) {
+            self.close(sa, "reset");
+        }
+    }
+
+    /// Takes a new configuration; IKE SAs keep the policy they were made by.
+    pub fn handle_config(&mut self, now: Now, config: Arc<Config>) {
+        self.cx.coupled = config.settings.couple;
+        self.cx.active = config.settings.active;
+        self.cx.config = config;
+        self.plan_starts(now.mono);
+    }
+
+    pub(super) fn show_chunk(&mut self) {
+        let Some(show) = self.shows.front_mut() else {
+            return;
+        };
+        let count = show.left.len().min(SHOW_CHUNK);
+        let keys: Vec<Key> = show.left.drain(..count).collect();
+        let lines = keys
+            .iter()
+            .filter_map(|&key| self.table.get(key))
+            .flat_map(show::sa)
+            .collect();
+        let more = !show.left.is_empty();
+        self.cx
+            .out
+            .replies
+            .push_back((show.id, Reply::Text { lines, more }));
+        if !more {
+            self.shows.pop_front();
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Addresses that change under an IKE SA: where the peer is followed to, and how the Child SAs come
+//! along. What peers say to each other about it is in `exchange/mobike.rs`.
+//!
+//! Nobody is followed but by a message, or an ESP packet, whose integrity is proven and that never
+//! came before; who can answer from anywhere has an encrypted channel to say so.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::Role;
+use super::child_sa;
+use super::context::Context;
+use super::event::Path;
+use super::ike_sa::IkeSa;
+use super::state::State;
+use crate::kernel::KernelRequest;
+
+/// How an IKE SA moves.
+#[derive(Clone, Debug)]
+pub struct Mobility {
+    /// We began the first of the IKE SAs that led to this one, whoever rekeyed it since: RFC 4555's
+    /// "initiator", who alone decides about addresses.
+    pub leads: bool,
+    /// Both sides do MOBIKE.
+    pub agreed: bool,
+    /// Where else the peer says that it can be reached.
+    pub others: Vec<IpAddr>,
+    /// Where the Child SAs still are while the IKE SA is elsewhere already.
+    pub left: Option<Path>,
+    /// The peer has not shown yet that it receives where it says it is.
+    pub doubtful: bool,
+    /// How the peer saw us last: its NAT_DETECTION_DESTINATION_IP.
+    pub seen_as: Option<Vec<u8>>,
+}
+
+impl Mobility {
+    /// Of a new IKE SA in this role.
+    pub const fn new(role: Role) -> Self {
+        Self {
+            leads: matches!(role, Role::OriginalInitiator),
+            agreed: false,
+            others: Vec::new(),
+            left: None,
+            doubtful: false,
+            seen_as: None,
+        }
+    }
+
+    /// Of the IKE SA that takes the place of this one.
+    pub fn inherited(&self) -> Self {
+        Self {
+            // It is made of the SPIs, too.
+            seen_as: None,
+            ..self.clone()
+        }
+    }
+}
+
+/// Follows the peer to the address that its authenticated message came from: into UDP
+/// encapsulation during the handshake, and when its NAT moves it (RFC 7296, 2.23). Not where
+/// MOBIKE is agreed, which has a message for it (RFC 4555, 3.8).
+pub fn follow(cx: &mut Context, sa: &mut IkeSa, path: Path) {
+    if matches!(sa.state, State::AwaitAuthRequest(_)) {
+        sa.path = path;
+    } else if path != sa.path && path.marker == sa.path.marker && !sa.mobility.agreed && moves(sa) {
+        relocate(cx, sa, path);
+    }
+}
+
+/// ESP of this IKE SA came from another address. The kernel tells it only of packets that were
+/// authentic and no replays, so the peer is there: waiting for it to say so over IKE would only
+/// lose its traffic until then, and RFC 4555, 3.8 allows it also with MOBIKE. A peer that is about
+/// to move (RFC 4555, 3.5) has said better where it is.
+pub fn mapped(cx: &mut Context, sa: &mut IkeSa, remote: SocketAddr) {
+    let fits = sa.path.marker && sa.path.remote.is_ipv4() == remote.is_ipv4();
+    let up = matches!(sa.state, State::Established(_));
+    if up && fits && remote != sa.path.remote && sa.mobility.left.is_none() && moves(sa) {
+        let path = Path { remote, ..sa.path };
+        relocate(cx, sa, path);
+    }
+}
+
+/// Whether a NAT may move this peer. One packet of an attacker within the NAT must not lead a host
+/// behind it astray (RFC 7296, 2.23); but a host that others connect to is behind none that forgets.
+const fn moves(sa: &IkeSa) -> bool {
+    sa.nat.remote && (!sa.nat.local || !sa.mobility.leads)
+}
+
+fn relocate(cx: &mut Context, sa: &mut IkeSa, path: Path) {
+    cx.info(format_args!(
+        "{}: moved by its NAT: old {} new {}",
+        sa.tag(),
+        sa.path.remote,
+        path.remote
+    ));
+    sa.path = path;
+    move_children(cx, sa);
+}
+
+/// Moves the Child SAs to where their IKE SA is, in the kernel too. One that the kernel has not
+/// confirmed yet moves as well: its addition is before it in the same queue.
+pub fn move_children(cx: &mut Context, sa: &mut IkeSa) {
+    let to = child_sa::outer(sa);
+    let State::Established(up) = &mut sa.state else {
+        return;
+    };
+    let here = sa.children.iter_mut().map(|child| (child.loaded, child));
+    let coming = up.on_the_way_mut().map(|child| (true, child));
+    for (in_kernel, child) in here.chain(coming) {
+        if child.outer() == to {
+            continue;
+        }
+        let before = Box::new(child.names.clone());
+        child.shift(to);
+        if in_kernel {
+            let request = KernelRequest::MoveChild { child: before, to };
+            cx.out.kernel.push_back(request);
+        }
+    }
+}
