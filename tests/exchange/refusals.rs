@@ -446,7 +446,7 @@ fn the_kernels_answer_to_a_dead_ike_sa_is_not_taken_by_the_next_one() {
         assert_eq!(peer.send(host, at(0), &request), []);
     };
     waiting(&mut host, 1);
-    host.command(at(0), iked::ike::Command::ResetAll);
+    host.command(at(0), Command::ResetAll);
     assert!(host.endpoint.is_empty());
     assert!(host.kernel.holds().is_empty());
     // The next one takes the same place in the table.

@@ -251,13 +251,15 @@ fn grant(
     request: &Request<'_>,
     proof: Proof,
 ) {
-    let made = give_address(cx, sa, request).and_then(|cp| {
-        let child = (!request.is_childless())
-            .then(|| make_child(cx, sa, request, &pending.half_open, &pending.keys));
-        Ok((cp, child))
-    });
     // The address is the IKE SA's, whatever becomes of this Child SA: the peer may ask for another.
-    let (cp, made) = made.unwrap_or_else(|error| (None, Some(Err(error))));
+    let (cp, made) = match give_address(cx, sa, request) {
+        Ok(cp) => {
+            let child = (!request.is_childless())
+                .then(|| make_child(cx, sa, request, &pending.half_open, &pending.keys));
+            (cp, child)
+        }
+        Err(error) => (None, Some(Err(error))),
+    };
     let (child, install) = match made {
         None => (None, None),
         Some(Ok((child, keys, grant))) => (Some(Ok(grant)), Some((child, keys))),
