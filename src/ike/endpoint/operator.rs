@@ -53,7 +53,9 @@ impl Endpoint {
             }),
             Command::Initiate(index) => {
                 let policy = self.cx.config.policies.get(index as usize).cloned();
-                policy.map_or(0, |policy| self.initiate(now, Start::of(policy)))
+                // An active policy has its IKE SA or will have it: a second one helps nobody.
+                let wanted = policy.filter(|policy| !self.table.serves(policy));
+                wanted.map_or(0, |policy| self.initiate(now, Start::of(policy)))
             }
             Command::LocalAddress { old, new } => self.each_where(
                 now,
