@@ -9,9 +9,12 @@
     reason = "one reading of the clock starts the time that is made by hand"
 )]
 
+use std::hint::black_box;
+
 use iked::crypto::boring::provider;
 use iked::crypto::{ActiveKeyExchange, CryptoError, KeyExchange, Provider, Rng, SecretBytes};
 use iked::ike::Path;
+use iked::time::Now;
 use iked::wire::registry::KeId;
 
 mod support;
@@ -34,10 +37,8 @@ fn main() {
         ],
     );
     let mut house = House::new();
-    let sizes = [1_000, 10_000, 100_000, 1_000_000];
-    let count = if wanted.is_whole() { sizes.len() } else { 1 };
-    for &size in &sizes[..count] {
-        if !wanted.has(&size.to_string()) {
+    for size in [1_000, 10_000, 100_000, 1_000_000] {
+        if !wanted.has(&format!("{size} IKE SAs")) {
             continue;
         }
         let memory = house.fill(size);
@@ -51,6 +52,9 @@ fn main() {
             micros(support::median(&repeated)),
             memory.map_or_else(|| "-".to_owned(), |bytes| format!("{bytes:.0} B")),
         ]);
+        if !wanted.is_whole() {
+            break;
+        }
     }
 }
 
@@ -132,7 +136,7 @@ impl House {
             let mut again: Vec<(Path, Vec<u8>)> = asked.to_vec();
             for chunk in asked.chunks_mut(CHUNK) {
                 let calls = chunk.len() as f64;
-                let spent = timed(|| self.gateway.serve(now, chunk));
+                let spent = timed(|| answer(&mut self.gateway, now, chunk));
                 let bare = timed(|| {
                     for _ in 0..chunk.len() {
                         open();
@@ -145,7 +149,7 @@ impl House {
             self.askers.take_turn(now, &mut self.gateway);
             for chunk in again.chunks_mut(CHUNK) {
                 let calls = chunk.len() as f64;
-                let spent = timed(|| self.gateway.serve(now, chunk));
+                let spent = timed(|| answer(&mut self.gateway, now, chunk));
                 repeated.push(spent / calls);
             }
             assert_eq!(self.gateway.sent, count, "every repetition is answered");
@@ -153,6 +157,13 @@ impl House {
         }
         (exchanges, repeated)
     }
+}
+
+/// A name of its own for profilers.
+#[inline(never)]
+fn answer(gateway: &mut Host, now: Now, datagrams: &mut [(Path, Vec<u8>)]) {
+    gateway.serve(now, datagrams);
+    black_box(gateway.sent);
 }
 
 fn shuffle<T>(list: &mut [T], rng: &mut Rng) {
