@@ -12,6 +12,8 @@ use crate::wire::Transform;
 use crate::wire::registry::ProtocolId;
 use crate::wire::spi::EspSpi;
 
+pub mod entry;
+
 /// Names one request of one shard; the answer carries it back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(pub u64);

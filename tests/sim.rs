@@ -5,7 +5,10 @@
     clippy::disallowed_methods,
     reason = "one reading of the clock starts all worlds, another draws the fresh seed"
 )]
-#![allow(clippy::print_stdout, reason = "a replay is read by people")]
+#![allow(
+    clippy::print_stdout,
+    reason = "failures and replays are read by people"
+)]
 
 use std::env;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -46,6 +49,8 @@ fn live_all(seeds: &[u64], tick: &(dyn Fn() + Sync)) -> Vec<String> {
                 while let Some(&seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
                     if let Err(what) = live(seed, start) {
                         let line = format!("seed {seed} {what}\n    {}", how_to_replay(seed));
+                        // At once: a long run may be stopped before its end.
+                        println!("{line}");
                         failures.lock().unwrap().push(line);
                     }
                     tick();

@@ -1,7 +1,6 @@
 //! Child SAs as an IKE SA holds them: what a peer asks and is granted, names, transforms and the
 //! way into the kernel.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use super::context::Context;
 use super::error::Error;
 use super::ike_sa::IkeSa;
 use super::names;
-use super::narrow::{self, Dynamic, Narrowed};
+use super::narrow::{self, Narrowed};
 use super::negotiate::{self, Chosen, Rules};
 use crate::crypto::keymat::{self, ChildKeys};
 use crate::crypto::{CryptoError, Prf, Rng};
@@ -192,13 +191,8 @@ pub fn grant(
         return Err(Error::InvalidKe(wanted));
     }
     let outbound_spi = outbound_spi(&chosen).ok_or(Error::NoProposal)?;
-    let address = |lease: Option<(IpAddr, _)>| lease.map(|(address, _)| address);
-    let leased = Dynamic {
-        v4: address(sa.lease.v4).or(sa.assigned.v4),
-        v6: address(sa.lease.v6).or(sa.assigned.v6),
-    };
-    let narrowed =
-        narrow::narrow(&policy.flows, ask.ts_r, ask.ts_i, leased).ok_or(Error::TrafficSelectors)?;
+    let narrowed = narrow::narrow(&policy.flows, ask.ts_r, ask.ts_i, sa.dynamic());
+    let narrowed = narrowed.ok_or(Error::TrafficSelectors)?;
     let transport = ask.transport && policy.transport;
     let inbound_spi = cx.draw_esp_spi();
     let reqid = reqid.unwrap_or_else(|| cx.next_reqid());

@@ -1,5 +1,6 @@
 //! One IKE SA with its Child SAs. It lives and dies in one shard; nothing else holds a reference.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -241,6 +242,15 @@ impl IkeSa {
     pub fn child_by_inbound(&mut self, spi: EspSpi) -> Option<&mut ChildSa> {
         let mut children = self.children.iter_mut();
         children.find(|child| child.names.inbound_spi == spi)
+    }
+
+    /// The address that stands for `dynamic`: the one that the peer leases from us, or we from it.
+    pub fn dynamic(&self) -> Dynamic {
+        let address = |lease: Option<(IpAddr, _)>| lease.map(|(address, _)| address);
+        Dynamic {
+            v4: address(self.lease.v4).or(self.assigned.v4),
+            v6: address(self.lease.v6).or(self.assigned.v6),
+        }
     }
 
     /// Inbound SPIs of the Child SAs that we must delete.

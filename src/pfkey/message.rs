@@ -8,6 +8,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::kernel::SelectorPair;
+use crate::kernel::entry::{Direction, Template};
 use crate::wire::registry::{EncrId, IntegId, ProtocolId};
 use crate::wire::spi::EspSpi;
 use crate::wire::{Transform, TransformId};
@@ -30,15 +31,13 @@ pub mod kind {
     pub const NEW_MAPPING: u8 = 23;
 }
 
-/// Which way a policy looks, IPSEC_DIR_*.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// Packets for us.
-    In = 1,
-    /// Packets from us, and packets forwarded towards the peer.
-    Out = 2,
-    /// Packets from the peer that we forward.
-    Forward = 3,
+/// IPSEC_DIR_*.
+const fn number(direction: Direction) -> u8 {
+    match direction {
+        Direction::In => 1,
+        Direction::Out => 2,
+        Direction::Forward => 3,
+    }
 }
 
 /// The algorithms of a Child SA by PF_KEY's numbers.
@@ -96,55 +95,9 @@ fn integ_number(id: IntegId) -> Option<u8> {
     }
 }
 
-/// One SA, one direction.
-#[derive(Debug)]
-pub struct SaEntry<'a> {
-    /// Outer source.
-    pub source: IpAddr,
-    /// Outer destination.
-    pub destination: IpAddr,
-    /// SPI at the destination.
-    pub spi: EspSpi,
-    /// ESP or AH.
-    pub protocol: ProtocolId,
-    /// Transport mode (else tunnel).
-    pub transport: bool,
-    /// Ties policies to it.
-    pub reqid: u32,
-    /// Algorithms.
-    pub algorithms: Algorithms,
-    /// Key of the encryption.
-    pub encr_key: &'a [u8],
-    /// Key of the integrity algorithm.
-    pub integ_key: &'a [u8],
-    /// UDP encapsulation: source and destination port.
-    pub encap: Option<(u16, u16)>,
-    /// Time after which the kernel warns; zero is never.
-    pub soft: Duration,
-    /// Time after which the kernel drops it; zero is never.
-    pub hard: Duration,
-    /// Bytes after which the kernel warns; zero is never.
-    pub bytes_soft: u64,
-    /// Bytes after which the kernel drops it; zero is never.
-    pub bytes_hard: u64,
-    /// Anti-replay window in packets; the kernel keeps at most 32 over PF_KEY.
-    pub replay_window: u32,
-}
-
-/// What a policy demands of packets: the SA's outer addresses and its reqid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Template {
-    /// Outer source.
-    pub source: IpAddr,
-    /// Outer destination.
-    pub destination: IpAddr,
-    /// ESP or AH.
-    pub protocol: ProtocolId,
-    /// Transport mode (else tunnel).
-    pub transport: bool,
-    /// Of the SA.
-    pub reqid: u32,
-}
+/// One SA with its algorithms by PF_KEY's numbers. The kernel keeps at most 32 packets of replay
+/// window over PF_KEY.
+pub type SaEntry<'a> = crate::kernel::entry::SaEntry<'a, Algorithms>;
 
 /// One message for one send; wiped when dropped.
 #[derive(Debug)]
@@ -343,7 +296,7 @@ impl Request {
     fn policy(&mut self, direction: Direction, priority: u32, template: Option<&Template>) {
         self.extension(extension::POLICY, |out| {
             out.extend_from_slice(&POLICY_IPSEC.to_ne_bytes());
-            out.extend_from_slice(&[direction as u8, 0]);
+            out.extend_from_slice(&[number(direction), 0]);
             out.extend_from_slice(&[0; 4]);
             out.extend_from_slice(&priority.to_ne_bytes());
             if let Some(template) = template {

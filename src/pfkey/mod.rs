@@ -7,8 +7,8 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::process;
-use std::time::Duration;
 
+use crate::kernel::entry::{self, Direction};
 use crate::kernel::{
     Backend, ChildInstall, ChildRemove, KernelError, KernelEvent, KernelRequest, SelectorPair,
 };
@@ -18,7 +18,7 @@ use crate::wire::spi::EspSpi;
 
 pub mod message;
 
-use message::{Algorithms, Answer, Direction, Request, SaEntry, Template};
+use message::{Algorithms, Answer, Request, SaEntry};
 
 /// The kernel's SADB and SPD through PF_KEY.
 #[derive(Debug)]
@@ -112,7 +112,10 @@ impl PfKey {
         let Some(algorithms) = Algorithms::of(names.protocol, &child.transforms) else {
             return Err(UNSUPPORTED);
         };
-        let both = [inbound(child, algorithms), outbound(child, algorithms)];
+        let both = [
+            entry::inbound(child, algorithms),
+            entry::outbound(child, algorithms),
+        ];
         let sas = if child.receive_only {
             &both[..1]
         } else {
@@ -133,7 +136,7 @@ impl PfKey {
         let Some(algorithms) = Algorithms::of(child.names.protocol, &child.transforms) else {
             return Err(UNSUPPORTED);
         };
-        self.add_sas(&[outbound(child, algorithms)], &mut Vec::new())
+        self.add_sas(&[entry::outbound(child, algorithms)], &mut Vec::new())
     }
 
     fn remember(&mut self, names: &ChildRemove) {
@@ -176,37 +179,13 @@ impl PfKey {
             errno,
             action: "add policy",
         };
-        let inward = Template {
-            source: child.remote,
-            destination: child.local,
-            protocol: child.protocol,
-            transport: child.transport,
-            reqid: child.reqid,
-        };
-        let outward = Template {
-            source: child.local,
-            destination: child.remote,
-            ..inward
-        };
-        for pair in &child.selectors {
-            for (direction, template) in [
-                (Direction::In, &inward),
-                (Direction::Forward, &inward),
-                (Direction::Out, &outward),
-            ] {
-                if direction == Direction::Forward && child.transport {
-                    continue;
-                }
-                let seq = self.next_seq();
-                let priority = pair.priority();
-                let request =
-                    Request::update_policy(seq, self.pid, direction, pair, priority, template);
-                self.transact(&request, seq).map_err(fault)?;
-                done.push(Done::Policy {
-                    direction,
-                    pair: *pair,
-                });
-            }
+        for (direction, pair, template) in entry::policies(child) {
+            let seq = self.next_seq();
+            let priority = pair.priority();
+            let request =
+                Request::update_policy(seq, self.pid, direction, &pair, priority, &template);
+            self.transact(&request, seq).map_err(fault)?;
+            done.push(Done::Policy { direction, pair });
         }
         Ok(())
     }
@@ -330,46 +309,6 @@ fn event(
     }
     let (spi, remote) = answer.mapping()?;
     Some(KernelEvent::Mapping { spi, remote })
-}
-
-fn inbound(child: &ChildInstall, algorithms: Algorithms) -> SaEntry<'_> {
-    let names = &child.names;
-    SaEntry {
-        source: names.remote,
-        destination: names.local,
-        spi: names.inbound_spi,
-        protocol: names.protocol,
-        transport: names.transport,
-        reqid: names.reqid,
-        algorithms,
-        encr_key: child.keys.inbound_encr.expose(),
-        integ_key: child.keys.inbound_integ.expose(),
-        encap: child
-            .encap
-            .map(|encap| (encap.remote_port, encap.local_port)),
-        soft: child.lifetime_soft,
-        hard: child.lifetime_hard,
-        bytes_soft: child.bytes_soft,
-        bytes_hard: child.bytes_hard,
-        replay_window: child.replay_window,
-    }
-}
-
-fn outbound(child: &ChildInstall, algorithms: Algorithms) -> SaEntry<'_> {
-    let names = &child.names;
-    SaEntry {
-        source: names.local,
-        destination: names.remote,
-        spi: names.outbound_spi,
-        encr_key: child.keys.outbound_encr.expose(),
-        integ_key: child.keys.outbound_integ.expose(),
-        encap: child
-            .encap
-            .map(|encap| (encap.local_port, encap.remote_port)),
-        // One warning by time for each Child SA is enough; bytes are counted on both.
-        soft: Duration::ZERO,
-        ..inbound(child, algorithms)
-    }
 }
 
 const UNSUPPORTED: KernelError = KernelError {

@@ -1,7 +1,7 @@
 //! What goes wrong in a world beside its links and kernels: restarts, partitions, clocks, NATs,
 //! forgers, and operators who reset things.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -105,7 +105,7 @@ impl World {
             1 => Command::ResetAll,
             2 => Command::ResetId(tunnel.to_id.to_string()),
             3 => Command::ResetId(tunnel.from_id.to_string()),
-            // Whether or not there is an IKE SA already.
+            // Not waiting for the daemon to do it by itself.
             4 => {
                 let (from, policy) = (tunnel.from, tunnel.policy);
                 let shards = u32::from(self.hosts[from].plan.shards);
@@ -151,7 +151,12 @@ impl World {
             let mut datagram = self.captured[seen].clone();
             if self.mishaps.chance(500) {
                 let port = u16::try_from(self.mishaps.between(1024, 65_000)).unwrap_or(1024);
-                datagram.from = SocketAddr::from(([198, 51, 100, 66], port));
+                let elsewhere: IpAddr = if datagram.to.is_ipv4() {
+                    Ipv4Addr::new(198, 51, 100, 66).into()
+                } else {
+                    Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x66).into()
+                };
+                datagram.from = SocketAddr::new(elsewhere, port);
             }
             self.change(&mut datagram);
             for delivery in self.net.inject(self.now, datagram) {

@@ -280,7 +280,8 @@ fn host(dice: &mut Dice, taste: &Taste, number: u64, is_gateway: bool) -> HostPl
 const LEASES: u64 = 300;
 /// Worlds in a thousand where one side wants key exchange in Child SAs and the other has none.
 const MIXED: u64 = 150;
-/// Worlds in a thousand where both ends of a tunnel may begin.
+/// Worlds in a thousand where both ends of a tunnel may begin. None: ends that begin at once keep
+/// both IKE SAs, which works, but is not the one that peace demands.
 const MUTUAL: u64 = 0;
 /// Worlds in a thousand with short lifetimes.
 const HASTY: u64 = 400;

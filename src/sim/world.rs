@@ -15,6 +15,8 @@ use super::net::{Datagram, Net};
 use super::plan::{self, Tunnel};
 use super::report::Line;
 use super::traffic;
+use crate::ike::ike_sa::IkeSa;
+use crate::ike::state::State;
 use crate::ike::{Command, Endpoint, Event, Path};
 use crate::kernel::KernelEvent;
 use crate::policy::{Config, Identity};
@@ -89,7 +91,7 @@ pub(super) enum Inner {
         shard: ShardId,
         config: Arc<Config>,
     },
-    /// An operator has a policy initiate, whatever there is already.
+    /// An operator has a policy without IKE SA initiate.
     Initiate {
         shard: ShardId,
         policy: u32,
@@ -285,6 +287,15 @@ impl World {
     }
 
     fn initiate(&mut self, host: usize, shard: ShardId, policy: u32) -> Result<(), Violation> {
+        // Whoever asks for a second IKE SA gets it, and both are kept: that is no disorder, but it
+        // is no use here either.
+        let shards = self.hosts[host].shards.iter();
+        let all: Vec<_> = shards.flat_map(|shard| shard.endpoint.ike_sas()).collect();
+        let serves =
+            |sa: &IkeSa| sa.policy.index == policy && !matches!(sa.state, State::Deleting(_));
+        if all.into_iter().any(serves) {
+            return Ok(());
+        }
         self.tell(|world| format!("{} initiates", world.hosts[host].plan.name));
         self.act(host, shard, None, |endpoint, now| {
             endpoint.handle_command(now, 1, Command::Initiate(policy));

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use super::Xfrm;
 use super::algorithm::Algorithms;
 use super::copy::{Copy, Way};
-use super::message::{Direction, Requests, SaEntry, Template};
+use super::message::{Requests, SaEntry};
+use crate::kernel::entry::{self, Direction};
 use crate::kernel::{ChildInstall, ChildRemove, KernelError, KernelRequest, SelectorPair};
 use crate::wire::registry::ProtocolId;
 use crate::wire::spi::EspSpi;
@@ -118,16 +118,16 @@ impl Chunk {
             return;
         };
         // The inbound SA first: nothing may go out before an answer could come in.
-        self.add_sa(xfrm, &inbound(child, algorithms));
+        self.add_sa(xfrm, &entry::inbound(child, algorithms));
         if !child.receive_only {
-            self.add_sa(xfrm, &outbound(child, algorithms));
+            self.add_sa(xfrm, &entry::outbound(child, algorithms));
         }
         self.add_policies(xfrm, &child.names);
     }
 
     fn push_outbound(&mut self, xfrm: &mut Xfrm, child: &ChildInstall) {
         if let Some(algorithms) = self.begin_add(child) {
-            self.add_sa(xfrm, &outbound(child, algorithms));
+            self.add_sa(xfrm, &entry::outbound(child, algorithms));
         }
     }
 
@@ -197,36 +197,10 @@ impl Chunk {
 
     /// Writes the policies of a Child SA.
     pub(super) fn add_policies(&mut self, xfrm: &mut Xfrm, child: &ChildRemove) {
-        let inward = Template {
-            source: child.remote,
-            destination: child.local,
-            protocol: child.protocol,
-            transport: child.transport,
-            reqid: child.reqid,
-        };
-        let outward = Template {
-            source: child.local,
-            destination: child.remote,
-            ..inward
-        };
-        for pair in &child.selectors {
-            for (direction, template) in [
-                (Direction::In, &inward),
-                (Direction::Forward, &inward),
-                (Direction::Out, &outward),
-            ] {
-                if direction == Direction::Forward && child.transport {
-                    continue;
-                }
-                let seq = self.step(
-                    xfrm,
-                    Action::AddPolicy {
-                        direction,
-                        pair: *pair,
-                    },
-                );
-                self.requests.update_policy(seq, direction, pair, template);
-            }
+        for (direction, pair, template) in entry::policies(child) {
+            let seq = self.step(xfrm, Action::AddPolicy { direction, pair });
+            self.requests
+                .update_policy(seq, direction, &pair, &template);
         }
     }
 
@@ -315,72 +289,6 @@ impl Chunk {
             // What cannot be taken back either is not there or dies with its lifetime.
             let _ = xfrm.transact(&mut requests, last);
         }
-    }
-}
-
-fn inbound(child: &ChildInstall, algorithms: Algorithms) -> SaEntry<'_> {
-    let names = &child.names;
-    SaEntry {
-        source: names.remote,
-        destination: names.local,
-        spi: names.inbound_spi,
-        protocol: names.protocol,
-        transport: names.transport,
-        reqid: names.reqid,
-        algorithms,
-        encr_key: child.keys.inbound_encr.expose(),
-        integ_key: child.keys.inbound_integ.expose(),
-        encap: child
-            .encap
-            .map(|encap| (encap.remote_port, encap.local_port)),
-        soft: soft_time(child),
-        hard: child.lifetime_hard,
-        bytes_soft: soft_bytes(child),
-        bytes_hard: child.bytes_hard,
-        replay_window: child.replay_window,
-    }
-}
-
-fn outbound(child: &ChildInstall, algorithms: Algorithms) -> SaEntry<'_> {
-    let names = &child.names;
-    SaEntry {
-        source: names.local,
-        destination: names.remote,
-        spi: names.outbound_spi,
-        protocol: names.protocol,
-        transport: names.transport,
-        reqid: names.reqid,
-        algorithms,
-        encr_key: child.keys.outbound_encr.expose(),
-        integ_key: child.keys.outbound_integ.expose(),
-        encap: child
-            .encap
-            .map(|encap| (encap.local_port, encap.remote_port)),
-        // One warning by time for each Child SA is enough; bytes are counted on both.
-        soft: Duration::ZERO,
-        hard: child.lifetime_hard,
-        bytes_soft: soft_bytes(child),
-        bytes_hard: child.bytes_hard,
-        replay_window: child.replay_window,
-    }
-}
-
-/// A soft limit at or past the hard one would never be heard.
-fn soft_time(child: &ChildInstall) -> Duration {
-    let hard = child.lifetime_hard;
-    if hard.is_zero() || child.lifetime_soft < hard {
-        child.lifetime_soft
-    } else {
-        Duration::ZERO
-    }
-}
-
-fn soft_bytes(child: &ChildInstall) -> u64 {
-    let hard = child.bytes_hard;
-    if hard == 0 || child.bytes_soft < hard {
-        child.bytes_soft
-    } else {
-        0
     }
 }
 

@@ -2,12 +2,12 @@
 //! Integers are in the machine's order, ports and SPIs in network order. No sockets here.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use zeroize::Zeroizing;
 
 use super::algorithm::{Algorithms, Encr};
 use crate::kernel::SelectorPair;
+use crate::kernel::entry::{Direction, Template};
 use crate::wire::registry::ProtocolId;
 use crate::wire::spi::EspSpi;
 
@@ -57,66 +57,17 @@ pub mod group {
     pub const MAPPING: u32 = 8;
 }
 
-/// Which way a policy looks, XFRM_POLICY_*.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// Packets for us.
-    In = 0,
-    /// Packets from us, and packets forwarded towards the peer.
-    Out = 1,
-    /// Packets from the peer that we forward.
-    Forward = 2,
+/// XFRM_POLICY_*.
+const fn number(direction: Direction) -> u8 {
+    match direction {
+        Direction::In => 0,
+        Direction::Out => 1,
+        Direction::Forward => 2,
+    }
 }
 
-/// One SA, one direction.
-#[derive(Debug)]
-pub struct SaEntry<'a> {
-    /// Outer source.
-    pub source: IpAddr,
-    /// Outer destination.
-    pub destination: IpAddr,
-    /// SPI at the destination.
-    pub spi: EspSpi,
-    /// ESP or AH.
-    pub protocol: ProtocolId,
-    /// Transport mode (else tunnel).
-    pub transport: bool,
-    /// Ties policies to it.
-    pub reqid: u32,
-    /// Algorithms.
-    pub algorithms: Algorithms,
-    /// Key of the encryption, salt last.
-    pub encr_key: &'a [u8],
-    /// Key of the integrity algorithm.
-    pub integ_key: &'a [u8],
-    /// UDP encapsulation: source and destination port.
-    pub encap: Option<(u16, u16)>,
-    /// Time after which the kernel warns; zero is never.
-    pub soft: Duration,
-    /// Time after which the kernel drops it; zero is never.
-    pub hard: Duration,
-    /// Bytes after which the kernel warns; zero is never.
-    pub bytes_soft: u64,
-    /// Bytes after which the kernel drops it; zero is never.
-    pub bytes_hard: u64,
-    /// Anti-replay window in packets.
-    pub replay_window: u32,
-}
-
-/// What a policy demands of packets: the SA's outer addresses and its reqid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Template {
-    /// Outer source.
-    pub source: IpAddr,
-    /// Outer destination.
-    pub destination: IpAddr,
-    /// ESP or AH.
-    pub protocol: ProtocolId,
-    /// Transport mode (else tunnel).
-    pub transport: bool,
-    /// Of the SA.
-    pub reqid: u32,
-}
+/// One SA with the kernel's names of its algorithms.
+pub type SaEntry<'a> = crate::kernel::entry::SaEntry<'a, Algorithms>;
 
 /// Requests for one send, wiped when dropped: they carry keys.
 #[derive(Debug)]
@@ -234,7 +185,7 @@ impl Requests {
         self.zeros(CURRENT_LIFETIME_LEN);
         self.u32(pair.priority());
         self.u32(0);
-        self.raw(&[direction as u8, POLICY_ALLOW, 0, 0]);
+        self.raw(&[number(direction), POLICY_ALLOW, 0, 0]);
         self.zeros(4);
         let at = self.begin_attribute(attribute::TMPL);
         self.template(template);
@@ -247,7 +198,7 @@ impl Requests {
         self.begin(kind::DEL_POLICY, flag::REQUEST, seq);
         self.selector(direction, pair);
         self.u32(0);
-        self.raw(&[direction as u8]);
+        self.raw(&[number(direction)]);
         self.zeros(3);
         self.end();
     }

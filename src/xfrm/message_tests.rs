@@ -1,5 +1,7 @@
 use std::net::Ipv4Addr;
 
+use std::time::Duration;
+
 use super::*;
 use crate::policy::IpNet;
 use crate::xfrm::algorithm::Integ;

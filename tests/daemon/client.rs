@@ -52,10 +52,11 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// One that knows the gateway by its address and has not spoken yet.
+    /// One that knows the gateway by its address and has not spoken yet. Without MOBIKE, which would
+    /// take every IKE SA to port 4500.
     pub(super) fn new(name: &str, address: IpAddr, gateway: IpAddr, ports: Ports) -> Self {
         let text = format!(
-            "set decouple\nikev2 \"home\" active esp from 10.2.0.0/16 to 10.1.0.0/16 \
+            "set decouple\nset nomobike\nikev2 \"home\" active esp from 10.2.0.0/16 to 10.1.0.0/16 \
              local {address} peer {gateway} {SUITE} srcid {name} dstid gateway.example \
              psk \"a secret of the tests\"\n"
         );
@@ -134,12 +135,10 @@ impl Client {
         assert!(self.got > got && self.stats().integrity_errors == 0);
     }
 
-    /// A request waits for its answer: otherwise nothing is due before the next silence.
+    /// A request waits for its answer.
     fn is_asking(&self) -> bool {
-        let soon = now(self.ahead).mono + Duration::from_secs(120);
-        self.endpoint
-            .poll_timeout()
-            .is_some_and(|(at, _)| at < soon)
+        let mut sas = self.endpoint.ike_sas();
+        sas.any(|sa| sa.window.outstanding().is_some())
     }
 
     fn turn_until(&mut self, what: &str, done: impl Fn(&Stats) -> bool) {
@@ -201,7 +200,10 @@ impl Client {
             let datagram = [marker, &buffer].concat();
             let sent = self.socket(path.marker).send_to(&datagram, path.remote);
             assert_eq!(sent.unwrap(), datagram.len());
-            self.tape.push(buffer.clone());
+            // A keepalive is no message.
+            if buffer.len() > 1 {
+                self.tape.push(buffer.clone());
+            }
         }
         assert!(self.endpoint.poll_kernel().is_none(), "it is decoupled");
         while self.endpoint.poll_event().is_some() || self.endpoint.poll_reply().is_some() {}

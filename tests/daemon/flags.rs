@@ -6,6 +6,8 @@ use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::UnixStream;
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use iked::control::imsg::{Frame, Kind};
 use iked::crypto::boring;
@@ -273,6 +275,13 @@ fn capital_s_keeps_active_policies_from_starting() {
         ];
         for (flags, conf, started) in cases {
             let daemon = house.start(conf, flags);
+            if started == 1 {
+                let begun = || (daemon.count("IKE SA created") == 1).then_some(());
+                wait_for("the policy to begin", begun);
+            } else {
+                // It would begin after two seconds.
+                thread::sleep(Duration::from_millis(2500));
+            }
             assert_eq!(daemon.count("IKE SA created"), started, "{flags:?}");
             let shown = daemon.shows(&["show", "sa"]);
             let count = shown.matches("->192.0.2.9:500<").count() as u64;

@@ -111,6 +111,28 @@ fn a_child_sa_is_rekeyed_by_either_side_with_and_without_key_exchange() {
 }
 
 #[test]
+fn a_gateway_rekeys_the_child_sa_of_a_leased_address() {
+    let roadwarrior = setup::pool_warrior();
+    let mut pair = up_with(1, &roadwarrior, &setup::pool_gateway("10.9.0.0/24"));
+    for side in [Side::Responder, Side::Initiator, Side::Responder] {
+        let request = soft_expire(&mut pair, side);
+        pair.run(side, request);
+        assert_one_child(&pair);
+        let selectors = |host: &Host| {
+            host.kernel
+                .installed
+                .last()
+                .unwrap()
+                .names
+                .selectors
+                .clone()
+        };
+        assert_eq!(selectors(&pair.responder)[0].remote.len, 32);
+        assert_eq!(selectors(&pair.initiator)[0].local.len, 32);
+    }
+}
+
+#[test]
 fn a_responder_sends_through_the_new_child_sa_when_the_old_one_is_deleted() {
     let mut pair = up(|policy| policy);
     let request = soft_expire(&mut pair, Side::Initiator);

@@ -61,7 +61,7 @@ pub(super) fn flow(from: FlowEnd, to: FlowEnd) -> Flow {
 pub(super) fn leased() -> FlowEnd {
     FlowEnd {
         dynamic: true,
-        ..end("0.0.0.0/0")
+        ..end("0.0.0.0/32")
     }
 }
 

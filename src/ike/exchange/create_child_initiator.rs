@@ -9,7 +9,7 @@ use super::super::context::Context;
 use super::super::error::Error;
 use super::super::ike_sa::{self, IkeSa};
 use super::super::message;
-use super::super::narrow::{self, Narrowed};
+use super::super::narrow::{self, Dynamic, Narrowed};
 use super::super::negotiate::{self, Chosen, Rules};
 use super::super::own::{self, ChildSent, Installing, Own};
 use super::super::state::State;
@@ -19,7 +19,7 @@ use super::sa_init::{NONCE_LEN, status};
 use crate::crypto::keymat::ChildKeys;
 use crate::crypto::{ActiveKeyExchange, SecretBytes};
 use crate::kernel::KernelError;
-use crate::policy::{Flow, FlowEnd, Policy};
+use crate::policy::{Flow, FlowEnd, IpNet, Policy};
 use crate::time::Now;
 use crate::wire::registry::{ExchangeType, KeId, NotifyType, TransformType};
 use crate::wire::spi::EspSpi;
@@ -85,14 +85,20 @@ pub fn make(cx: &mut Context, sa: &mut IkeSa, now: Now) {
 /// The flows of the policy as we offer them. Where we have no address yet, `dynamic` asks for any,
 /// and the responder narrows.
 fn own_flows(sa: &IkeSa) -> Vec<Flow> {
+    let Dynamic { v4, v6 } = sa.dynamic();
     let settle = |end: FlowEnd| {
-        let assigned = if end.net.is_ipv4() {
-            sa.assigned.v4
+        let (address, any) = if end.net.is_ipv4() {
+            (v4, IpNet::ANY_V4)
         } else {
-            sa.assigned.v6
+            (v6, IpNet::ANY_V6)
         };
-        let dynamic = end.dynamic && assigned.is_some();
-        FlowEnd { dynamic, ..end }
+        let dynamic = end.dynamic && address.is_some();
+        let net = if end.dynamic { any } else { end.net };
+        FlowEnd {
+            net,
+            dynamic,
+            ..end
+        }
     };
     let flows = sa.policy.flows.iter();
     flows
@@ -110,7 +116,7 @@ pub fn offered_selectors(sa: &IkeSa) -> (Vec<TrafficSelector>, Vec<TrafficSelect
     let mut theirs = Vec::new();
     for flow in own_flows(sa) {
         for (end, list) in [(flow.from, &mut ours), (flow.to, &mut theirs)] {
-            let selector = narrow::selector_of(&end, flow.protocol, sa.assigned);
+            let selector = narrow::selector_of(&end, flow.protocol, sa.dynamic());
             list.extend(selector.filter(|s| !list.contains(s)));
         }
     }
@@ -371,7 +377,7 @@ pub fn granted(
     }
     // Of all combinations of the two lists only those that our flows have.
     let flows = own_flows(sa);
-    let narrowed = narrow::narrow(&flows, ts_i, ts_r, sa.assigned);
+    let narrowed = narrow::narrow(&flows, ts_i, ts_r, sa.dynamic());
     let narrowed = Narrowed {
         local: ts_i.to_vec(),
         remote: ts_r.to_vec(),
