@@ -314,7 +314,8 @@ fn warrior(suite: &Suite, number: u32) -> Policy {
         (flow(outside(), inside()), Vec::new())
     };
     Policy {
-        name: "warrior".to_owned(),
+        // An active policy has one IKE SA, told by its name.
+        name: format!("w{number:06}"),
         active: true,
         flows: vec![flow],
         local: Some(net([100, a, b, c], 32)),

@@ -60,7 +60,12 @@ impl Mobility {
 /// MOBIKE is agreed, which has a message for it (RFC 4555, 3.8).
 pub fn follow(cx: &mut Context, sa: &mut IkeSa, path: Path) {
     if matches!(sa.state, State::AwaitAuthRequest(_)) {
-        sa.path = path;
+        // Who repeats a request that it caught, before the peer's own arrives, must not get the
+        // ESP of a peer that no NAT moves.
+        let hosts = |path: Path| (path.local.ip(), path.remote.ip());
+        if hosts(path) == hosts(sa.path) || sa.nat.remote {
+            sa.path = path;
+        }
     } else if path != sa.path && path.marker == sa.path.marker && !sa.mobility.agreed && moves(sa) {
         relocate(cx, sa, path);
     }

@@ -523,6 +523,30 @@ fn behind_nat(port_shift: u16) -> impl Fn(SocketAddr) -> SocketAddr {
 }
 
 #[test]
+fn an_ike_auth_request_that_a_stranger_repeats_does_not_lead_the_child_sa_to_it() {
+    let mut host = host();
+    let mut peer = Peer::new(1);
+    // Its NAT detection fits: nothing translates its address.
+    let path = mirrored(peer.path);
+    let spis = (peer.spi_i, None);
+    let provider = iked::crypto::boring::provider();
+    let hash = |address| iked::ike::natt::hash(&provider, spis.0, spis.1, address);
+    let hashes = [hash(path.remote), hash(path.local)];
+    peer.meet_with(&mut host, at(0), &iked::ike::natt::notifications(&hashes));
+    let payloads = peer.auth_payloads();
+    let request = peer.seal(ExchangeType::IKE_AUTH, &payloads.borrow());
+    let mut elsewhere = path;
+    elsewhere.remote = "198.51.100.66:500".parse().unwrap();
+    host.receive(at(0), elsewhere, &request);
+    let installed = &host.kernel.installed;
+    assert_eq!(installed[0].names.remote, path.remote.ip());
+    // The peer's own request gets the answer again, and the IKE SA is where the peer is.
+    let answers = host.receive(at(0), path, &request);
+    assert_eq!(answers[0].path, path);
+    assert!(host.show(at(0))[0].contains("->192.0.2.1:500<"));
+}
+
+#[test]
 fn a_new_nat_mapping_is_followed_after_authentication_only() {
     // MOBIKE has its own way (tests/exchange/mobike.rs).
     let host = |policy, seed| {
