@@ -496,12 +496,13 @@ fn lists(policy: &Policy, method: KeId) -> bool {
     transforms.any(|t| t.id.ke() == Some(method))
 }
 
-/// Plans the next try: not at once (RFC 7296, 2.25), and not all of them at the same moment.
+/// Plans the next try: not at once (RFC 7296, 2.25), not all of them at the same moment, and not in
+/// step with a peer that we refuse as it refuses us.
 pub fn retry(cx: &mut Context, sa: &mut IkeSa, now: Now, old: EspSpi) {
     let lifetime = sa.policy.child_lifetime.as_millis() / 100;
     let pause = u64::try_from(lifetime).unwrap_or(u64::MAX);
     let pause = pause.clamp(RETRY_MIN, RETRY_MAX);
-    let pause = Duration::from_millis(pause + cx.rng.below(pause / 4 + 1));
+    let pause = Duration::from_millis(pause / 2 + cx.rng.below(2 * pause));
     sa.agenda.plan(now.mono + pause, Task::RekeyChild(old));
 }
 

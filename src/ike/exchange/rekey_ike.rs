@@ -379,7 +379,7 @@ fn refused(
             // Some tries must fit between 95 % of the lifetime and its end.
             let pause = sa.policy.ike_lifetime / 100;
             let pause = pause.clamp(RETRY_MIN, RETRY_MAX);
-            let permille = u32::try_from(1000 + cx.rng.below(500)).unwrap_or(1000);
+            let permille = u32::try_from(500 + cx.rng.below(2000)).unwrap_or(1000);
             let pause = pause * permille / 1000;
             sa.agenda.plan(now.mono + pause, Task::RekeyIke);
         }
