@@ -1,6 +1,7 @@
 //! Child SAs as an IKE SA holds them: what a peer asks and is granted, names, transforms and the
 //! way into the kernel.
 
+use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::kernel::{ChildInstall, ChildRemove, Encap, KernelRequest, Outer, Requ
 use crate::policy::Policy;
 use crate::wire::registry::{KeId, ProtocolId};
 use crate::wire::spi::EspSpi;
-use crate::wire::{Payload, Proposal, TrafficSelector, Transform};
+use crate::wire::{Payload, Proposal, TrafficSelector, Transform, TransformId};
 
 /// One Child SA: a pair of ESP (or AH) SAs and their policies.
 #[derive(Clone, Debug)]
@@ -224,11 +225,13 @@ fn choose(policy: &Policy, proposals: &[Proposal<'_>], rules: Rules) -> Option<C
     if strict.is_some() || rules.ignore_ke {
         return strict;
     }
-    let is_method = |t: &&Transform| t.id.ke().is_some_and(|id| id != KeId::NONE);
-    let methods = policy.ike_proposals.iter().flat_map(|p| &p.transforms);
-    let methods: Vec<Transform> = methods.filter(is_method).copied().collect();
+    let methods: Vec<Transform> = negotiate::methods(&policy.ike_proposals)
+        .map(|id| Transform::new(TransformId::Ke(id), None))
+        .collect();
     let mut generous = policy.child_proposals.clone();
-    generous.retain(|proposal| !proposal.transforms.iter().any(|t| is_method(&t)));
+    generous.retain(|proposal| {
+        negotiate::methods(slice::from_ref(proposal)).all(|id| id == KeId::NONE)
+    });
     for proposal in &mut generous {
         proposal.transforms.retain(|t| t.id.ke().is_none());
         proposal.transforms.extend(&methods);

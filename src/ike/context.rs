@@ -135,11 +135,6 @@ impl Context {
         self.out.transmits.push_back((path, datagram));
     }
 
-    /// Queues bytes that are no IKE message and go without marker.
-    pub fn transmit_bare(&mut self, path: Path, bytes: Vec<u8>) {
-        self.out.transmits.push_back((path, bytes));
-    }
-
     /// A state change worth a line.
     pub fn info(&mut self, line: fmt::Arguments<'_>) {
         self.log(Level::Info, line, false);

@@ -54,6 +54,32 @@ impl Chosen {
     }
 }
 
+/// The key exchange methods of our proposals, in order of preference.
+pub fn methods(ours: &[policy::Proposal]) -> impl Iterator<Item = KeId> + Clone {
+    let transforms = ours.iter().flat_map(|proposal| &proposal.transforms);
+    transforms.filter_map(|transform| transform.id.ke())
+}
+
+/// Whether our proposals have this key exchange method.
+pub fn offers(ours: &[policy::Proposal], method: KeId) -> bool {
+    methods(ours).any(|id| id == method)
+}
+
+/// Our proposals as we offer them, with our SPI; without key exchange where the exchange has none
+/// (RFC 7296, 1.2).
+pub fn offer<'a>(ours: &[policy::Proposal], spi: &'a [u8], with_ke: bool) -> Vec<Proposal<'a>> {
+    let fits = |transform: &&Transform| with_ke || transform.id.ke().is_none();
+    let numbered = (1..).zip(ours);
+    numbered
+        .map(|(number, proposal)| Proposal {
+            number,
+            protocol: proposal.protocol,
+            spi,
+            transforms: proposal.transforms.iter().filter(fits).copied().collect(),
+        })
+        .collect()
+}
+
 /// What the rules of one choice depend on.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {

@@ -184,12 +184,13 @@ fn perform(cx: &mut Context, sa: &mut IkeSa, now: Now, task: Task) {
     match task {
         Task::CheckPeer => check_peer(cx, sa, now.mono),
         Task::Keepalive => {
+            // Not an IKE message, so it goes without the marker of those.
             let path = Path {
                 marker: false,
                 ..sa.path
             };
             cx.stats.keepalive_sent += 1;
-            cx.transmit_bare(path, KEEPALIVE.to_vec());
+            cx.transmit(path, KEEPALIVE.to_vec());
             sa.agenda.plan(now.mono + KEEPALIVE_AFTER, Task::Keepalive);
         }
         Task::CheckChildren => check_children(cx, sa, now),

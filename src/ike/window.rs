@@ -1,7 +1,6 @@
 //! Message IDs: which request we answer next, which of ours is out, and the cached answer
 //! (RFC 7296, 2.1 to 2.3). The window is one in both directions.
 
-use std::hash::BuildHasher;
 use std::time::{Duration, Instant};
 
 use crate::wire::registry::ExchangeType;
@@ -157,11 +156,6 @@ impl Window {
         outstanding.due_at = now + FIRST_RETRY_AFTER * 2u32.pow(outstanding.retries);
         Some(Retry::Again)
     }
-}
-
-/// The keyed digest that recognises a repeated datagram.
-pub fn digest(hasher: &impl BuildHasher, datagram: &[u8]) -> u64 {
-    hasher.hash_one(datagram)
 }
 
 /// Wait before the first retransmission; each further wait is twice the one before.

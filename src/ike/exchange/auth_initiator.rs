@@ -9,12 +9,12 @@ use super::super::error::Error;
 use super::super::ike_sa::IkeSa;
 use super::super::lease;
 use super::super::message;
-use super::super::negotiate::Rules;
+use super::super::negotiate::{self, Rules};
 use super::super::own;
 use super::super::state::{AuthSent, AwaitKernel, Established, State};
 use super::auth::{add_child, establish};
 use super::auth_request::identity;
-use super::create_child_initiator::{granted, offered_selectors, proposals};
+use super::create_child_initiator::{granted, offered_selectors};
 use super::informational;
 use super::sa_init::status;
 use super::{mobike, redirect};
@@ -133,7 +133,11 @@ pub fn send(cx: &mut Context, sa: &mut IkeSa, now: Now) {
     if policy.transport {
         payloads.push(status(NotifyType::USE_TRANSPORT_MODE, &[]));
     }
-    payloads.push(Payload::Sa(proposals(&policy, &spi, false)));
+    payloads.push(Payload::Sa(negotiate::offer(
+        &policy.child_proposals,
+        &spi,
+        false,
+    )));
     payloads.push(Payload::TsI(ts_i));
     payloads.push(Payload::TsR(ts_r));
     message::request(cx, sa, ExchangeType::IKE_AUTH, &payloads, now.mono);

@@ -10,7 +10,7 @@ use super::super::error::Error;
 use super::super::ike_sa::{self, IkeSa};
 use super::super::message;
 use super::super::narrow::{self, Dynamic, Narrowed};
-use super::super::negotiate::{self, Chosen, Rules};
+use super::super::negotiate::{self, Chosen, Rules, offers};
 use super::super::own::{self, ChildSent, Installing, Own};
 use super::super::state::State;
 use super::auth::add_child;
@@ -21,9 +21,9 @@ use crate::crypto::{ActiveKeyExchange, SecretBytes};
 use crate::kernel::KernelError;
 use crate::policy::{Flow, FlowEnd, IpNet, Policy};
 use crate::time::Now;
-use crate::wire::registry::{ExchangeType, KeId, NotifyType, TransformType};
+use crate::wire::registry::{ExchangeType, KeId, NotifyType};
 use crate::wire::spi::EspSpi;
-use crate::wire::{Ke, Notify, Payload, Proposal, TrafficSelector};
+use crate::wire::{Ke, Notify, Payload, TrafficSelector};
 
 /// Asks for a Child SA in the place of the one with this inbound SPI.
 pub fn rekey(cx: &mut Context, sa: &mut IkeSa, now: Now, inbound_spi: EspSpi) {
@@ -155,9 +155,7 @@ fn draw(cx: &mut Context, method: KeId) -> Option<Pair> {
 
 /// The method that our Child SAs prefer; `None`: they have no key exchange of their own.
 fn first_method(cx: &Context, policy: &Policy) -> Option<KeId> {
-    let transforms = policy.child_proposals.iter().flat_map(|p| &p.transforms);
-    let methods = transforms.filter_map(|t| t.id.ke());
-    methods
+    negotiate::methods(&policy.child_proposals)
         .take_while(|&id| id != KeId::NONE)
         .find(|&id| cx.provider.key_exchange(id).is_some())
 }
@@ -179,7 +177,7 @@ fn send(cx: &mut Context, sa: &mut IkeSa, now: Now, mut sent: ChildSent) {
     if sent.transport {
         payloads.push(status(NotifyType::USE_TRANSPORT_MODE, &[]));
     }
-    let proposals = proposals(&policy, &spi, sent.kex.is_some());
+    let proposals = negotiate::offer(&policy.child_proposals, &spi, sent.kex.is_some());
     payloads.extend([Payload::Sa(proposals), Payload::Nonce(&sent.nonce)]);
     if let Some((method, pair)) = &sent.kex {
         payloads.push(Payload::Ke(Ke {
@@ -194,25 +192,6 @@ fn send(cx: &mut Context, sa: &mut IkeSa, now: Now, mut sent: ChildSent) {
     if let (Some(_), Some(up)) = (id, up(sa)) {
         up.own = Own::Child(Box::new(sent));
     }
-}
-
-/// Our proposals for a Child SA; without key exchange where the exchange has none
-/// (RFC 7296, 1.2).
-pub fn proposals<'a>(policy: &Policy, spi: &'a [u8; 4], with_ke: bool) -> Vec<Proposal<'a>> {
-    (1..)
-        .zip(&policy.child_proposals)
-        .map(|(number, proposal)| Proposal {
-            number,
-            protocol: proposal.protocol,
-            spi,
-            transforms: proposal
-                .transforms
-                .iter()
-                .filter(|t| with_ke || t.id.kind() != TransformType::KE)
-                .copied()
-                .collect(),
-        })
-        .collect()
 }
 
 /// Takes the response.
@@ -469,7 +448,9 @@ fn stands(cx: &mut Context, sa: &mut IkeSa, now: Now, child: ChildSa, rekeys: Op
 fn refused(cx: &mut Context, sa: &mut IkeSa, now: Now, sent: ChildSent, error: &Error) {
     cx.info(format_args!("{}: CREATE_CHILD_SA: {error}", sa.tag()));
     match error {
-        Error::InvalidKe(wanted) if sent.rounds < ROUNDS_MAX && lists(&sa.policy, *wanted) => {
+        Error::InvalidKe(wanted)
+            if sent.rounds < ROUNDS_MAX && offers(&sa.policy.child_proposals, *wanted) =>
+        {
             if let Some(pair) = draw(cx, *wanted) {
                 let again = ChildSent {
                     kex: Some(pair),
@@ -489,11 +470,6 @@ fn refused(cx: &mut Context, sa: &mut IkeSa, now: Now, sent: ChildSent, error: &
     if let Some(old) = sent.rekeys {
         retry(cx, sa, now, old);
     }
-}
-
-fn lists(policy: &Policy, method: KeId) -> bool {
-    let mut transforms = policy.child_proposals.iter().flat_map(|p| &p.transforms);
-    transforms.any(|t| t.id.ke() == Some(method))
 }
 
 /// Plans the next try: not at once (RFC 7296, 2.25), not all of them at the same moment, and not in

@@ -10,7 +10,7 @@ use super::super::context::{Bequest, Context};
 use super::super::error::Error;
 use super::super::ike_sa::IkeSa;
 use super::super::message;
-use super::super::negotiate::{self, Chosen, Rules};
+use super::super::negotiate::{self, Chosen, Rules, offers};
 use super::super::own::{self, Own, RekeySent};
 use super::super::state::{Established, State};
 use super::create_child::{Request, exchange_keys, up};
@@ -21,7 +21,7 @@ use crate::policy::Policy;
 use crate::time::Now;
 use crate::wire::registry::{ExchangeType, KeId, NotifyType, ProtocolId};
 use crate::wire::spi::IkeSpi;
-use crate::wire::{Ke, Payload, Proposal, TransformId};
+use crate::wire::{Ke, Payload, Proposal};
 
 /// Asks for a new IKE SA in the place of this one.
 pub fn start(cx: &mut Context, sa: &mut IkeSa, now: Now) {
@@ -45,8 +45,7 @@ fn method_of(sa: &IkeSa) -> Option<KeId> {
     let State::Established(up) = &sa.state else {
         return None;
     };
-    let transforms = sa.policy.ike_proposals.iter().flat_map(|p| &p.transforms);
-    let mut methods = transforms.filter_map(|t| t.id.ke());
+    let mut methods = negotiate::methods(&sa.policy.ike_proposals);
     let first = methods.clone().next();
     methods.find(|&id| id == up.suite.ke).or(first)
 }
@@ -60,15 +59,8 @@ fn send(cx: &mut Context, sa: &mut IkeSa, now: Now, method: KeId, rounds: u32) {
     let own_spi = cx.draw_ike_spi();
     let policy = Arc::clone(&sa.policy);
     let spi = own_spi.to_bytes();
-    let proposals = (1..).zip(&policy.ike_proposals);
-    let proposals = proposals.map(|(number, proposal)| Proposal {
-        number,
-        protocol: ProtocolId::IKE,
-        spi: &spi,
-        transforms: proposal.transforms.clone(),
-    });
     let payloads = [
-        Payload::Sa(proposals.collect()),
+        Payload::Sa(negotiate::offer(&policy.ike_proposals, &spi, true)),
         Payload::Nonce(&nonce),
         Payload::Ke(Ke {
             method,
@@ -371,7 +363,9 @@ fn refused(
         return sa.agenda.plan(now.mono + OUTLIVE_MAX, Task::DeleteIke);
     }
     match error {
-        Error::InvalidKe(wanted) if rounds < ROUNDS_MAX && lists(&sa.policy, *wanted) => {
+        Error::InvalidKe(wanted)
+            if rounds < ROUNDS_MAX && offers(&sa.policy.ike_proposals, *wanted) =>
+        {
             send(cx, sa, now, *wanted, rounds + 1);
         }
         Error::Reported(NotifyType::NO_ADDITIONAL_SAS) => sa.no_additional_sas = true,
@@ -384,12 +378,6 @@ fn refused(
             sa.agenda.plan(now.mono + pause, Task::RekeyIke);
         }
     }
-}
-
-fn lists(policy: &Policy, method: KeId) -> bool {
-    let offered = TransformId::Ke(method);
-    let mut transforms = policy.ike_proposals.iter().flat_map(|p| &p.transforms);
-    transforms.any(|t| t.id == offered)
 }
 
 /// How long an IKE SA that the peer has replaced waits for the peer's Delete.

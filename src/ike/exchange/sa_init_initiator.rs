@@ -19,9 +19,9 @@ use super::sa_init::{
 use crate::crypto::keymat::{self, IkeKeys};
 use crate::policy::Policy;
 use crate::time::Now;
-use crate::wire::registry::{ExchangeType, KeId, NotifyType, ProtocolId};
+use crate::wire::registry::{ExchangeType, KeId, NotifyType};
 use crate::wire::spi::IkeSpi;
-use crate::wire::{Ke, Message, Payload, Proposal, TransformId, encode_message};
+use crate::wire::{Ke, Message, Payload, encode_message};
 
 /// Sends the first request of a new IKE SA to the policy's peer. `None`: the policy names no single
 /// peer, or no method of its proposals exists here.
@@ -75,10 +75,7 @@ fn unspecified(like: IpAddr) -> IpAddr {
 }
 
 fn first_method(cx: &Context, policy: &Policy) -> Option<KeId> {
-    let transforms = policy.ike_proposals.iter().flat_map(|p| &p.transforms);
-    transforms
-        .filter_map(|t| t.id.ke())
-        .find(|&id| cx.provider.key_exchange(id).is_some())
+    negotiate::methods(&policy.ike_proposals).find(|&id| cx.provider.key_exchange(id).is_some())
 }
 
 /// Builds the request from the state and sends it.
@@ -86,15 +83,7 @@ fn send(cx: &mut Context, sa: &mut IkeSa, now: Now) {
     let State::AwaitSaInitResponse(sent) = &mut sa.state else {
         return;
     };
-    let proposals: Vec<Proposal<'_>> = (1..)
-        .zip(&sa.policy.ike_proposals)
-        .map(|(number, proposal)| Proposal {
-            number,
-            protocol: ProtocolId::IKE,
-            spi: &[],
-            transforms: proposal.transforms.clone(),
-        })
-        .collect();
+    let proposals = negotiate::offer(&sa.policy.ike_proposals, &[], true);
     let spis = (sa.own_spi, None);
     let force = cx.options.natt_only || sa.policy.natt;
     let (local, remote) = (sa.path.local, sa.path.remote);
@@ -177,10 +166,7 @@ fn ask_again(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<'_>
             return true;
         };
         let wanted = KeId(u16::from_be_bytes(wanted));
-        let offered = |p: &crate::policy::Proposal| {
-            p.transforms.iter().any(|t| t.id == TransformId::Ke(wanted))
-        };
-        if sent.rounds >= ROUNDS_MAX || !sa.policy.ike_proposals.iter().any(offered) {
+        if sent.rounds >= ROUNDS_MAX || !negotiate::offers(&sa.policy.ike_proposals, wanted) {
             return true;
         }
         let kex = cx
