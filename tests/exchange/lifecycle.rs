@@ -158,6 +158,22 @@ fn a_redirect_is_followed_and_the_old_ike_sa_deleted() {
 }
 
 #[test]
+fn a_second_redirect_on_the_same_ike_sa_begins_nothing() {
+    let mut pair = pair();
+    let now = pair.now();
+    for to in ["192.0.2.98", "192.0.2.99"] {
+        let to = to.parse().unwrap();
+        let sent = pair.responder.command(now, Command::Redirect(to));
+        let (_, answers) = pair.give(Side::Responder, &sent[0]);
+        // The answer arrives, the Delete that follows it does not.
+        pair.give(Side::Initiator, &answers[0]);
+    }
+    let followed = pair.initiator.lines.iter();
+    let followed = followed.filter(|line| line.contains("redirected from"));
+    assert_eq!(followed.count(), 1);
+}
+
+#[test]
 fn redirects_in_a_circle_end() {
     let mut pair = pair();
     for round in 0..8u8 {

@@ -51,6 +51,8 @@ pub struct Trail {
     /// Redirects followed since `since`.
     count: u32,
     since: Option<Instant>,
+    /// Whether this IKE SA was left for another gateway: it is left once.
+    left: bool,
 }
 
 impl Trail {
@@ -62,6 +64,7 @@ impl Trail {
             from: Some(from),
             count: count + 1,
             since: since.or(Some(now)),
+            left: false,
         })
     }
 }
@@ -105,7 +108,7 @@ pub fn in_sa_init(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payloa
 }
 
 /// Follows a REDIRECT of an authenticated peer; true if there is one and the old IKE SA must end.
-pub fn follow(cx: &mut Context, sa: &IkeSa, now: Now, payloads: &[Payload<'_>]) -> bool {
+pub fn follow(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<'_>]) -> bool {
     let data = find_notify(payloads, NotifyType::REDIRECT);
     let Some((to, _)) = data.and_then(read_gateway) else {
         return false;
@@ -113,7 +116,10 @@ pub fn follow(cx: &mut Context, sa: &IkeSa, now: Now, payloads: &[Payload<'_>]) 
     sa.role == Role::OriginalInitiator && begin(cx, sa, now.mono, to)
 }
 
-fn begin(cx: &mut Context, sa: &IkeSa, now: Instant, to: IpAddr) -> bool {
+fn begin(cx: &mut Context, sa: &mut IkeSa, now: Instant, to: IpAddr) -> bool {
+    if sa.trail.left {
+        return false;
+    }
     let from = sa.path.remote.ip();
     let Some(trail) = sa.trail.next(from, now) else {
         cx.warn(format_args!("{}: redirected too often, to {to}", sa.tag()));
@@ -123,6 +129,7 @@ fn begin(cx: &mut Context, sa: &IkeSa, now: Instant, to: IpAddr) -> bool {
         return false;
     }
     cx.info(format_args!("{}: redirected from {from} to {to}", sa.tag()));
+    sa.trail.left = true;
     let policy = Arc::clone(&sa.policy);
     let to = Some(to);
     cx.out.starts.push(Start { policy, to, trail });
