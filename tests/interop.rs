@@ -33,6 +33,8 @@ mod refusals;
 mod rekey;
 #[path = "interop/road_warrior.rs"]
 mod road_warrior;
+#[path = "interop/roles.rs"]
+mod roles;
 #[path = "interop/session.rs"]
 mod session;
 #[path = "interop/strongswan.rs"]

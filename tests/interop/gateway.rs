@@ -17,6 +17,10 @@ pub const SECRET: &str = "a secret of the tests";
 pub struct Conf {
     /// `set` lines, without the word.
     pub set: Vec<String>,
+    /// `passive` or `active`.
+    pub mode: &'static str,
+    /// `local` and `peer`.
+    pub hosts: String,
     /// `from .. to ..`
     pub flows: String,
     /// Words after `ikesa`, one proposal each.
@@ -37,6 +41,8 @@ impl Default for Conf {
     fn default() -> Self {
         Self {
             set: Vec::new(),
+            mode: "passive",
+            hosts: "local any peer any".to_owned(),
             flows: "from 10.8.0.0/24 to dynamic".to_owned(),
             ikesa: vec!["enc aes-256-gcm prf hmac-sha2-256 group curve25519".to_owned()],
             childsa: vec!["enc aes-256-gcm".to_owned()],
@@ -58,8 +64,8 @@ impl Conf {
             out += &format!("set {set}\n");
         }
         out += &format!(
-            "ikev2 \"warriors\" passive esp {} local any peer any \\\n",
-            self.flows
+            "ikev2 \"warriors\" {} esp {} {} \\\n",
+            self.mode, self.flows, self.hosts
         );
         for (word, list) in [("ikesa", &self.ikesa), ("childsa", &self.childsa)] {
             for transforms in list {

@@ -1,0 +1,132 @@
+//! `iked` begins, and what else a peer must understand to go along: REDIRECT (RFC 5685) and an IKE SA
+//! without a Child SA at first (RFC 6023).
+
+use super::gateway::{CLIENT_ID, Conf, Gateway};
+use super::keys::Kind;
+use super::session::{Session, kernel_is_clean, passes_packets, raw_keys};
+use super::strongswan::{Client, StrongSwan};
+use super::world::{CLIENT, GATEWAY, INSIDE, Layout, World, assert_says, wait_for};
+
+/// Another address of the gateway.
+const ELSEWHERE: &str = "192.0.2.9";
+
+#[test]
+fn a_client_is_sent_to_another_address() {
+    let world = World::new(Layout::Wire);
+    world.batch("gw", &format!("addr add {ELSEWHERE}/24 dev wan\n"));
+    let session = Session::open(&world, &Conf::default(), &Client::default());
+    session.gateway.ikectl(&["redirect", ELSEWHERE]);
+    wait_for("an IKE SA with the other address", || {
+        let shown = session.gateway.show_sa();
+        let there = format!(" {ELSEWHERE}:4500->");
+        let mut lines = shown.lines();
+        lines
+            .any(|line| line.contains(&there) && line.contains("ESTABLISHED"))
+            .then_some(())
+    });
+    session
+        .gateway
+        .wait_for_count("IKE SA currently established", 1);
+    assert_says(&session.swan.log(), &["redirect"]);
+    assert_says(&session.gateway.log(), &["redirecting to 192.0.2.9"]);
+    let address = session.address();
+    session.passes_packets(&address, INSIDE);
+}
+
+#[test]
+fn a_client_comes_without_a_child_sa_and_asks_for_one_later() {
+    let world = World::new(Layout::Wire);
+    let client = Client {
+        lines: vec!["childless = force".to_owned()],
+        ..Client::default()
+    };
+    let session = Session::open(&world, &Conf::default(), &client);
+    assert_says(
+        &session.said,
+        &["generating CREATE_CHILD_SA request 2 [ SA No TSi TSr ]"],
+    );
+    let mut lines = session.said.lines();
+    let auth = lines
+        .find(|line| line.contains("generating IKE_AUTH request 1"))
+        .unwrap();
+    assert!(!auth.contains(" SA "), "{auth}");
+    session.swan.disconnect();
+    session.is_gone_from_the_gateway();
+}
+
+/// The gateway connects to the client, which only answers; gives what the client has logged.
+fn begins(mut conf: Conf, client: &Client, world: &World) -> String {
+    conf.mode = "active";
+    conf.hosts = format!("local {GATEWAY} peer {CLIENT}");
+    conf.flows = format!("from 10.8.0.0/24 to {CLIENT}");
+    conf.config = Vec::new();
+    let swan = StrongSwan::start(world, client);
+    let gateway = Gateway::start(world, &conf);
+    gateway.wait_for_count("IKE SA currently established", 1);
+    wait_for("the Child SA at the client", || {
+        swan.list_sas().contains("INSTALLED").then_some(())
+    });
+    let shown = gateway.show_sa();
+    assert_says(
+        &shown,
+        &[&format!("<FQDN/{CLIENT_ID}>["), "] ESTABLISHED i"],
+    );
+    passes_packets(world, CLIENT, INSIDE);
+    // Whoever began, either side may rekey, and the roles turn.
+    swan.rekey(&["--child", "net"]);
+    gateway.wait_for_count("Child SA removed", 2);
+    swan.rekey(&["--ike", "home"]);
+    gateway.wait_for_count("IKE SA rekeyed", 1);
+    gateway.wait_for_count("IKE SA currently established", 1);
+    assert_says(&gateway.show_sa(), &["] ESTABLISHED r"]);
+    passes_packets(world, CLIENT, INSIDE);
+    swan.disconnect();
+    gateway.wait_for_count("IKE SA currently established", 0);
+    kernel_is_clean(world);
+    assert_eq!(gateway.count("faults"), 0);
+    swan.log()
+}
+
+/// A client that asks for no address.
+fn answers() -> Client {
+    Client {
+        vips: String::new(),
+        ..Client::default()
+    }
+}
+
+#[test]
+fn the_gateway_begins_with_a_secret() {
+    let world = World::new(Layout::Wire);
+    begins(Conf::default(), &answers(), &world);
+}
+
+#[test]
+fn the_gateway_begins_with_raw_ecdsa_keys() {
+    let world = World::new(Layout::Wire);
+    let client = Client {
+        keys: raw_keys(&world, Kind::EcdsaP256, Kind::EcdsaP256),
+        ..answers()
+    };
+    let conf = Conf {
+        auth: String::new(),
+        ..Conf::default()
+    };
+    let said = begins(conf, &client, &world);
+    let method = "authentication of 'gateway.example' with ECDSA_WITH_SHA256_DER successful";
+    assert_says(&said, &[method]);
+}
+
+#[test]
+fn the_gateway_tries_again_with_the_key_exchange_that_the_client_wants() {
+    let world = World::new(Layout::Wire);
+    let conf = Conf {
+        ikesa: vec!["enc aes-256-gcm prf hmac-sha2-256 group modp2048 group curve25519".to_owned()],
+        ..Conf::default()
+    };
+    let said = begins(conf, &answers(), &world);
+    assert_says(
+        &said,
+        &["generating IKE_SA_INIT response 0 [ N(INVAL_KE) ]"],
+    );
+}
