@@ -24,6 +24,7 @@ use crate::kernel::Backend;
 use crate::log;
 use crate::mail::{self, ControlMail, Inbox, KernelMail, Mailbox, ShardMail};
 use crate::policy::{Config, Generation, Options};
+use crate::route::Watch;
 use crate::sadb::{self, SadbParts};
 use crate::shard::socket::{self, Ports, ShardSocket, WILDCARDS};
 use crate::shard::{self, ShardParts, spawn};
@@ -201,6 +202,18 @@ fn open_kernel() -> Result<Box<dyn Backend>, String> {
     Ok(Box::new(xfrm))
 }
 
+/// Without it peers are not told when an address of this host changes; nothing else is lost.
+fn watch_addresses() -> Option<Watch> {
+    match Watch::open() {
+        Ok(watch) => Some(watch),
+        Err(error) => {
+            let line = format!("changes of addresses go unnoticed: NETLINK_ROUTE: {error}");
+            log::write(Level::Warning, &line);
+            None
+        }
+    }
+}
+
 fn system_rng() -> Result<Rng, String> {
     let mut seed = zeroize::Zeroizing::new([0; 32]);
     process::random(&mut *seed).map_err(|error| format!("no randomness: {error}"))?;
@@ -248,6 +261,7 @@ impl House {
         }
         let kernel_parts = SadbParts {
             backend,
+            watch: watch_addresses(),
             poll: kernel_poll,
             inbox: kernel_inbox,
             shards: shards.clone(),

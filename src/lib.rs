@@ -7,7 +7,7 @@
 //! - [`crypto`], [`policy`], [`steer`]: algorithms, what the administrator wants, whose datagram
 //! - [`kernel`], [`auth`], [`ike`]: the port to the kernel, proofs of identity, the protocol
 //! - [`config`], [`mail`], [`log`]: iked.conf(5), what threads tell each other, the log
-//! - [`xfrm`], [`pfkey`], [`sadb`], [`shard`], [`control`]: the threads and their tools
+//! - [`xfrm`], [`pfkey`], [`route`], [`sadb`], [`shard`], [`control`]: the threads and their tools
 //! - [`daemon`]: the only one that knows them all
 //! - `sim`: whole worlds of all this in one thread, for tests only
 
@@ -23,6 +23,7 @@ pub mod log;
 pub mod mail;
 pub mod pfkey;
 pub mod policy;
+pub mod route;
 pub mod sadb;
 pub mod shard;
 #[cfg(any(test, feature = "sim"))]

@@ -1,7 +1,8 @@
 //! Every message between threads, and the mailbox that carries it: a bounded channel and a waker,
 //! rung only when the receiver has not been rung since it last looked. Nobody ever blocks on one.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -33,6 +34,8 @@ pub enum ShardMail {
         /// The command.
         command: Command,
     },
+    /// The addresses of this host are these from now on.
+    Addresses(Arc<BTreeSet<IpAddr>>),
     /// A new configuration.
     Config(Arc<Config>),
     /// Another shard authenticated this identity, which says it has no other IKE SA.
@@ -43,6 +46,9 @@ pub enum ShardMail {
         except: IkeSpi,
     },
 }
+
+/// The id of a command that no operator gave: nobody waits for its answer.
+pub const NOBODY: u64 = u64::MAX;
 
 /// To the kernel thread.
 #[derive(Debug)]

@@ -46,6 +46,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "mail",
             "kernel",
+            "route",
             "steer",
             "sys",
             "log",
@@ -55,6 +56,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("xfrm", &["kernel", "wire", "crypto", "policy", "sys"]),
     ("pfkey", &["kernel", "wire", "crypto", "policy", "sys"]),
+    ("route", &["sys"]),
     ("control", &["mail", "ike", "policy", "log", "steer", "sys"]),
     (
         "sim",

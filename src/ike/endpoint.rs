@@ -2,8 +2,8 @@
 //! takes the kernel's answers and the operator's commands. Nothing a datagram says counts before
 //! its integrity is proven.
 
-use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::collections::{BTreeSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -389,6 +389,15 @@ impl Endpoint {
     pub fn ike_sas(&self) -> impl Iterator<Item = &IkeSa> {
         let keys = self.table.keys_by_spi().into_iter();
         keys.filter_map(|key| self.table.get(key))
+    }
+
+    /// The addresses of all IKE SAs that are up: ours and the peer's.
+    pub fn addresses(&self) -> BTreeSet<(IpAddr, IpAddr)> {
+        let keys = self.table.keys_by_spi().into_iter();
+        let sas = keys.filter_map(|key| self.table.get(key));
+        sas.filter(|sa| matches!(sa.state, State::Established(_)))
+            .map(|sa| (sa.path.local.ip(), sa.path.remote.ip()))
+            .collect()
     }
 
     /// IKE SAs in any state.

@@ -53,6 +53,8 @@ pub enum Command {
         old: IpAddr,
         /// The one to use instead.
         new: IpAddr,
+        /// Only for the peers at this address; `None` is for all.
+        towards: Option<IpAddr>,
     },
     /// Tell every peer and forget everything.
     Shutdown,

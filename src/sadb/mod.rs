@@ -2,10 +2,11 @@
 //! all shards, orders and coalesces them, has a [`Backend`] write them in one batch, and answers
 //! each shard once per turn. How a request looks to a kernel is the backend's business.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
@@ -16,6 +17,7 @@ use crate::kernel::{
 };
 use crate::log;
 use crate::mail::{Inbox, KernelMail, Mailbox, Outlet, ShardMail};
+use crate::route::Watch;
 use crate::steer::{self, ShardId};
 use crate::wire::spi::EspSpi;
 
@@ -30,6 +32,8 @@ pub const WAKER: Token = Token(0);
 pub struct SadbParts {
     /// The way into the kernel; `None` is decoupled: everything is answered, nothing is done.
     pub backend: Option<Box<dyn Backend>>,
+    /// What tells of changed addresses, if anything does.
+    pub watch: Option<Watch>,
     /// The poll in which the inbox's waker is registered as [`WAKER`].
     pub poll: Poll,
     /// Mail from the shards.
@@ -42,32 +46,33 @@ pub struct SadbParts {
 pub fn run(parts: SadbParts) -> io::Result<()> {
     let SadbParts {
         backend,
+        mut watch,
         mut poll,
         inbox,
         shards,
     } = parts;
     let mut sadb = Sadb::new(backend);
     let mut outlets: Vec<Outlet<ShardMail>> = shards.into_iter().map(Outlet::new).collect();
-    if let Some(fd) = sadb.backend.as_ref().and_then(|backend| backend.event_fd()) {
-        poll.registry()
-            .register(&mut SourceFd(&fd), EVENTS, Interest::READABLE)?;
+    let backend_fd = sadb.backend.as_ref().and_then(|backend| backend.event_fd());
+    let watch_fd = watch.as_ref().map(Watch::event_fd);
+    for (fd, token) in [(backend_fd, EVENTS), (watch_fd, ADDRESSES)] {
+        if let Some(fd) = fd {
+            let registry = poll.registry();
+            registry.register(&mut SourceFd(&fd), token, Interest::READABLE)?;
+        }
     }
     let mut ready = Events::with_capacity(8);
-    let (mut more_mail, mut more_events, mut waiting) = (false, false, false);
+    let (mut more, mut waiting) = (false, false);
     loop {
-        let timeout = match (more_mail || more_events, waiting) {
-            (true, _) => Some(Duration::ZERO),
-            (false, true) => Some(RETRY_AFTER),
-            (false, false) => None,
-        };
-        match poll.poll(&mut ready, timeout) {
+        let look_at = watch.as_ref().and_then(Watch::look_at);
+        match poll.poll(&mut ready, timeout(more, waiting, look_at)) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error),
         }
         let mut requests = Vec::new();
         let mut shutdown = false;
-        more_mail = inbox.drain(MAIL_PER_TURN_MAX, |mail| match mail {
+        more = inbox.drain(MAIL_PER_TURN_MAX, |mail| match mail {
             KernelMail::Requests {
                 from,
                 requests: some,
@@ -77,10 +82,16 @@ pub fn run(parts: SadbParts) -> io::Result<()> {
             KernelMail::Shutdown => shutdown = true,
         });
         sadb.serve(requests);
-        more_events = sadb.take_events();
+        more |= sadb.take_events();
         for (shard, events) in sadb.take_answers() {
             if let Some(outlet) = outlets.get_mut(usize::from(shard.0)) {
                 outlet.send(ShardMail::Kernel(events));
+            }
+        }
+        if let Some(watch) = &mut watch {
+            more |= watch.take_notices(now());
+            if let Some(addresses) = watch.look(now()) {
+                tell_addresses(&mut outlets, addresses);
             }
         }
         waiting = false;
@@ -92,6 +103,30 @@ pub fn run(parts: SadbParts) -> io::Result<()> {
             return Ok(());
         }
     }
+}
+
+/// How long the thread may sleep; `None` is until somebody rings.
+fn timeout(more: bool, waiting: bool, look_at: Option<Instant>) -> Option<Duration> {
+    if more {
+        return Some(Duration::ZERO);
+    }
+    let retry = waiting.then_some(RETRY_AFTER);
+    let look = look_at.map(|at| at.saturating_duration_since(now()));
+    retry.into_iter().chain(look).min()
+}
+
+fn tell_addresses(outlets: &mut [Outlet<ShardMail>], addresses: BTreeSet<IpAddr>) {
+    let line = format!("addresses of this host changed: {} now", addresses.len());
+    log::write(Level::Debug, &line);
+    let addresses = Arc::new(addresses);
+    for outlet in outlets {
+        outlet.send(ShardMail::Addresses(Arc::clone(&addresses)));
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the thread owns its clock")]
+fn now() -> Instant {
+    Instant::now()
 }
 
 /// The state of the kernel thread, without its mail.
@@ -405,6 +440,7 @@ fn warn(what: &str, child: &ChildRemove, error: &KernelError) {
 }
 
 const EVENTS: Token = Token(1);
+const ADDRESSES: Token = Token(2);
 /// Pieces of mail in one turn; each is what one shard had in one of its turns.
 const MAIL_PER_TURN_MAX: usize = 256;
 /// How long until a shard whose mailbox was full is tried again.

@@ -485,6 +485,7 @@ fn thread_answers_by_mail_and_cleans_up_at_shutdown() {
     let waker = Arc::new(mio::Waker::new(shard_poll.registry(), Token(0)).unwrap());
     let (to_shard, shard_inbox) = crate::mail::mailbox(8, waker);
     let parts = SadbParts {
+        watch: None,
         backend: Some(Box::new(kernel.clone())),
         poll,
         inbox,

@@ -2,8 +2,11 @@
 //! of the loop reads the clock once, takes a bounded amount of each kind of work, then sends all
 //! answers at once.
 
+use std::collections::BTreeSet;
 use std::io;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use mio::unix::SourceFd;
@@ -11,7 +14,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::ike::{Command, Endpoint, Event, Path, Stats};
 use crate::log;
-use crate::mail::{ControlMail, Inbox, KernelMail, Mailbox, Outlet, ShardMail};
+use crate::mail::{ControlMail, Inbox, KernelMail, Mailbox, NOBODY, Outlet, ShardMail};
 use crate::steer::{ShardId, Steer, Steering};
 use crate::time::Now;
 use crate::wire::Header;
@@ -61,6 +64,10 @@ struct Shard {
     steering: Steering,
     incoming: ReceiveBatch,
     outgoing: SendBatch,
+    /// The addresses of this host, since they first changed.
+    addresses: Arc<BTreeSet<IpAddr>>,
+    /// When to look again for an address to reach those from that lost theirs.
+    lost_at: Option<Instant>,
     stopping: bool,
 }
 
@@ -89,6 +96,8 @@ pub fn run(parts: ShardParts) -> io::Result<()> {
         steering: parts.steering,
         incoming: ReceiveBatch::new(),
         outgoing: SendBatch::default(),
+        addresses: Arc::default(),
+        lost_at: None,
         stopping: false,
     };
     let mut events = Events::with_capacity(16);
@@ -133,7 +142,8 @@ impl Shard {
         if waiting > 0 || self.peers.iter().any(|peer| peer.waiting() > 0) {
             timeout = BACKLOG_RETRY;
         }
-        if let Some((at, _)) = self.endpoint.poll_timeout() {
+        let deadline = self.endpoint.poll_timeout().map(|(at, _)| at);
+        for at in deadline.into_iter().chain(self.lost_at) {
             timeout = timeout.min(at.saturating_duration_since(now));
         }
         timeout
@@ -152,8 +162,29 @@ impl Shard {
                 self.drain();
             }
         }
+        if self.lost_at.is_some_and(|at| at <= now.mono) {
+            self.change_addresses(now);
+        }
         self.endpoint.handle_timeout(now);
         self.drain();
+    }
+
+    /// Whoever was reached from an address that is gone is reached from the one that the routes
+    /// say now. Where they say none, there may be one as soon as the new link is up.
+    fn change_addresses(&mut self, now: Now) {
+        self.lost_at = None;
+        for (old, remote) in self.endpoint.addresses() {
+            if self.addresses.contains(&old) {
+                continue;
+            }
+            let Some(new) = socket::source_towards(remote) else {
+                self.lost_at = Some(now.mono + LOST_RETRY);
+                continue;
+            };
+            let towards = Some(remote);
+            let command = Command::LocalAddress { old, new, towards };
+            self.endpoint.handle_command(now, NOBODY, command);
+        }
     }
 
     fn take_mail(&mut self, now: Now) {
@@ -172,6 +203,10 @@ impl Shard {
                 ShardMail::Command { id, command } => {
                     self.stopping |= command == Command::Shutdown;
                     self.endpoint.handle_command(now, id, command);
+                }
+                ShardMail::Addresses(addresses) => {
+                    self.addresses = addresses;
+                    self.change_addresses(now);
                 }
                 ShardMail::Config(config) => self.endpoint.handle_config(now, config),
                 ShardMail::InitialContact { identity, except } => {
@@ -371,5 +406,7 @@ const MAIL_MAX: usize = 256;
 const IDLE_MAX: Duration = Duration::from_secs(60);
 /// How soon a full mailbox is tried again.
 const BACKLOG_RETRY: Duration = Duration::from_millis(2);
+/// How soon an IKE SA without an address of ours is looked at again.
+const LOST_RETRY: Duration = Duration::from_secs(2);
 /// How long a shard that ends tries to hand over what waits.
 const FINISH_MAX: Duration = Duration::from_secs(1);

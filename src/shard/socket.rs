@@ -86,6 +86,18 @@ pub const WILDCARDS: [IpAddr; 2] = [
     IpAddr::V6(Ipv6Addr::UNSPECIFIED),
 ];
 
+/// The address that this host sends to `remote` from, by its routes; `None`: there is no way.
+pub fn source_towards(remote: IpAddr) -> Option<IpAddr> {
+    let name = SocketAddr::new(remote, DISCARD);
+    let socket = open(name).ok()?;
+    // A policy for the peer's own address must not hide the route to it. Not allowed: none is ours.
+    let _ = net::bypass_ipsec(socket.as_fd(), name.is_ipv4());
+    // A datagram socket that is connected has its source chosen, and sends nothing.
+    socket.connect(&name.into()).ok()?;
+    let local = socket.local_addr().ok()?.as_socket()?.ip();
+    (!local.is_unspecified()).then_some(local)
+}
+
 fn bind_group(
     name: SocketAddr,
     marker: bool,
@@ -154,5 +166,7 @@ fn configure(socket: &Socket, name: SocketAddr, marker: bool) -> io::Result<Vec<
 
 /// Receive buffer of each socket: some thousand datagrams, a second of a mass reconnect.
 const BUFFER_LEN: i32 = 8 << 20;
+/// Any port will do to ask for a route.
+const DISCARD: u16 = 9;
 const UDP_ENCAP: i32 = 100;
 const UDP_ENCAP_ESPINUDP: i32 = 2;

@@ -50,7 +50,8 @@ fn through_nat(shift: u16, inside: SocketAddr) -> SocketAddr {
 /// The warrior's address changes.
 fn change(pair: &mut Pair, old: IpAddr, new: IpAddr) -> Vec<Datagram> {
     let now = pair.now();
-    let command = Command::LocalAddress { old, new };
+    let towards = Some(GATEWAY);
+    let command = Command::LocalAddress { old, new, towards };
     pair.initiator.command(now, command)
 }
 

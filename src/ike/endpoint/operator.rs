@@ -57,9 +57,12 @@ impl Endpoint {
                 let wanted = policy.filter(|policy| !self.table.serves(policy));
                 wanted.map_or(0, |policy| self.initiate(now, Start::of(policy)))
             }
-            Command::LocalAddress { old, new } => self.each_where(
+            Command::LocalAddress { old, new, towards } => self.each_where(
                 now,
-                |sa| sa.path.local.ip() == old,
+                |sa| {
+                    let remote = sa.path.remote.ip();
+                    sa.path.local.ip() == old && towards.is_none_or(|peer| peer == remote)
+                },
                 |endpoint, sa| {
                     if mobike::change_address(&mut endpoint.cx, sa, now.mono, old, new) {
                         own::advance(&mut endpoint.cx, sa, now);
