@@ -10,7 +10,7 @@ use crate::crypto::keymat::ChildKeys;
 use crate::policy::IpNet;
 use crate::wire::Transform;
 use crate::wire::registry::ProtocolId;
-use crate::wire::spi::EspSpi;
+use crate::wire::spi::{EspSpi, IkeSpi};
 
 pub mod entry;
 
@@ -48,6 +48,47 @@ pub enum KernelRequest {
         /// What `AddChild` installed, without keys.
         child: Box<ChildRemove>,
     },
+    /// Tell how many packets went through these Child SAs; answered by exactly one `Counts`.
+    Count {
+        /// Echoed in the answer: the IKE SA that asks.
+        asker: IkeSpi,
+        /// Inbound SPIs of Child SAs that were added.
+        children: Vec<EspSpi>,
+    },
+    /// From now on this shard wants exactly these traps; not answered.
+    SetTraps {
+        /// All of them.
+        traps: Vec<Trap>,
+    },
+}
+
+/// Packets for these selectors that find no Child SA are held back, and we are told. A Child SA
+/// with the same selectors takes the place of the trap as long as it is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Trap {
+    /// Index of the policy that wants it.
+    pub policy: u32,
+    /// Which packets of ours.
+    pub pair: SelectorPair,
+    /// ESP or AH.
+    pub protocol: ProtocolId,
+    /// Transport mode (else tunnel).
+    pub transport: bool,
+    /// Our outer address, or the unspecified one.
+    pub local: IpAddr,
+    /// The peer's.
+    pub remote: IpAddr,
+}
+
+/// How many packets went through a Child SA since it, or its copy elsewhere, was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// SPI of the inbound SA.
+    pub spi: EspSpi,
+    /// Packets from the peer, all of them authentic.
+    pub inbound: u64,
+    /// Packets to the peer.
+    pub outbound: u64,
 }
 
 /// Everything the kernel must know of one Child SA.
@@ -136,11 +177,17 @@ pub struct SelectorPair {
 impl SelectorPair {
     /// The place of its policies in the SPD: the lowest number comes first, so more specific
     /// selectors have lower ones. Both prefix lengths count most, then protocol, then ports.
+    /// The number above it is that of a trap with selectors as specific.
     pub fn priority(&self) -> u32 {
         let bits = u32::from(self.local.network().len) + u32::from(self.remote.network().len);
         let protocol = if self.protocol == 0 { 0 } else { 4 };
         let ports = u32::from(self.local_port.is_some()) + u32::from(self.remote_port.is_some());
-        PRIORITY_LEAST - bits * 8 - protocol - ports
+        PRIORITY_LEAST - 2 * (bits * 8 + protocol + ports)
+    }
+
+    /// The place of its trap: behind the policies of all Child SAs whose selectors are as specific.
+    pub fn trap_priority(&self) -> u32 {
+        self.priority() + 1
     }
 }
 
@@ -182,6 +229,23 @@ pub enum KernelEvent {
         /// Where it comes from now.
         remote: SocketAddr,
     },
+    /// The answer to [`KernelRequest::Count`].
+    Counts {
+        /// Who asked.
+        asker: IkeSpi,
+        /// Of those Child SAs that are there.
+        counts: Vec<Count>,
+    },
+    /// A packet hit a policy without an SA. What a backend tells `sadb`.
+    Acquire {
+        /// Of the policy.
+        reqid: u32,
+    },
+    /// A packet hit a trap. What `sadb` makes of [`Self::Acquire`], for the shard that set it.
+    Wanted {
+        /// The trap.
+        trap: Trap,
+    },
 }
 
 /// Why the kernel refused: its errno and what was being done.
@@ -204,16 +268,19 @@ impl fmt::Display for KernelError {
     }
 }
 
-/// Priority of `any to any`, above the greatest sum that is taken from it: 256 * 8 + 6.
+/// Priority of `any to any`, above the greatest sum that is taken from it: 2 * (256 * 8 + 6).
 const PRIORITY_LEAST: u32 = 16_384;
 
 /// The top byte of every reqid of ours: by it we know our own SAs and policies again after a crash,
 /// and touch no other's.
 pub const REQID_TAG: u32 = 0x49 << 24;
 
+/// The top byte of the reqids of traps. No SA has one.
+pub const TRAP_TAG: u32 = 0x4a << 24;
+
 /// Whether a reqid is one of ours.
 pub const fn is_our_reqid(reqid: u32) -> bool {
-    reqid & 0xff00_0000 == REQID_TAG
+    matches!(reqid & 0xff00_0000, REQID_TAG | TRAP_TAG)
 }
 
 /// A way into one kernel (or a stand-in for one). Driven only by the `sadb` thread.
@@ -228,6 +295,13 @@ pub trait Backend: Send {
     /// Adds or replaces the policies of `child`, whose SAs stand: `sadb` hands policies back to it
     /// when a younger Child SA with the same selectors goes. Nothing else of `child` changes.
     fn set_policies(&mut self, child: &ChildRemove) -> Result<(), KernelError>;
+    /// Puts a trap for outbound packets in the place of whatever policies these selectors have, in
+    /// all directions. [`KernelEvent::Acquire`] tells this reqid when a packet hits it.
+    fn set_trap(&mut self, trap: &Trap, reqid: u32) -> Result<(), KernelError>;
+    /// Removes the policies of these selectors in all directions; missing ones are no error.
+    fn remove_policies(&mut self, pairs: &[SelectorPair]) -> Result<(), KernelError>;
+    /// Counts the packets of Child SAs; those that are not there are left out.
+    fn count(&mut self, children: &[ChildRemove]) -> Vec<Count>;
     /// The descriptor that becomes readable when the kernel has something to say, if any.
     fn event_fd(&self) -> Option<std::os::fd::RawFd>;
     /// Takes waiting events. Returns whether the kernel had to drop some that we did not read in

@@ -30,5 +30,7 @@ mod rekey;
 mod repetition;
 #[path = "exchange/setup.rs"]
 mod setup;
+#[path = "exchange/traps.rs"]
+mod traps;
 #[path = "exchange/world.rs"]
 mod world;

@@ -23,6 +23,8 @@ mod libreswan_scenarios;
 mod lifetimes;
 #[path = "interop/mobility.rs"]
 mod mobility;
+#[path = "interop/notices.rs"]
+mod notices;
 #[path = "interop/paths.rs"]
 mod paths;
 #[path = "interop/pluto_session.rs"]

@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 use iked::crypto::SecretBytes;
 use iked::crypto::keymat::ChildKeys;
 use iked::kernel::{
-    Backend, ChildInstall, ChildRemove, Encap, KernelEvent, KernelRequest, REQID_TAG, RequestId,
-    SelectorPair,
+    Backend, ChildInstall, ChildRemove, Count, Encap, KernelEvent, KernelRequest, REQID_TAG,
+    RequestId, SelectorPair, TRAP_TAG, Trap,
 };
 use iked::pfkey::PfKey;
 use iked::policy::IpNet;
@@ -32,6 +32,8 @@ use iked::xfrm::{self, Xfrm};
 
 #[path = "kernel/moves.rs"]
 mod moves;
+#[path = "kernel/traps.rs"]
+mod traps;
 
 /// Two hosts as network namespaces, joined by a wire.
 struct Pair {
@@ -324,6 +326,14 @@ fn carries_traffic_over(open: fn() -> Box<dyn Backend>, pair: &Pair, plan: &Plan
     }
     // All four SAs have seen both packets: in clear text they would have seen none.
     assert_eq!(tables.matches(", 2(packets)").count(), 4, "{tables}");
+    let mut absent = plan.names(0);
+    absent.inbound_spi = EspSpi::new(0x0900_0009).unwrap();
+    let counted = Count {
+        spi: plan.names(0).inbound_spi,
+        inbound: 2,
+        outbound: 2,
+    };
+    assert_eq!(a.count(&[absent, plan.names(0)]), [counted]);
     all_ok(&a.apply(&[plan.delete(0)]));
     all_ok(&b.apply(&[plan.delete(1)]));
     assert_eq!(pair.tables(), "", "nothing stays behind");

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
+use crate::kernel::SelectorPair;
 use crate::wire::spi::EspSpi;
 
 /// One thing to do.
@@ -14,6 +15,8 @@ pub enum Task {
     Keepalive,
     /// Is there a Child SA, where the policy is active?
     CheckChildren,
+    /// Make a Child SA with these selectors: a packet waits for it.
+    MakeChild(SelectorPair),
     /// Replace the Child SA with this inbound SPI.
     RekeyChild(EspSpi),
     /// Tell the peer of the Child SAs that are to go.
@@ -37,6 +40,7 @@ impl Task {
     pub const fn is_exchange(self) -> bool {
         match self {
             Self::CheckChildren
+            | Self::MakeChild(_)
             | Self::RekeyChild(_)
             | Self::DeleteChildren
             | Self::Redirect(_)
@@ -75,6 +79,7 @@ impl Agenda {
             Task::CheckPeer
             | Task::Keepalive
             | Task::CheckChildren
+            | Task::MakeChild(_)
             | Task::Redirect(_)
             | Task::RekeyIke
             | Task::DeleteIke

@@ -36,6 +36,8 @@ pub struct ChildSa {
     pub fate: Fate,
     /// Inbound SPI of the Child SA whose place it takes.
     pub replaces: Option<EspSpi>,
+    /// Packets from the peer and to it, as the kernel counted them last.
+    pub packets: (u64, u64),
     /// What the kernel must still be given before we may send through it.
     pub outbound_waits: Option<Box<ChildInstall>>,
 }
@@ -131,6 +133,7 @@ impl ChildSa {
             loaded: false,
             fate: Fate::Living,
             replaces: None,
+            packets: (0, 0),
             outbound_waits: None,
         }
     }

@@ -17,6 +17,7 @@ use super::exchange::redirect::Start;
 use super::ike_sa::IkeSa;
 use super::lease::{Lease, Pools};
 use super::stats::Stats;
+use super::trap::Traps;
 use crate::auth::store::CredentialStore;
 use crate::crypto::{Provider, Rng};
 use crate::kernel::{self, KernelRequest, RequestId};
@@ -53,6 +54,8 @@ pub struct Context {
     pub greeted: BTreeSet<String>,
     /// May active policies begin?
     pub active: bool,
+    /// What the kernel holds back for our policies.
+    pub traps: Traps,
     /// Limits unprotected answers.
     pub hints: Budget,
     /// The IKE SA of each Child SA, by inbound SPI.
@@ -121,6 +124,7 @@ impl Context {
             coupled,
             active,
             greeted: BTreeSet::new(),
+            traps: Traps::default(),
             hints: Budget::new(parts.now.mono),
             children: HashMap::with_hasher(hasher),
             started_at: parts.now.mono,

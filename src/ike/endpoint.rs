@@ -21,11 +21,12 @@ use super::own;
 use super::state::State;
 use super::stats::Stats;
 use super::table::{Key, Table};
+use super::trap;
 use super::window::Retry;
 
 use crate::auth::store::CredentialStore;
 use crate::crypto::{Provider, Rng};
-use crate::kernel::{KernelError, KernelEvent, KernelRequest, RequestId};
+use crate::kernel::{Count, KernelError, KernelEvent, KernelRequest, RequestId, Trap};
 use crate::policy::{Config, Identity, Options};
 use crate::steer::ShardId;
 use crate::time::Now;
@@ -88,6 +89,7 @@ impl Endpoint {
             starts_at: None,
         };
         endpoint.plan_starts(now);
+        trap::refresh(&mut endpoint.cx);
         endpoint
     }
 
@@ -215,6 +217,10 @@ impl Endpoint {
             KernelEvent::Failed { id, error } => (id, Err(error)),
             KernelEvent::Expire { spi, hard } => return self.expired(now, spi, hard),
             KernelEvent::Mapping { spi, remote } => return self.mapped(now, spi, remote),
+            KernelEvent::Counts { asker, counts } => return self.counted(now, asker, &counts),
+            KernelEvent::Wanted { trap } => return self.wanted(now, &trap),
+            // The kernel thread makes `Wanted` of it.
+            KernelEvent::Acquire { .. } => return,
         };
         let Some(key) = self.table.by_request(id) else {
             return;
@@ -257,6 +263,48 @@ impl Endpoint {
             return;
         };
         mobility::mapped(&mut self.cx, &mut sa, remote);
+        self.give_back(now, key, sa);
+    }
+
+    /// What the kernel has counted for this IKE SA.
+    fn counted(&mut self, now: Now, asker: IkeSpi, counts: &[Count]) {
+        let Some(key) = self.table.by_spi(asker) else {
+            return;
+        };
+        let Some(mut sa) = self.table.take(key) else {
+            return;
+        };
+        if matches!(sa.state, State::Established(_)) {
+            own::counted(&mut self.cx, &mut sa, now.mono, counts);
+        }
+        self.give_back(now, key, sa);
+    }
+
+    /// A packet waits for a Child SA of one of our policies.
+    fn wanted(&mut self, now: Now, trap: &Trap) {
+        let policy = self.cx.config.policies.get(trap.policy as usize).cloned();
+        let Some(policy) = policy.filter(|_| self.cx.traps.holds(trap)) else {
+            return;
+        };
+        let serving = self.table.by_policy(&policy);
+        if serving.is_empty() && self.cx.traps.may_begin(now.mono, trap.policy) {
+            let line = format_args!("policy {}: a packet to its peer", policy.name);
+            self.cx.info(line);
+            self.initiate(now, Start::of(policy));
+        }
+        // Those that are not up yet come with all flows.
+        let up = |key: &Key| {
+            let sa = self.table.get(*key);
+            sa.is_some_and(|sa| matches!(&sa.state, State::Established(_)))
+        };
+        let Some(key) = serving.into_iter().find(up) else {
+            return;
+        };
+        let Some(mut sa) = self.table.take(key) else {
+            return;
+        };
+        sa.agenda.plan(now.mono, Task::MakeChild(trap.pair));
+        own::advance(&mut self.cx, &mut sa, now);
         self.give_back(now, key, sa);
     }
 

@@ -81,6 +81,8 @@ pub struct IkeSa {
     pub born_at: Instant,
     /// When the peer last proved to be alive.
     pub heard_at: Instant,
+    /// When a Child SA was last known to have brought packets from the peer.
+    pub traffic_at: Instant,
     /// Deadline registered with the timers.
     pub timer_at: Option<Instant>,
     /// Digest of the IKE_SA_INIT request, the key of the half-open table.
@@ -129,6 +131,7 @@ impl IkeSa {
             lease: Lease::default(),
             born_at: now,
             heard_at: now,
+            traffic_at: now,
             timer_at: None,
             init_digest: None,
             indexed: false,

@@ -26,6 +26,7 @@ pub mod state;
 pub mod stats;
 pub mod table;
 pub mod timer;
+pub mod trap;
 pub mod window;
 
 pub use endpoint::{Endpoint, EndpointParts};

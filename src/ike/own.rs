@@ -11,7 +11,7 @@ use super::exchange::{create_child_initiator, informational, mobike, redirect, r
 use super::ike_sa::{self, IkeSa};
 use super::state::State;
 use crate::crypto::ActiveKeyExchange;
-use crate::kernel::{KernelRequest, RequestId};
+use crate::kernel::{Count, KernelRequest, RequestId, SelectorPair};
 use crate::time::Now;
 use crate::wire::TrafficSelector;
 use crate::wire::registry::KeId;
@@ -194,6 +194,7 @@ fn perform(cx: &mut Context, sa: &mut IkeSa, now: Now, task: Task) {
             sa.agenda.plan(now.mono + KEEPALIVE_AFTER, Task::Keepalive);
         }
         Task::CheckChildren => check_children(cx, sa, now),
+        Task::MakeChild(pair) => make_child(cx, sa, now, pair),
         Task::RekeyChild(spi) => create_child_initiator::rekey(cx, sa, now, spi),
         Task::DeleteChildren => informational::delete_children(cx, sa, now.mono),
         Task::Activate(spi) => activate(cx, sa, spi),
@@ -208,8 +209,12 @@ fn perform(cx: &mut Context, sa: &mut IkeSa, now: Now, task: Task) {
 /// Plans what every IKE SA does from the moment it is up.
 pub fn begin(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
     let settings = &cx.config.settings;
-    if !settings.dpd_check_interval.is_zero() {
-        sa.agenda.plan(now + SILENCE_MAX, Task::CheckPeer);
+    let interval = settings.dpd_check_interval;
+    if !interval.is_zero() {
+        // Drawn for each SA: those that came in one storm do not ask the kernel in one.
+        let permille = u32::try_from(500 + cx.rng.below(500)).unwrap_or(1000);
+        let first = interval * permille / 1000;
+        sa.agenda.plan(now + first, Task::CheckPeer);
     }
     keep_alive(sa, now);
     mobike::resume(sa, now);
@@ -234,20 +239,66 @@ pub fn keep_alive(sa: &mut IkeSa, now: Instant) {
     }
 }
 
-/// DPD: asks after silence, measured by authenticated messages alone.
+/// DPD. Whoever sends to the peer and gets nothing back asks whether it lives, and so does whoever
+/// has not heard of it for long; packets of Child SAs, which only the kernel sees, tell as much as
+/// messages (RFC 7296, 2.4).
 fn check_peer(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
-    if cx.config.settings.dpd_check_interval.is_zero() {
+    let interval = cx.config.settings.dpd_check_interval;
+    if interval.is_zero() {
         return;
     }
-    let at = sa.heard_at + SILENCE_MAX;
-    if at > now {
-        return sa.agenda.plan(at, Task::CheckPeer);
+    let loaded = sa.children.iter().filter(|child| child.loaded);
+    let children: Vec<EspSpi> = loaded.map(|child| child.names.inbound_spi).collect();
+    let silent_at = heard_at(sa) + SILENCE_MAX;
+    let next = if children.is_empty() {
+        silent_at
+    } else {
+        silent_at.min(now + interval)
+    };
+    sa.agenda.plan(next.max(now + MOMENT), Task::CheckPeer);
+    if children.is_empty() {
+        return ask_if_silent(cx, sa, now, false);
     }
+    let asker = sa.own_spi;
+    cx.out
+        .kernel
+        .push_back(KernelRequest::Count { asker, children });
+}
+
+/// The kernel has counted the packets of the Child SAs, at the request of [`check_peer`].
+pub fn counted(cx: &mut Context, sa: &mut IkeSa, now: Instant, counts: &[Count]) {
+    let (mut heard, mut sent) = (false, false);
+    for count in counts {
+        if let Some(child) = sa.child_by_inbound(count.spi) {
+            let (inbound, outbound) = child.packets;
+            heard |= inbound != count.inbound;
+            sent |= outbound != count.outbound;
+            child.packets = (count.inbound, count.outbound);
+        }
+    }
+    if heard {
+        sa.traffic_at = now;
+    } else {
+        ask_if_silent(cx, sa, now, sent);
+    }
+}
+
+fn ask_if_silent(cx: &mut Context, sa: &mut IkeSa, now: Instant, sent: bool) {
+    let silence = now.saturating_duration_since(heard_at(sa));
+    // What was heard in this interval was heard after most of what was sent in it.
+    let max = if sent {
+        (cx.config.settings.dpd_check_interval / 2).min(SILENCE_MAX)
+    } else {
+        SILENCE_MAX
+    };
     // A request that is out asks as well, and its own schedule decides about a dead peer.
-    if sa.may_request() {
+    if silence >= max && sa.may_request() {
         informational::probe(cx, sa, now);
     }
-    sa.agenda.plan(now + MOMENT, Task::CheckPeer);
+}
+
+fn heard_at(sa: &IkeSa) -> Instant {
+    sa.heard_at.max(sa.traffic_at)
 }
 
 /// An active policy wants its Child SA, whatever became of the last one.
@@ -259,6 +310,27 @@ fn check_children(cx: &mut Context, sa: &mut IkeSa, now: Now) {
     let none = sa.children.iter().all(|child| child.fate == Fate::Doomed);
     if none && up.successor.is_none() && up.answering.is_none() {
         create_child_initiator::make(cx, sa, now);
+    }
+}
+
+/// A packet waits for a Child SA with these selectors.
+fn make_child(cx: &mut Context, sa: &mut IkeSa, now: Now, pair: SelectorPair) {
+    let State::Established(up) = &sa.state else {
+        return;
+    };
+    let living = sa
+        .children
+        .iter()
+        .filter(|child| child.fate != Fate::Doomed);
+    let living: Vec<&ChildSa> = living.chain(up.on_the_way()).collect();
+    let covers = |child: &&ChildSa| child.names.selectors.contains(&pair);
+    if up.successor.is_some() || living.iter().any(covers) {
+        return;
+    }
+    if living.is_empty() {
+        create_child_initiator::make(cx, sa, now);
+    } else {
+        create_child_initiator::make_for(cx, sa, now, pair);
     }
 }
 

@@ -30,7 +30,7 @@ pub struct Table {
     requests: HashMap<RequestId, Key, SeedableRandomState>,
     identities: BTreeSet<(Identity, Key)>,
     /// IKE SAs of each active policy, by its name.
-    active: BTreeMap<String, usize>,
+    active: BTreeMap<String, BTreeSet<Key>>,
     timers: Timers,
     hasher: SeedableRandomState,
 }
@@ -99,9 +99,13 @@ impl Table {
 
     /// Whether this active policy has an IKE SA, in whatever state.
     pub fn serves(&self, policy: &Policy) -> bool {
-        self.active
-            .get(&policy.name)
-            .is_some_and(|count| *count > 0)
+        self.active.contains_key(&policy.name)
+    }
+
+    /// The IKE SAs of this active policy, in whatever state.
+    pub fn by_policy(&self, policy: &Policy) -> Vec<Key> {
+        let keys = self.active.get(&policy.name).into_iter().flatten();
+        keys.copied().collect()
     }
 
     /// The keys of all IKE SAs, by our SPI.
@@ -163,7 +167,8 @@ impl Table {
             sa.indexed = true;
         }
         if !sa.counted && sa.policy.active && !matches!(sa.state, State::AwaitAuthRequest(_)) {
-            *self.active.entry(sa.policy.name.clone()).or_default() += 1;
+            let name = sa.policy.name.clone();
+            self.active.entry(name).or_default().insert(key);
             sa.counted = true;
         }
         let deadline = sa.deadline(cx).map(|(at, _)| at);
@@ -182,9 +187,12 @@ impl Table {
             self.identities.remove(&(identity, key));
         }
         if sa.counted
-            && let Some(count) = self.active.get_mut(&sa.policy.name)
+            && let Some(keys) = self.active.get_mut(&sa.policy.name)
         {
-            *count = count.saturating_sub(1);
+            keys.remove(&key);
+            if keys.is_empty() {
+                self.active.remove(&sa.policy.name);
+            }
         }
         self.sas.try_remove(key);
         cx.stats.sa_removed += 1;

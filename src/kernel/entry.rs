@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{ChildInstall, ChildRemove, SelectorPair};
+use super::{ChildInstall, ChildRemove, SelectorPair, Trap};
 use crate::wire::registry::ProtocolId;
 use crate::wire::spi::EspSpi;
 
@@ -134,6 +134,17 @@ fn soft_bytes(child: &ChildInstall) -> u64 {
         child.bytes_soft
     } else {
         0
+    }
+}
+
+/// What the policy of a trap demands: an SA that there never is.
+pub fn trap(trap: &Trap, reqid: u32) -> Template {
+    Template {
+        source: trap.local,
+        destination: trap.remote,
+        protocol: trap.protocol,
+        transport: trap.transport,
+        reqid,
     }
 }
 

@@ -19,6 +19,10 @@ pub mod kind {
     pub const ADD: u8 = 3;
     /// Delete an SA.
     pub const DELETE: u8 = 4;
+    /// Ask for an SA.
+    pub const GET: u8 = 5;
+    /// A packet needs an SA that is not there.
+    pub const ACQUIRE: u8 = 6;
     /// Ask to be told about SAs of one type.
     pub const REGISTER: u8 = 7;
     /// An SA reached a lifetime.
@@ -168,7 +172,28 @@ impl Request {
         spi: EspSpi,
         protocol: ProtocolId,
     ) -> Self {
-        let mut request = Self::begin(kind::DELETE, sa_type(protocol), seq, pid);
+        Self::about(kind::DELETE, seq, pid, (source, destination, spi, protocol))
+    }
+
+    /// `SADB_GET`.
+    pub fn get(
+        seq: u32,
+        pid: u32,
+        source: IpAddr,
+        destination: IpAddr,
+        spi: EspSpi,
+        protocol: ProtocolId,
+    ) -> Self {
+        Self::about(kind::GET, seq, pid, (source, destination, spi, protocol))
+    }
+
+    fn about(
+        message_kind: u8,
+        seq: u32,
+        pid: u32,
+        (source, destination, spi, protocol): (IpAddr, IpAddr, EspSpi, ProtocolId),
+    ) -> Self {
+        let mut request = Self::begin(message_kind, sa_type(protocol), seq, pid);
         request.sa(spi, 0, Algorithms { encr: 0, integ: 0 });
         request.address(extension::ADDRESS_SRC, SocketAddr::new(source, 0), 0, None);
         request.address(
@@ -401,6 +426,16 @@ impl<'a> Answer<'a> {
         ))
     }
 
+    /// How many packets have gone through the SA that this tells.
+    pub fn packets(&self) -> Option<u64> {
+        u32_at(self.find(extension::LIFETIME_CURRENT)?, 4).map(u64::from)
+    }
+
+    /// The kernel's number of the policy that this tells, or that an `ACQUIRE` is about.
+    pub fn policy_id(&self) -> Option<u32> {
+        u32_at(self.find(extension::POLICY)?, 8)
+    }
+
     fn spi(&self) -> Option<EspSpi> {
         EspSpi::from_bytes(self.find(extension::SA)?.get(4..8)?.try_into().ok()?)
     }
@@ -460,6 +495,7 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 /// Extension types, SADB_EXT_* and SADB_X_EXT_*.
 mod extension {
     pub(super) const SA: u16 = 1;
+    pub(super) const LIFETIME_CURRENT: u16 = 2;
     pub(super) const LIFETIME_HARD: u16 = 3;
     pub(super) const LIFETIME_SOFT: u16 = 4;
     pub(super) const ADDRESS_SRC: u16 = 5;

@@ -10,7 +10,8 @@ use std::process;
 
 use crate::kernel::entry::{self, Direction};
 use crate::kernel::{
-    Backend, ChildInstall, ChildRemove, KernelError, KernelEvent, KernelRequest, SelectorPair,
+    Backend, ChildInstall, ChildRemove, Count, KernelError, KernelEvent, KernelRequest,
+    SelectorPair, Trap,
 };
 use crate::sys::netlink::KernelSocket;
 use crate::wire::registry::ProtocolId;
@@ -18,7 +19,7 @@ use crate::wire::spi::EspSpi;
 
 pub mod message;
 
-use message::{Algorithms, Answer, Request, SaEntry};
+use message::{Algorithms, Answer, Request, SaEntry, kind};
 
 /// The kernel's SADB and SPD through PF_KEY.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub struct PfKey {
     seq: u32,
     /// Outbound SAs by destination and SPI, to tell their expiries by the inbound SPI.
     outbound: BTreeMap<(IpAddr, EspSpi), EspSpi>,
+    /// Selectors and reqids of the traps by the kernel's numbers for their policies.
+    traps: BTreeMap<u32, (SelectorPair, u32)>,
     /// Events that came while an answer was awaited.
     waiting: Vec<KernelEvent>,
     dropped: bool,
@@ -49,7 +52,7 @@ enum Done {
 }
 
 impl PfKey {
-    /// Opens the socket and asks for expiries of ESP and AH SAs.
+    /// Opens the socket and asks for expiries of ESP and AH SAs, and for packets without one.
     pub fn open() -> io::Result<Self> {
         let socket = KernelSocket::pfkey()?;
         socket.enlarge_buffers(BUFFER);
@@ -60,6 +63,7 @@ impl PfKey {
             pid: process::id(),
             seq: 0,
             outbound: BTreeMap::new(),
+            traps: BTreeMap::new(),
             waiting: Vec::new(),
             dropped: false,
         };
@@ -80,6 +84,16 @@ impl PfKey {
 
     /// Sends one message and finds its answer; events on the way are kept.
     fn transact(&mut self, request: &Request, seq: u32) -> Result<(), i32> {
+        self.ask(request, seq, |_| ())
+    }
+
+    /// Sends one message and reads something in its answer.
+    fn ask<T>(
+        &mut self,
+        request: &Request,
+        seq: u32,
+        read: impl FnOnce(&Answer<'_>) -> T,
+    ) -> Result<T, i32> {
         let errno = |error: io::Error| error.raw_os_error().unwrap_or(libc::EIO);
         self.socket.send(request.bytes()).map_err(errno)?;
         let mut buffer = vec![0; MESSAGE_MAX];
@@ -98,12 +112,13 @@ impl PfKey {
             };
             if answer.pid == self.pid && answer.seq == seq {
                 return if answer.errno == 0 {
-                    Ok(())
+                    Ok(read(&answer))
                 } else {
                     Err(i32::from(answer.errno))
                 };
             }
-            self.waiting.extend(event(&self.outbound, &answer));
+            self.waiting
+                .extend(event(&self.outbound, &self.traps, &answer));
         }
     }
 
@@ -209,6 +224,34 @@ impl PfKey {
         }
     }
 
+    /// Returns the errno of the last that failed; missing ones do not.
+    fn delete_policies(&mut self, pairs: &[SelectorPair], which: &[Direction]) -> Result<(), i32> {
+        let mut result = Ok(());
+        for pair in pairs {
+            for direction in which {
+                let seq = self.next_seq();
+                let request = Request::delete_policy(seq, self.pid, *direction, pair);
+                match self.transact(&request, seq) {
+                    Ok(()) | Err(libc::ESRCH | libc::ENOENT) => {}
+                    Err(errno) => result = Err(errno),
+                }
+            }
+        }
+        result
+    }
+
+    fn packets(
+        &mut self,
+        source: IpAddr,
+        destination: IpAddr,
+        spi: EspSpi,
+        protocol: ProtocolId,
+    ) -> Option<u64> {
+        let seq = self.next_seq();
+        let request = Request::get(seq, self.pid, source, destination, spi, protocol);
+        self.ask(&request, seq, |answer| answer.packets()).ok()?
+    }
+
     fn delete_child(&mut self, child: &ChildRemove) -> Result<(), KernelError> {
         let key = (child.remote, child.outbound_spi);
         if self.outbound.get(&key) == Some(&child.inbound_spi) {
@@ -224,13 +267,7 @@ impl PfKey {
                 })
             }
         };
-        for pair in &child.selectors {
-            for direction in [Direction::Out, Direction::Forward, Direction::In] {
-                let seq = self.next_seq();
-                let request = Request::delete_policy(seq, self.pid, direction, pair);
-                note(self.transact(&request, seq));
-            }
-        }
+        note(self.delete_policies(&child.selectors, &ALL_DIRECTIONS));
         for (source, destination, spi) in [
             (child.local, child.remote, child.outbound_spi),
             (child.remote, child.local, child.inbound_spi),
@@ -262,6 +299,8 @@ impl Backend for PfKey {
                     errno: libc::EOPNOTSUPP,
                     action: "move SA",
                 }),
+                // `sadb` has methods for those.
+                KernelRequest::Count { .. } | KernelRequest::SetTraps { .. } => Err(UNSUPPORTED),
             });
         }
         results
@@ -269,6 +308,54 @@ impl Backend for PfKey {
 
     fn set_policies(&mut self, child: &ChildRemove) -> Result<(), KernelError> {
         self.add_policies(child, &mut Vec::new())
+    }
+
+    fn set_trap(&mut self, trap: &Trap, reqid: u32) -> Result<(), KernelError> {
+        let fault = |action| move |errno| KernelError { errno, action };
+        let (seq, pair) = (self.next_seq(), trap.pair);
+        let (priority, template) = (pair.trap_priority(), entry::trap(trap, reqid));
+        let direction = Direction::Out;
+        let request = Request::update_policy(seq, self.pid, direction, &pair, priority, &template);
+        let id = self.ask(&request, seq, |answer| answer.policy_id());
+        self.traps.retain(|_, (other, _)| *other != pair);
+        if let Some(id) = id.map_err(fault("add policy"))? {
+            self.traps.insert(id, (pair, reqid));
+        }
+        self.delete_policies(&[pair], &[Direction::Forward, Direction::In])
+            .map_err(fault("delete"))
+    }
+
+    fn remove_policies(&mut self, pairs: &[SelectorPair]) -> Result<(), KernelError> {
+        self.traps.retain(|_, (pair, _)| !pairs.contains(pair));
+        let fault = |errno| KernelError {
+            errno,
+            action: "delete",
+        };
+        self.delete_policies(pairs, &ALL_DIRECTIONS).map_err(fault)
+    }
+
+    fn count(&mut self, children: &[ChildRemove]) -> Vec<Count> {
+        let mut counts = Vec::new();
+        for child in children {
+            let ChildRemove {
+                protocol,
+                local,
+                remote,
+                inbound_spi,
+                outbound_spi,
+                ..
+            } = *child;
+            if let Some(inbound) = self.packets(remote, local, inbound_spi, protocol) {
+                let outbound = self.packets(local, remote, outbound_spi, protocol);
+                counts.push(Count {
+                    spi: inbound_spi,
+                    inbound,
+                    // Not there before the peer is ready for it.
+                    outbound: outbound.unwrap_or(0),
+                });
+            }
+        }
+        counts
     }
 
     fn event_fd(&self) -> Option<RawFd> {
@@ -289,7 +376,7 @@ impl Backend for PfKey {
             };
             let datagram = buffer.get(..len).unwrap_or_default();
             if let Some(answer) = Answer::decode(datagram) {
-                events.extend(event(&self.outbound, &answer));
+                events.extend(event(&self.outbound, &self.traps, &answer));
             }
         }
         std::mem::take(&mut self.dropped)
@@ -298,8 +385,13 @@ impl Backend for PfKey {
 
 fn event(
     outbound: &BTreeMap<(IpAddr, EspSpi), EspSpi>,
+    traps: &BTreeMap<u32, (SelectorPair, u32)>,
     answer: &Answer<'_>,
 ) -> Option<KernelEvent> {
+    if answer.kind == kind::ACQUIRE {
+        let (_, reqid) = traps.get(&answer.policy_id()?)?;
+        return Some(KernelEvent::Acquire { reqid: *reqid });
+    }
     if let Some((destination, spi, hard)) = answer.expire() {
         let inbound = outbound.get(&(destination, spi)).copied();
         return Some(KernelEvent::Expire {
@@ -311,6 +403,7 @@ fn event(
     Some(KernelEvent::Mapping { spi, remote })
 }
 
+const ALL_DIRECTIONS: [Direction; 3] = [Direction::Out, Direction::Forward, Direction::In];
 const UNSUPPORTED: KernelError = KernelError {
     errno: libc::EOPNOTSUPP,
     action: "add SA",

@@ -1,11 +1,13 @@
 //! What we have put into the kernel: every Child SA, and for each selector pair the Child SAs that
 //! want its policies, the youngest last. The kernel keeps one policy per selector, so two Child
-//! SAs with the same one (a rekey, two peers behind one NAT) share it, and the youngest has it.
+//! SAs with the same one (a rekey, two peers behind one NAT) share it, and the youngest has it. A
+//! trap has it while no Child SA does.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 
-use crate::kernel::{ChildRemove, Outer, SelectorPair};
+use crate::kernel::{ChildRemove, Outer, SelectorPair, TRAP_TAG, Trap};
+use crate::steer::ShardId;
 use crate::wire::registry::ProtocolId;
 use crate::wire::spi::EspSpi;
 
@@ -16,13 +18,30 @@ pub struct Mirror {
     outbound: HashSet<(IpAddr, EspSpi)>,
     pairs: HashMap<SelectorPair, Wanted>,
     touched: HashSet<SelectorPair>,
+    /// Selector pairs of the traps of each shard.
+    traps: BTreeMap<ShardId, Vec<Trap>>,
+    /// Which trap is meant, by the reqid in its policy.
+    reqids: HashMap<u32, SelectorPair>,
+    trap_count: u32,
 }
 
 /// Who wants policies for a selector pair, and what the kernel has.
 #[derive(Debug)]
 struct Wanted {
     owners: Vec<EspSpi>,
+    /// The first has the policy where there is no owner.
+    traps: Vec<(ShardId, Trap)>,
     standing: Standing,
+}
+
+impl Wanted {
+    const fn new() -> Self {
+        Self {
+            owners: Vec::new(),
+            traps: Vec::new(),
+            standing: Standing::Nothing,
+        }
+    }
 }
 
 /// What the kernel has for a selector pair.
@@ -30,6 +49,9 @@ struct Wanted {
 enum Standing {
     Nothing,
     Policies(Template),
+    /// A trap; its reqid is never used again. The kernel asks only once in a while for an SA of one
+    /// reqid (net.core.xfrm_acq_expires), and must not take a new trap for one it has asked for.
+    Trap(Trap, u32),
     /// A failed addition wrote and took back, perhaps what was another's.
     Unknown,
 }
@@ -49,6 +71,8 @@ struct Template {
 pub struct Settlement {
     /// Child SAs that get policies (back), each with the selector pairs in question.
     pub restore: Vec<ChildRemove>,
+    /// Traps that take the place of policies, or of nothing, each with its reqid.
+    pub traps: Vec<(Trap, u32)>,
     /// Selector pairs that nobody wants any more.
     pub unowned: HashSet<SelectorPair>,
 }
@@ -71,11 +95,11 @@ impl Mirror {
         let template = template(child);
         let mut write = Vec::new();
         for pair in &child.selectors {
-            let wanted = self.pairs.entry(*pair).or_insert_with(|| Wanted {
-                owners: Vec::new(),
-                standing: Standing::Nothing,
-            });
+            let wanted = self.pairs.entry(*pair).or_insert_with(Wanted::new);
             if wanted.standing != Standing::Policies(template) {
+                if let Standing::Trap(_, reqid) = wanted.standing {
+                    self.reqids.remove(&reqid);
+                }
                 wanted.standing = Standing::Policies(template);
                 write.push(*pair);
             }
@@ -139,17 +163,65 @@ impl Mirror {
         }
     }
 
+    /// Takes in that this shard wants these traps and no others. [`Self::settle`] tells what follows.
+    pub fn set_traps(&mut self, shard: ShardId, traps: Vec<Trap>) {
+        let before = self.traps.remove(&shard).unwrap_or_default();
+        for trap in before {
+            if let Some(wanted) = self.pairs.get_mut(&trap.pair) {
+                wanted.traps.retain(|(owner, _)| *owner != shard);
+            }
+            self.touched.insert(trap.pair);
+        }
+        for trap in &traps {
+            let wanted = self.pairs.entry(trap.pair).or_insert_with(Wanted::new);
+            wanted.traps.push((shard, *trap));
+            self.touched.insert(trap.pair);
+        }
+        self.traps.insert(shard, traps);
+    }
+
+    /// The trap with this reqid, if it stands, and the shard that set it.
+    pub fn trapped(&self, reqid: u32) -> Option<(ShardId, Trap)> {
+        let wanted = self.pairs.get(self.reqids.get(&reqid)?)?;
+        let stands = matches!(wanted.standing, Standing::Trap(_, own) if own == reqid);
+        wanted.traps.first().copied().filter(|_| stands)
+    }
+
+    /// Where the Child SA with this inbound SPI is.
+    pub fn child(&self, inbound_spi: EspSpi) -> Option<&ChildRemove> {
+        self.children.get(&inbound_spi)
+    }
+
     /// What must be done for the selector pairs touched since the last time; taken as done.
     pub fn settle(&mut self) -> Settlement {
         let mut restore: BTreeMap<EspSpi, Vec<SelectorPair>> = BTreeMap::new();
         let mut unowned = HashSet::new();
+        let mut traps = Vec::new();
         for pair in std::mem::take(&mut self.touched) {
             let Some(wanted) = self.pairs.get_mut(&pair) else {
                 continue;
             };
             let Some(youngest) = wanted.owners.last() else {
-                self.pairs.remove(&pair);
-                unowned.insert(pair);
+                if let Standing::Trap(stands, reqid) = wanted.standing {
+                    if wanted
+                        .traps
+                        .first()
+                        .is_some_and(|(_, trap)| *trap == stands)
+                    {
+                        continue;
+                    }
+                    self.reqids.remove(&reqid);
+                }
+                if let Some((_, trap)) = wanted.traps.first() {
+                    self.trap_count = self.trap_count.wrapping_add(1);
+                    let reqid = TRAP_TAG | self.trap_count & 0x00ff_ffff;
+                    wanted.standing = Standing::Trap(*trap, reqid);
+                    self.reqids.insert(reqid, pair);
+                    traps.push((*trap, reqid));
+                } else {
+                    self.pairs.remove(&pair);
+                    unowned.insert(pair);
+                }
                 continue;
             };
             let Some(child) = self.children.get(youngest) else {
@@ -163,6 +235,7 @@ impl Mirror {
         }
         let mut settlement = Settlement {
             restore: Vec::new(),
+            traps,
             unowned,
         };
         for (spi, selectors) in restore {
@@ -176,9 +249,13 @@ impl Mirror {
         settlement
     }
 
-    /// Everything, for the end: after this nothing is there.
-    pub fn drain(&mut self) -> Vec<ChildRemove> {
-        std::mem::take(self).children.into_values().collect()
+    /// Everything, for the end: after this nothing is there. Child SAs, and selector pairs of traps.
+    pub fn drain(&mut self) -> (Vec<ChildRemove>, Vec<SelectorPair>) {
+        let Self {
+            children, traps, ..
+        } = std::mem::take(self);
+        let pairs = traps.into_values().flatten().map(|trap| trap.pair);
+        (children.into_values().collect(), pairs.collect())
     }
 
     /// How many Child SAs there are.

@@ -13,13 +13,14 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::ike::Level;
 use crate::kernel::{
-    Backend, ChildInstall, ChildRemove, KernelError, KernelEvent, KernelRequest, Outer, RequestId,
+    Backend, ChildInstall, ChildRemove, Count, KernelError, KernelEvent, KernelRequest, Outer,
+    RequestId, SelectorPair,
 };
 use crate::log;
 use crate::mail::{Inbox, KernelMail, Mailbox, Outlet, ShardMail};
 use crate::route::Watch;
 use crate::steer::{self, ShardId};
-use crate::wire::spi::EspSpi;
+use crate::wire::spi::{EspSpi, IkeSpi};
 
 pub mod mirror;
 
@@ -140,6 +141,8 @@ pub struct Sadb {
     deletes: Vec<ChildRemove>,
     /// The SAs that `deletes` is about.
     leaving: HashSet<(IpAddr, EspSpi)>,
+    /// Who asks for the packets of which Child SAs.
+    questions: Vec<(ShardId, IkeSpi, Vec<EspSpi>)>,
     answers: BTreeMap<ShardId, Vec<KernelEvent>>,
 }
 
@@ -160,6 +163,7 @@ impl Sadb {
             moves: BTreeMap::new(),
             deletes: Vec::new(),
             leaving: HashSet::new(),
+            questions: Vec::new(),
             answers: BTreeMap::new(),
         }
     }
@@ -173,9 +177,34 @@ impl Sadb {
                 KernelRequest::AddOutbound { child } => self.outbounds.push(*child),
                 KernelRequest::MoveChild { child, to } => self.shift(&child, to),
                 KernelRequest::DeleteChild { child } => self.delete(&child),
+                KernelRequest::Count { asker, children } => {
+                    self.questions.push((from, asker, children));
+                }
+                KernelRequest::SetTraps { traps } => self.mirror.set_traps(from, traps),
             }
         }
         self.flush();
+        self.count();
+    }
+
+    /// Answers all questions of this turn by what the kernel says to one.
+    fn count(&mut self) {
+        let questions = std::mem::take(&mut self.questions);
+        if questions.is_empty() {
+            return;
+        }
+        let asked = questions.iter().flat_map(|(.., children)| children);
+        let asked = asked.filter_map(|spi| self.mirror.child(*spi));
+        let asked: Vec<ChildRemove> = asked.cloned().collect();
+        let backend = self.backend.as_mut();
+        let counts = backend.map_or_else(Vec::new, |backend| backend.count(&asked));
+        let counts: BTreeMap<EspSpi, Count> =
+            counts.into_iter().map(|count| (count.spi, count)).collect();
+        for (shard, asker, children) in questions {
+            let counts = children.iter().filter_map(|spi| counts.get(spi).copied());
+            let counts = counts.collect();
+            self.answer(shard, KernelEvent::Counts { asker, counts });
+        }
     }
 
     /// Takes what the kernel reports, a bounded number at a time; true if there may be more.
@@ -194,7 +223,16 @@ impl Sadb {
         for event in events {
             let spi = match &event {
                 KernelEvent::Expire { spi, .. } | KernelEvent::Mapping { spi, .. } => *spi,
-                KernelEvent::Done { .. } | KernelEvent::Failed { .. } => continue,
+                KernelEvent::Acquire { reqid } => {
+                    if let Some((shard, trap)) = self.mirror.trapped(*reqid) {
+                        self.answer(shard, KernelEvent::Wanted { trap });
+                    }
+                    continue;
+                }
+                KernelEvent::Done { .. }
+                | KernelEvent::Failed { .. }
+                | KernelEvent::Counts { .. }
+                | KernelEvent::Wanted { .. } => continue,
             };
             // Not tagged: an SA of another key manager on this host.
             let Some(shard) = steer::shard_of_esp_spi(spi) else {
@@ -216,7 +254,8 @@ impl Sadb {
             return;
         };
         let mut requests = Vec::new();
-        for child in self.mirror.drain() {
+        let (children, traps) = self.mirror.drain();
+        for child in children {
             requests.push(KernelRequest::DeleteChild {
                 child: Box::new(child),
             });
@@ -226,6 +265,9 @@ impl Sadb {
         if failed > 0 {
             let line = format!("{failed} of {} Child SAs were not removed", results.len());
             log::write(Level::Warning, &line);
+        }
+        if let Err(error) = backend.remove_policies(&traps) {
+            log::write(Level::Warning, &format!("traps not removed: {error}"));
         }
     }
 
@@ -305,6 +347,12 @@ impl Sadb {
                 warn("policies not given back", &child, &error);
             }
         }
+        for (trap, reqid) in settlement.traps {
+            if let Err(error) = backend.set_trap(&trap, reqid) {
+                let line = format!("trap towards {} not set: {error}", trap.remote);
+                log::write(Level::Warning, &line);
+            }
+        }
         let mut deletes = Vec::with_capacity(self.deletes.len());
         for mut child in std::mem::take(&mut self.deletes) {
             child
@@ -314,10 +362,12 @@ impl Sadb {
                 child: Box::new(child),
             });
         }
-        // Policies that a deleted Child SA had left to one whose addition then failed. Without
-        // deletions there are none: who failed wrote them, and the backend took them back.
-        if let Some(KernelRequest::DeleteChild { child }) = deletes.last_mut() {
-            child.selectors.extend(settlement.unowned);
+        // Those of traps, and what a deleted Child SA had left to one whose addition then failed.
+        let unowned: Vec<SelectorPair> = settlement.unowned.into_iter().collect();
+        if !unowned.is_empty()
+            && let Err(error) = backend.remove_policies(&unowned)
+        {
+            log::write(Level::Warning, &format!("policies not removed: {error}"));
         }
         if deletes.is_empty() {
             return;
@@ -410,7 +460,9 @@ impl Sadb {
                     KernelRequest::AddChild { .. }
                     | KernelRequest::AddOutbound { .. }
                     | KernelRequest::MoveChild { .. }
-                    | KernelRequest::DeleteChild { .. },
+                    | KernelRequest::DeleteChild { .. }
+                    | KernelRequest::Count { .. }
+                    | KernelRequest::SetTraps { .. },
                 ) => KernelEvent::Done { id },
             };
             self.answer(from, event);

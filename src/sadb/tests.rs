@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use super::*;
 use crate::crypto::keymat::ChildKeys;
-use crate::kernel::SelectorPair;
+use crate::kernel::{SelectorPair, Trap};
 use crate::policy::IpNet;
 use crate::wire::registry::ProtocolId;
 
@@ -19,6 +19,8 @@ struct Memory {
     refuse: BTreeSet<EspSpi>,
     foreign: BTreeSet<(IpAddr, EspSpi)>,
     events: Vec<KernelEvent>,
+    /// Reqids of traps by selector pair.
+    traps: BTreeMap<String, u32>,
     completed: Vec<EspSpi>,
     moved: Vec<EspSpi>,
     templates: BTreeMap<String, (IpAddr, IpAddr)>,
@@ -85,6 +87,7 @@ impl Memory {
     fn set(&mut self, names: &ChildRemove) {
         for pair in &names.selectors {
             let key = format!("{pair:?}");
+            self.traps.remove(&key);
             self.policies.insert(key.clone(), names.reqid);
             self.templates.insert(key, (names.local, names.remote));
         }
@@ -101,8 +104,14 @@ impl Memory {
             );
             self.sas.remove(&sa);
         }
-        for pair in &names.selectors {
-            self.policies.remove(&format!("{pair:?}"));
+        self.remove_policies(&names.selectors);
+    }
+
+    fn remove_policies(&mut self, pairs: &[SelectorPair]) {
+        for pair in pairs {
+            let key = format!("{pair:?}");
+            self.policies.remove(&key);
+            self.traps.remove(&key);
         }
     }
 }
@@ -128,6 +137,9 @@ impl Backend for FakeKernel {
                     memory.remove(child);
                     Ok(())
                 }
+                KernelRequest::Count { .. } | KernelRequest::SetTraps { .. } => {
+                    panic!("these have methods of their own")
+                }
             });
         }
         results
@@ -136,6 +148,29 @@ impl Backend for FakeKernel {
     fn set_policies(&mut self, child: &ChildRemove) -> Result<(), KernelError> {
         self.0.lock().set(child);
         Ok(())
+    }
+
+    fn set_trap(&mut self, trap: &Trap, reqid: u32) -> Result<(), KernelError> {
+        let mut memory = self.0.lock();
+        memory.remove_policies(&[trap.pair]);
+        memory.traps.insert(format!("{:?}", trap.pair), reqid);
+        Ok(())
+    }
+
+    fn remove_policies(&mut self, pairs: &[SelectorPair]) -> Result<(), KernelError> {
+        self.0.lock().remove_policies(pairs);
+        Ok(())
+    }
+
+    fn count(&mut self, children: &[ChildRemove]) -> Vec<Count> {
+        let mut memory = self.0.lock();
+        memory.calls += 1;
+        let count = |child: &ChildRemove| Count {
+            spi: child.inbound_spi,
+            inbound: 1,
+            outbound: u64::from(child.reqid),
+        };
+        children.iter().map(count).collect()
     }
 
     fn event_fd(&self) -> Option<RawFd> {
@@ -591,4 +626,144 @@ fn an_spi_that_a_move_sets_free_can_be_used_in_the_same_turn() {
     sadb.serve(vec![add(1, &some)]);
     sadb.serve(vec![shift(&some, "198.51.100.7"), add(2, &other)]);
     assert!(done(&sadb.take_answers(), 2));
+}
+
+fn trap(policy: u32, remote_net: &str) -> Trap {
+    Trap {
+        policy,
+        pair: child(1, 1, remote_net).selectors[0],
+        protocol: ProtocolId::ESP,
+        transport: false,
+        local: "0.0.0.0".parse().unwrap(),
+        remote: "192.0.2.2".parse().unwrap(),
+    }
+}
+
+fn set_traps(shard: u8, traps: &[Trap]) -> (ShardId, KernelRequest) {
+    let traps = traps.to_vec();
+    (ShardId(shard), KernelRequest::SetTraps { traps })
+}
+
+/// The reqid of the trap for these selectors, if it stands.
+fn trapped(kernel: &FakeKernel, trap: &Trap) -> Option<u32> {
+    let memory = kernel.0.lock();
+    memory.traps.get(&format!("{:?}", trap.pair)).copied()
+}
+
+#[test]
+fn a_child_sa_takes_the_place_of_a_trap_and_gives_it_back() {
+    let (kernel, mut sadb) = sadb();
+    let (near, far) = (trap(0, "10.2.0.0/16"), trap(1, "10.3.0.0/16"));
+    sadb.serve(vec![set_traps(1, &[near, far])]);
+    let first = trapped(&kernel, &near).unwrap();
+    assert_ne!(trapped(&kernel, &far), Some(first));
+    let (old, new) = (
+        child(0x0100_0001, 1, "10.2.0.0/16"),
+        child(0x0100_0002, 1, "10.2.0.0/16"),
+    );
+    sadb.serve(vec![add(1, &old)]);
+    assert_eq!(pair_owner(&kernel, &old), Some(1));
+    assert_eq!(trapped(&kernel, &near), None);
+    // Over a rekey in which there is never none, the trap stays away.
+    sadb.serve(vec![add(2, &new), delete(&old)]);
+    assert_eq!(
+        (pair_owner(&kernel, &old), trapped(&kernel, &near)),
+        (Some(1), None)
+    );
+    sadb.serve(vec![delete(&new)]);
+    assert_eq!(pair_owner(&kernel, &old), None);
+    let again = trapped(&kernel, &near).unwrap();
+    assert_ne!(again, first, "the kernel may ask at once for another reqid");
+    assert!(kernel.0.lock().sas.is_empty());
+    // A refused addition leaves it standing, too.
+    kernel.0.lock().refuse.insert(old.inbound_spi);
+    sadb.serve(vec![add(3, &old)]);
+    assert!(trapped(&kernel, &near).is_some());
+    assert_eq!(pair_owner(&kernel, &old), None);
+    // The shard wants one less, and then none.
+    sadb.serve(vec![set_traps(1, &[far])]);
+    assert_eq!(trapped(&kernel, &near), None);
+    assert!(trapped(&kernel, &far).is_some());
+    sadb.remove_all();
+    assert!(kernel.0.lock().traps.is_empty());
+}
+
+#[test]
+fn a_trap_that_goes_while_a_child_sa_stands_is_not_put_back_after_it() {
+    let (kernel, mut sadb) = sadb();
+    let near = trap(0, "10.2.0.0/16");
+    let some = child(0x0100_0001, 1, "10.2.0.0/16");
+    sadb.serve(vec![set_traps(0, &[near]), add(1, &some)]);
+    sadb.serve(vec![set_traps(0, &[])]);
+    assert_eq!(pair_owner(&kernel, &some), Some(1));
+    sadb.serve(vec![delete(&some)]);
+    assert!(kernel.0.lock().policies.is_empty() && kernel.0.lock().traps.is_empty());
+}
+
+#[test]
+fn a_packet_that_hits_a_trap_is_told_to_the_shard_that_set_it_and_no_other_is() {
+    let (kernel, mut sadb) = sadb();
+    let near = trap(4, "10.2.0.0/16");
+    // Two policies with the same selectors: the first has it.
+    sadb.serve(vec![
+        set_traps(2, &[near]),
+        set_traps(0, &[trap(3, "10.2.0.0/16")]),
+    ]);
+    let reqid = trapped(&kernel, &near).unwrap();
+    let acquire = |reqid| KernelEvent::Acquire { reqid };
+    kernel.0.lock().events = vec![acquire(reqid), acquire(reqid + 1), acquire(7)];
+    sadb.take_events();
+    let answers = sadb.take_answers();
+    assert_eq!(answers.len(), 1);
+    assert_eq!(answers[&ShardId(2)], [KernelEvent::Wanted { trap: near }]);
+    // One that comes late, when a Child SA is there, is nobody's.
+    sadb.serve(vec![add(1, &child(0x0100_0001, 1, "10.2.0.0/16"))]);
+    sadb.take_answers();
+    kernel.0.lock().events = vec![acquire(reqid)];
+    sadb.take_events();
+    assert!(sadb.take_answers().is_empty());
+}
+
+#[test]
+fn all_questions_of_a_turn_are_one_call_and_each_gets_its_answer() {
+    let (kernel, mut sadb) = sadb();
+    let (a, b) = (
+        child(0x0100_0001, 5, "10.2.1.0/24"),
+        child(0x0200_0001, 6, "10.2.2.0/24"),
+    );
+    sadb.serve(vec![add(1, &a), add(2, &b)]);
+    sadb.take_answers();
+    let before = kernel.0.lock().calls;
+    let asker = |spi| IkeSpi::new(spi).unwrap();
+    let ask = |shard, asker, children: &[&ChildRemove]| {
+        let children = children.iter().map(|child| child.inbound_spi).collect();
+        (ShardId(shard), KernelRequest::Count { asker, children })
+    };
+    let gone = child(0x0100_0009, 7, "10.2.3.0/24");
+    sadb.serve(vec![
+        ask(0, asker(1), &[&a, &gone]),
+        ask(1, asker(2), &[&b]),
+    ]);
+    assert_eq!(kernel.0.lock().calls, before + 1);
+    let count = |child: &ChildRemove| Count {
+        spi: child.inbound_spi,
+        inbound: 1,
+        outbound: u64::from(child.reqid),
+    };
+    let answers = sadb.take_answers();
+    let counts = |asker, child| KernelEvent::Counts {
+        asker,
+        counts: vec![count(child)],
+    };
+    assert_eq!(answers[&ShardId(0)], [counts(asker(1), &a)]);
+    assert_eq!(answers[&ShardId(1)], [counts(asker(2), &b)]);
+    // Decoupled nothing is counted, but whoever asks must not wait for ever.
+    let mut decoupled = Sadb::new(None);
+    decoupled.serve(vec![ask(0, asker(1), &[&a])]);
+    let answers = decoupled.take_answers();
+    let none = KernelEvent::Counts {
+        asker: asker(1),
+        counts: Vec::new(),
+    };
+    assert_eq!(answers[&ShardId(0)], [none]);
 }

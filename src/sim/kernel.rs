@@ -8,11 +8,11 @@ use super::dice::Dice;
 use super::net::Datagram;
 use super::plan::KernelPlan;
 use crate::kernel::{
-    ChildInstall, ChildRemove, KernelError, KernelEvent, KernelRequest, Outer, RequestId,
-    SelectorPair,
+    ChildInstall, ChildRemove, Count, KernelError, KernelEvent, KernelRequest, Outer, RequestId,
+    SelectorPair, Trap,
 };
 use crate::steer::ShardId;
-use crate::wire::spi::EspSpi;
+use crate::wire::spi::{EspSpi, IkeSpi};
 
 /// The kernel and kernel thread of one host.
 #[derive(Debug)]
@@ -22,6 +22,10 @@ pub struct FakeKernel {
     /// Child SAs by inbound SPI.
     pub children: BTreeMap<EspSpi, Held>,
     queue: VecDeque<(Duration, ShardId, KernelRequest)>,
+    /// What each shard wants packets held back for.
+    traps: BTreeMap<ShardId, Vec<Trap>>,
+    /// Selectors that an SA was asked for, and until when it is not asked again.
+    asked: Vec<(SelectorPair, Duration)>,
     /// Numbers the additions, so that the lifetimes of one are not taken for another's.
     serial: u64,
 }
@@ -94,6 +98,8 @@ impl FakeKernel {
             dice,
             children: BTreeMap::new(),
             queue: VecDeque::new(),
+            traps: BTreeMap::new(),
+            asked: Vec::new(),
             serial: 0,
         }
     }
@@ -140,8 +146,50 @@ impl FakeKernel {
                 }
                 Done::default()
             }
+            KernelRequest::Count { asker, children } => Done {
+                answer: Some((shard, self.count(asker, &children))),
+                ..Done::default()
+            },
+            KernelRequest::SetTraps { traps } => {
+                self.traps.insert(shard, traps);
+                Done::default()
+            }
         };
         Some(done)
+    }
+
+    fn count(&self, asker: IkeSpi, children: &[EspSpi]) -> KernelEvent {
+        let count = |spi: &EspSpi| {
+            let held = self.children.get(spi)?;
+            Some(Count {
+                spi: *spi,
+                inbound: held.seen.len() as u64,
+                outbound: u64::from(held.sent),
+            })
+        };
+        let counts = children.iter().filter_map(count).collect();
+        KernelEvent::Counts { asker, counts }
+    }
+
+    /// A packet found no SA to leave by: who set a trap for it, if anybody did and is not asked
+    /// already.
+    pub fn acquire(
+        &mut self,
+        now: Duration,
+        fits: impl Fn(&[SelectorPair]) -> bool,
+    ) -> Option<(ShardId, KernelEvent)> {
+        self.asked.retain(|(_, until)| *until > now);
+        let all = self.traps.iter();
+        let mut all = all.flat_map(|(shard, traps)| traps.iter().map(|trap| (*shard, *trap)));
+        let (shard, trap) = all.find(|(_, trap)| fits(&[trap.pair]))?;
+        // A policy of a Child SA has taken its place, though nothing can leave by it now.
+        let covers = |held: &Held| held.install.names.selectors.contains(&trap.pair);
+        let asked = self.asked.iter().any(|(pair, _)| *pair == trap.pair);
+        if asked || self.children.values().any(covers) {
+            return None;
+        }
+        self.asked.push((trap.pair, now + ASK_AGAIN));
+        Some((shard, KernelEvent::Wanted { trap }))
     }
 
     fn add(&mut self, shard: ShardId, id: RequestId, install: ChildInstall) -> Done {
@@ -302,5 +350,7 @@ impl FakeKernel {
     }
 }
 
+/// net.core.xfrm_acq_expires.
+const ASK_AGAIN: Duration = Duration::from_secs(30);
 /// The port that stands for ESP without UDP.
 pub const ESP: u16 = 0;

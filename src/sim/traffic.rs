@@ -23,7 +23,14 @@ impl World {
             let packet = self.hosts[host]
                 .kernel
                 .packet(|pairs| tunnel.carries(pairs));
-            let Some(packet) = packet else { continue };
+            let Some(packet) = packet else {
+                let kernel = &mut self.hosts[host].kernel;
+                let asked = kernel.acquire(self.now, |pairs| tunnel.carries(pairs));
+                if let Some((shard, event)) = asked {
+                    self.plan_own(host, Duration::ZERO, Inner::Answer { shard, event });
+                }
+                continue;
+            };
             for delivery in self.net.send(self.now, host, packet) {
                 let (host, datagram) = (delivery.host, delivery.datagram);
                 self.plan(delivery.after, Happening::Arrive { host, datagram });

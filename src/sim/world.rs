@@ -545,7 +545,9 @@ fn describe(ike: &[u8]) -> String {
 }
 
 fn describe_request(request: &crate::kernel::KernelRequest) -> String {
-    use crate::kernel::KernelRequest::{AddChild, AddOutbound, DeleteChild, MoveChild};
+    use crate::kernel::KernelRequest::{
+        AddChild, AddOutbound, Count, DeleteChild, MoveChild, SetTraps,
+    };
     match request {
         AddChild { id, child } => format!(
             "add {:?} in {} out {}{} soft {:?}",
@@ -562,6 +564,8 @@ fn describe_request(request: &crate::kernel::KernelRequest) -> String {
         AddOutbound { child } => format!("add outbound {}", child.names.outbound_spi),
         MoveChild { child, to } => format!("move {} to {to:?}", child.inbound_spi),
         DeleteChild { child } => format!("delete {}", child.inbound_spi),
+        Count { children, .. } => format!("count {children:?}"),
+        SetTraps { traps } => format!("{} traps", traps.len()),
     }
 }
 

@@ -9,7 +9,7 @@ use super::algorithm::Algorithms;
 use super::copy::{Copy, Way};
 use super::message::{Requests, SaEntry};
 use crate::kernel::entry::{self, Direction};
-use crate::kernel::{ChildInstall, ChildRemove, KernelError, KernelRequest, SelectorPair};
+use crate::kernel::{ChildInstall, ChildRemove, KernelError, KernelRequest, SelectorPair, Trap};
 use crate::wire::registry::ProtocolId;
 use crate::wire::spi::EspSpi;
 
@@ -93,6 +93,10 @@ impl Chunk {
             KernelRequest::DeleteChild { child } => self.push_delete(xfrm, child),
             // `relocate` does those: it must read before it writes.
             KernelRequest::MoveChild { .. } => self.refuse(libc::EOPNOTSUPP, "move SA"),
+            // `sadb` has methods for those.
+            KernelRequest::Count { .. } | KernelRequest::SetTraps { .. } => {
+                self.refuse(libc::EOPNOTSUPP, "policies");
+            }
         }
     }
 
@@ -111,6 +115,30 @@ impl Chunk {
     pub(super) fn push_policies(&mut self, xfrm: &mut Xfrm, child: &ChildRemove) {
         self.begin();
         self.add_policies(xfrm, child);
+    }
+
+    /// Puts a trap in the place of the policies of its selectors.
+    pub(super) fn push_trap(&mut self, xfrm: &mut Xfrm, trap: &Trap, reqid: u32) {
+        self.begin();
+        let (direction, pair) = (Direction::Out, trap.pair);
+        let seq = self.step(xfrm, Action::AddPolicy { direction, pair });
+        let template = entry::trap(trap, reqid);
+        self.requests
+            .update_policy(seq, direction, &pair, pair.trap_priority(), &template);
+        self.delete_policies(xfrm, &pair, &[Direction::Forward, Direction::In]);
+    }
+
+    /// Removes all policies of these selectors.
+    pub(super) fn push_no_policies(&mut self, xfrm: &mut Xfrm, pair: &SelectorPair) {
+        self.begin();
+        self.delete_policies(xfrm, pair, &ALL_DIRECTIONS);
+    }
+
+    fn delete_policies(&mut self, xfrm: &mut Xfrm, pair: &SelectorPair, which: &[Direction]) {
+        for direction in which {
+            let seq = self.step(xfrm, Action::Delete);
+            self.requests.del_policy(seq, *direction, pair);
+        }
     }
 
     fn push_add(&mut self, xfrm: &mut Xfrm, child: &ChildInstall) {
@@ -156,10 +184,7 @@ impl Chunk {
         self.begin();
         for pair in &child.selectors {
             // All three: a policy of the other mode with this selector has no owner then, either.
-            for direction in [Direction::Out, Direction::Forward, Direction::In] {
-                let seq = self.step(xfrm, Action::Delete);
-                self.requests.del_policy(seq, direction, pair);
-            }
+            self.delete_policies(xfrm, pair, &ALL_DIRECTIONS);
         }
         for (destination, spi) in [
             (child.remote, child.outbound_spi),
@@ -200,7 +225,7 @@ impl Chunk {
         for (direction, pair, template) in entry::policies(child) {
             let seq = self.step(xfrm, Action::AddPolicy { direction, pair });
             self.requests
-                .update_policy(seq, direction, &pair, &template);
+                .update_policy(seq, direction, &pair, pair.priority(), &template);
         }
     }
 
@@ -292,6 +317,7 @@ impl Chunk {
     }
 }
 
+const ALL_DIRECTIONS: [Direction; 3] = [Direction::Out, Direction::Forward, Direction::In];
 /// Bytes after which a chunk is sent: about 50 Child SAs with one selector pair each.
 const CHUNK_LEN_MAX: usize = 96 * 1024;
 /// Messages after which a chunk is sent: should all fail, their answers fit our receive buffer.

@@ -27,6 +27,8 @@ pub mod kind {
     pub const NEW_POLICY: u16 = 0x13;
     /// Delete a policy.
     pub const DEL_POLICY: u16 = 0x14;
+    /// A packet needs an SA that is not there.
+    pub const ACQUIRE: u16 = 0x17;
     /// Ask for policies.
     pub const GET_POLICY: u16 = 0x15;
     /// An SA reached a lifetime.
@@ -51,6 +53,8 @@ pub mod flag {
 
 /// Multicast groups, XFRMNLGRP_*.
 pub mod group {
+    /// `ACQUIRE` messages.
+    pub const ACQUIRE: u32 = 1;
     /// `EXPIRE` messages.
     pub const EXPIRE: u32 = 2;
     /// `MAPPING` messages.
@@ -177,13 +181,14 @@ impl Requests {
         seq: u32,
         direction: Direction,
         pair: &SelectorPair,
+        priority: u32,
         template: &Template,
     ) {
         self.begin(kind::UPD_POLICY, flag::REQUEST, seq);
         self.selector(direction, pair);
         self.lifetimes(&[0; 4], &[0; 4]);
         self.zeros(CURRENT_LIFETIME_LEN);
-        self.u32(pair.priority());
+        self.u32(priority);
         self.u32(0);
         self.raw(&[number(direction), POLICY_ALLOW, 0, 0]);
         self.zeros(4);
@@ -443,21 +448,38 @@ impl Answer<'_> {
         let selector = self.body.get(..SELECTOR_LEN)?.try_into().ok()?;
         let index = u32_at(self.body, 156)?;
         let direction = *self.body.get(160)?;
-        let mut attributes = self.body.get(USERPOLICY_INFO_LEN..)?;
-        loop {
-            let len = usize::from(u16_at(attributes, 0)?);
-            let value = attributes.get(4..len)?;
-            if u16_at(attributes, 2)? == attribute::TMPL {
-                let reqid = u32_at(value, 44)?;
-                return Some(PolicyName {
-                    selector,
-                    index,
-                    direction,
-                    reqid,
-                });
-            }
-            attributes = attributes.get(len.next_multiple_of(4)..)?;
+        let reqid = template_reqid(self.body.get(USERPOLICY_INFO_LEN..)?)?;
+        Some(PolicyName {
+            selector,
+            index,
+            direction,
+            reqid,
+        })
+    }
+
+    /// The reqid of the policy that an `ACQUIRE` message is about.
+    pub fn acquire(&self) -> Option<u32> {
+        (self.kind == kind::ACQUIRE).then_some(())?;
+        template_reqid(self.body.get(USER_ACQUIRE_LEN..)?)
+    }
+
+    /// How many packets have gone through the SA that a `GET_SA` told.
+    pub fn packets(&self) -> Option<u64> {
+        (self.kind == kind::NEW_SA).then_some(())?;
+        let packets = self.body.get(PACKETS_AT..PACKETS_AT + 8)?;
+        Some(u64::from_ne_bytes(packets.try_into().ok()?))
+    }
+}
+
+/// The reqid of the first template among these attributes.
+fn template_reqid(mut attributes: &[u8]) -> Option<u32> {
+    loop {
+        let len = usize::from(u16_at(attributes, 0)?);
+        let value = attributes.get(4..len)?;
+        if u16_at(attributes, 2)? == attribute::TMPL {
+            return u32_at(value, 44);
         }
+        attributes = attributes.get(len.next_multiple_of(4)..)?;
     }
 }
 
@@ -602,6 +624,10 @@ pub(super) const STATISTICS_LEN: usize = 12;
 pub(super) const USERSA_INFO_LEN: usize = 224;
 /// Length of `xfrm_userpolicy_info`.
 const USERPOLICY_INFO_LEN: usize = 168;
+/// Length of `xfrm_user_acquire`.
+const USER_ACQUIRE_LEN: usize = 280;
+/// Where `xfrm_usersa_info` has the packets of its current lifetime.
+const PACKETS_AT: usize = 168;
 /// Length of an algorithm's name field.
 const ALGORITHM_NAME_LEN: usize = 64;
 /// The kernel keeps at most 128 words of bitmap (XFRMA_REPLAY_ESN_MAX).

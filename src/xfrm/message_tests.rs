@@ -148,7 +148,7 @@ fn policy_selector_is_masked_and_turned_round_for_out() {
         reqid: 0x0200_0007,
     };
     let mut requests = Requests::with_capacity(1024);
-    requests.update_policy(4, Direction::Out, &pair, &template);
+    requests.update_policy(4, Direction::Out, &pair, 77, &template);
     let body = one(&requests).body;
     assert_eq!(body.len(), USERPOLICY_INFO_LEN + 68);
     assert_eq!(body[..4], [10, 9, 9, 9], "out: the peer is the destination");
@@ -157,7 +157,7 @@ fn policy_selector_is_masked_and_turned_round_for_out() {
     assert_eq!(body[42..45], [32, 16, 17]);
     assert_eq!(body[160], 1);
     requests = Requests::with_capacity(1024);
-    requests.update_policy(4, Direction::Forward, &pair, &template);
+    requests.update_policy(4, Direction::Forward, &pair, 77, &template);
     let message = one(&requests);
     assert_eq!(message.body[..4], [10, 1, 0, 0]);
     assert_eq!(message.body[160], 2);
@@ -190,6 +190,36 @@ fn longer_prefixes_and_narrower_selectors_come_first() {
     ];
     let numbers: Vec<u32> = order.iter().map(SelectorPair::priority).collect();
     assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
+    // A trap comes after what is as specific, and before what is less.
+    let [.., third, fourth] = order;
+    assert!(third.priority() < third.trap_priority());
+    assert!(third.trap_priority() < fourth.priority());
+}
+
+#[test]
+fn an_acquire_names_the_reqid_of_the_policy_that_a_packet_hit() {
+    let mut body = vec![0; USER_ACQUIRE_LEN];
+    // Another attribute before the template, and its padding.
+    body.extend_from_slice(&[5, 0, 16, 0, 0, 0, 0, 0]);
+    body.extend_from_slice(&68u16.to_ne_bytes());
+    body.extend_from_slice(&attribute::TMPL.to_ne_bytes());
+    let mut template = [0; 64];
+    template[44..48].copy_from_slice(&0x4a00_0007u32.to_ne_bytes());
+    body.extend_from_slice(&template);
+    let acquire = |body| Answer {
+        kind: kind::ACQUIRE,
+        seq: 0,
+        body,
+    };
+    assert_eq!(acquire(&body[..]).acquire(), Some(0x4a00_0007));
+    for len in 0..body.len() {
+        assert_eq!(acquire(&body[..len]).acquire(), None, "{len} bytes");
+    }
+    let expire = Answer {
+        kind: kind::EXPIRE,
+        ..acquire(&body[..])
+    };
+    assert_eq!(expire.acquire(), None);
 }
 
 #[test]

@@ -12,7 +12,8 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::kernel::{
-    Backend, ChildRemove, KernelError, KernelEvent, KernelRequest, REQID_TAG, is_our_reqid,
+    Backend, ChildRemove, Count, KernelError, KernelEvent, KernelRequest, REQID_TAG, SelectorPair,
+    Trap, is_our_reqid,
 };
 use crate::sys::netlink::KernelSocket;
 use crate::wire::registry::ProtocolId;
@@ -146,7 +147,7 @@ pub fn probe() -> Result<(), Missing> {
 }
 
 impl Xfrm {
-    /// Opens both sockets and subscribes to expiries and changed mappings.
+    /// Opens both sockets and subscribes to expiries, changed mappings and packets without an SA.
     pub fn open() -> io::Result<Self> {
         let requests = KernelSocket::netlink(libc::NETLINK_XFRM)?;
         requests.enlarge_buffers(REQUEST_BUFFER);
@@ -158,6 +159,7 @@ impl Xfrm {
         events.set_nonblocking(true)?;
         events.join(group::EXPIRE)?;
         events.join(group::MAPPING)?;
+        events.join(group::ACQUIRE)?;
         Ok(Self {
             requests,
             events,
@@ -348,6 +350,32 @@ impl Backend for Xfrm {
         chunk.run(self).pop().unwrap_or(Ok(()))
     }
 
+    fn set_trap(&mut self, trap: &Trap, reqid: u32) -> Result<(), KernelError> {
+        let mut chunk = Chunk::new();
+        chunk.push_trap(self, trap, reqid);
+        chunk.run(self).pop().unwrap_or(Ok(()))
+    }
+
+    fn remove_policies(&mut self, pairs: &[SelectorPair]) -> Result<(), KernelError> {
+        let mut result = Ok(());
+        for some in pairs.chunks(SWEEP_MAX / 2) {
+            let mut chunk = Chunk::new();
+            for pair in some {
+                chunk.push_no_policies(self, pair);
+            }
+            result = chunk.run(self).into_iter().fold(result, Result::and);
+        }
+        result
+    }
+
+    fn count(&mut self, children: &[ChildRemove]) -> Vec<Count> {
+        let mut counts = Vec::with_capacity(children.len());
+        for some in children.chunks(COUNTS_MAX) {
+            counts.extend(self.count_some(some));
+        }
+        counts
+    }
+
     fn event_fd(&self) -> Option<RawFd> {
         Some(self.events.as_raw_fd())
     }
@@ -373,6 +401,8 @@ impl Backend for Xfrm {
                     });
                 } else if let Some((spi, remote)) = answer.mapping() {
                     events.push(KernelEvent::Mapping { spi, remote });
+                } else if let Some(reqid) = answer.acquire() {
+                    events.push(KernelEvent::Acquire { reqid });
                 }
             }
         }
@@ -448,7 +478,33 @@ impl Xfrm {
                     self.outbound.remove(&key);
                 }
             }
+            KernelRequest::Count { .. } | KernelRequest::SetTraps { .. } => {}
         }
+    }
+
+    /// Where the kernel does not answer, nothing is counted.
+    fn count_some(&mut self, children: &[ChildRemove]) -> Vec<Count> {
+        let mut names = Vec::with_capacity(children.len() * 2);
+        for child in children {
+            names.push((child.local, child.inbound_spi, child.protocol));
+            names.push((child.remote, child.outbound_spi, child.protocol));
+        }
+        let told = self.read_sas(&names).unwrap_or_default();
+        let packets = |told: &Told| {
+            let body = told.as_ref()?;
+            let (kind, seq) = (kind::NEW_SA, 0);
+            message::Answer { kind, seq, body }.packets()
+        };
+        let pairs = children.iter().zip(told.chunks(2));
+        let count = |(child, both): (&ChildRemove, &[Told])| {
+            Some(Count {
+                spi: child.inbound_spi,
+                inbound: both.first().and_then(packets)?,
+                // Not there before the peer is ready for it.
+                outbound: both.get(1).and_then(packets).unwrap_or(0),
+            })
+        };
+        pairs.filter_map(count).collect()
     }
 }
 
@@ -467,6 +523,8 @@ const RECEIVE_BUFFER: usize = 64 * 1024;
 const EVENT_MESSAGE_MAX: usize = 8 * 1024;
 /// Events taken in one go before requests get their turn again.
 const EVENTS_PER_POLL_MAX: usize = 4096;
+/// Child SAs counted in one send: the answers, less than 1 KiB for each SA, fit our buffer.
+const COUNTS_MAX: usize = 256;
 /// Deletions in one send of `sweep`.
 const SWEEP_MAX: usize = 256;
 /// Directions from this number on are socket policies, which die with their socket.

@@ -85,7 +85,9 @@ fn parts(request: &KernelRequest) -> Option<(&ChildRemove, Outer)> {
         KernelRequest::MoveChild { child, to } => Some((child, *to)),
         KernelRequest::AddChild { .. }
         | KernelRequest::AddOutbound { .. }
-        | KernelRequest::DeleteChild { .. } => None,
+        | KernelRequest::DeleteChild { .. }
+        | KernelRequest::Count { .. }
+        | KernelRequest::SetTraps { .. } => None,
     }
 }
 

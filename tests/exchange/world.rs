@@ -8,8 +8,10 @@ use std::time::{Duration, Instant, SystemTime};
 use iked::auth::store::CredentialStore;
 use iked::crypto::{Rng, boring};
 use iked::ike::{Command, Endpoint, EndpointParts, Event, Path, Reply, Stats};
-use iked::kernel::{ChildInstall, ChildRemove, KernelError, KernelEvent, KernelRequest};
-use iked::kernel::{Outer, RequestId};
+use iked::kernel::{
+    ChildInstall, ChildRemove, Count, KernelError, KernelEvent, KernelRequest, Outer, RequestId,
+    Trap,
+};
 use iked::policy::{Config, Options, Policy};
 use iked::steer::ShardId;
 use iked::time::Now;
@@ -61,6 +63,11 @@ pub(super) struct Kernel {
     pub(super) moved: Vec<(EspSpi, Outer)>,
     /// Requests a slow kernel has not answered.
     pub(super) waiting: Vec<RequestId>,
+    /// Packets that each Child SA has counted, inbound and outbound.
+    pub(super) packets: (u64, u64),
+    /// How often it was asked for them.
+    pub(super) questions: usize,
+    pub(super) traps: Vec<Trap>,
 }
 
 impl Kernel {
@@ -109,14 +116,20 @@ impl Host {
             removed: Vec::new(),
             moved: Vec::new(),
             waiting: Vec::new(),
+            packets: (0, 0),
+            questions: 0,
+            traps: Vec::new(),
         };
-        Self {
+        let mut host = Self {
             endpoint,
             kernel,
             lines: Vec::new(),
             events: Vec::new(),
             replies: Vec::new(),
-        }
+        };
+        // What it asks of the kernel from the beginning.
+        host.drain(at(0));
+        host
     }
 
     /// Takes a datagram; returns what is sent because of it.
@@ -209,6 +222,19 @@ impl Host {
                 self.kernel.moved.push((child.inbound_spi, to));
             }
             KernelRequest::DeleteChild { child } => self.kernel.removed.push(*child),
+            KernelRequest::Count { asker, children } => {
+                self.kernel.questions += 1;
+                let (inbound, outbound) = self.kernel.packets;
+                let count = |spi| Count {
+                    spi,
+                    inbound,
+                    outbound,
+                };
+                let counts = children.into_iter().map(count).collect();
+                let event = KernelEvent::Counts { asker, counts };
+                self.endpoint.handle_kernel(now, event);
+            }
+            KernelRequest::SetTraps { traps } => self.kernel.traps = traps,
         }
     }
 

@@ -3,7 +3,7 @@
 
 use super::gateway::{CLIENT_ID, Conf, Gateway};
 use super::keys::Kind;
-use super::session::{Session, kernel_is_clean, passes_packets, raw_keys};
+use super::session::{Session, kernel_holds_traps, passes_packets, raw_keys};
 use super::strongswan::{Client, StrongSwan};
 use super::world::{CLIENT, GATEWAY, INSIDE, Layout, World, assert_says, wait_for};
 
@@ -82,7 +82,7 @@ fn begins(mut conf: Conf, client: &Client, world: &World) -> String {
     passes_packets(world, CLIENT, INSIDE);
     swan.disconnect();
     gateway.wait_for_count("IKE SA currently established", 0);
-    kernel_is_clean(world);
+    kernel_holds_traps(world, 1);
     assert_eq!(gateway.count("faults"), 0);
     swan.log()
 }

@@ -139,6 +139,23 @@ pub fn kernel_is_clean(world: &World) {
     });
 }
 
+/// The gateway's kernel has no SA of ours, and no policy but that many traps.
+pub fn kernel_holds_traps(world: &World, count: usize) {
+    if !coupled() {
+        return;
+    }
+    super::world::wait_for("the gateway's kernel to hold only traps", || {
+        let states = world.ip("gw", &["xfrm", "state"]);
+        let policies = world.ip("gw", &["xfrm", "policy"]);
+        let only = policies.matches("tmpl").count() == count
+            && policies.matches(&format!("reqid {TRAP}")).count() == count;
+        (!states.contains("proto esp spi 0x01") && only).then_some(())
+    });
+}
+
+/// How the reqids of traps begin in decimal, 0x4a000000 and a bit.
+const TRAP: &str = "124151";
+
 /// Gives both ends raw key pairs of these kinds; the result goes into [`Client::keys`].
 pub fn raw_keys(world: &World, gateway: Kind, client: Kind) -> Option<(Keys, Keys)> {
     let own = Keys::make(world, "gateway", gateway);

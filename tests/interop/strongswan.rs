@@ -29,6 +29,8 @@ pub struct Client {
     pub keys: Option<(Keys, Keys)>,
     /// More lines of the connection.
     pub lines: Vec<String>,
+    /// More Child SAs.
+    pub children: Vec<String>,
     /// More lines of strongswan.conf.
     pub daemon_lines: Vec<String>,
 }
@@ -45,6 +47,7 @@ impl Default for Client {
             secret: SECRET.to_owned(),
             keys: None,
             lines: Vec::new(),
+            children: Vec::new(),
             daemon_lines: Vec::new(),
         }
     }
@@ -75,7 +78,11 @@ impl Client {
         if let Some(local) = &self.local_ts {
             out += &format!(" local_ts = {local}\n");
         }
-        out += "} } } }\n";
+        out += " }\n";
+        for child in &self.children {
+            out += &format!(" {child}\n");
+        }
+        out += "} } }\n";
         if self.keys.is_none() {
             out += &format!(
                 "secrets {{ ike-home {{ secret = \"{}\" }} }}\n",

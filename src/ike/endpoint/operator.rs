@@ -12,6 +12,7 @@ use super::super::own;
 use super::super::show;
 use super::super::state::State;
 use super::super::table::Key;
+use super::super::trap;
 
 use crate::policy::Config;
 use crate::time::Now;
@@ -42,10 +43,12 @@ impl Endpoint {
             Command::Active(active) => {
                 self.cx.active = active;
                 self.plan_starts(now.mono);
+                trap::refresh(&mut self.cx);
                 0
             }
             Command::Couple(couple) => {
                 self.cx.coupled = couple;
+                trap::refresh(&mut self.cx);
                 0
             }
             Command::Redirect(to) => self.each(now, |endpoint, sa| {
@@ -69,10 +72,13 @@ impl Endpoint {
                     }
                 },
             ),
-            Command::Shutdown => self.each(now, |endpoint, sa| {
-                endpoint.delete(sa, now.mono);
-                sa.state = State::Closed;
-            }),
+            Command::Shutdown => {
+                trap::clear(&mut self.cx);
+                self.each(now, |endpoint, sa| {
+                    endpoint.delete(sa, now.mono);
+                    sa.state = State::Closed;
+                })
+            }
         };
         self.cx.out.replies.push_back((id, Reply::Done { count }));
     }
@@ -139,6 +145,7 @@ impl Endpoint {
         self.cx.active = config.settings.active;
         self.cx.config = config;
         self.plan_starts(now.mono);
+        trap::refresh(&mut self.cx);
     }
 
     pub(super) fn show_chunk(&mut self) {

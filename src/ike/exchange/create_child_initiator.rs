@@ -13,12 +13,13 @@ use super::super::narrow::{self, Dynamic, Narrowed};
 use super::super::negotiate::{self, Chosen, Rules, offers};
 use super::super::own::{self, ChildSent, Installing, Own};
 use super::super::state::State;
+use super::super::trap;
 use super::auth::add_child;
 use super::create_child::up;
 use super::sa_init::{NONCE_LEN, status};
 use crate::crypto::keymat::ChildKeys;
 use crate::crypto::{ActiveKeyExchange, SecretBytes};
-use crate::kernel::KernelError;
+use crate::kernel::{KernelError, SelectorPair};
 use crate::policy::{Flow, FlowEnd, IpNet, Policy};
 use crate::time::Now;
 use crate::wire::registry::{ExchangeType, KeId, NotifyType};
@@ -64,6 +65,26 @@ fn has_twin(sa: &IkeSa, inbound_spi: EspSpi) -> bool {
 
 /// Asks for the Child SA that an active policy wants and does not have.
 pub fn make(cx: &mut Context, sa: &mut IkeSa, now: Now) {
+    let offered = offered_selectors(sa);
+    make_with(cx, sa, now, offered);
+}
+
+/// Asks for a Child SA with the selectors of one flow of the policy.
+pub fn make_for(cx: &mut Context, sa: &mut IkeSa, now: Now, pair: SelectorPair) {
+    let mut flows = sa.policy.flows.iter();
+    let flow = flows.find(|flow| trap::pair_of(flow) == Some(pair));
+    let Some(flow) = flow.cloned() else {
+        return;
+    };
+    let select = |end| narrow::selector_of(end, flow.protocol, Dynamic::default());
+    if let (Some(ours), Some(theirs)) = (select(&flow.from), select(&flow.to)) {
+        make_with(cx, sa, now, (vec![ours], vec![theirs]));
+    }
+}
+
+type Offer = (Vec<TrafficSelector>, Vec<TrafficSelector>);
+
+fn make_with(cx: &mut Context, sa: &mut IkeSa, now: Now, offered: Offer) {
     if sa.no_additional_sas {
         return;
     }
@@ -74,7 +95,7 @@ pub fn make(cx: &mut Context, sa: &mut IkeSa, now: Now) {
         inbound_spi: EspSpi::MAX,
         rekeys: None,
         reqid: cx.next_reqid(),
-        offered: offered_selectors(sa),
+        offered,
         transport: sa.policy.transport,
         rounds: 0,
         rival: None,

@@ -151,6 +151,8 @@ impl Scene {
             }
             Moment::Up | Moment::Probing => {
                 let probe = self.pair.initiator.wake(at(300));
+                // What it looks at by itself until then is done.
+                assert_eq!(self.pair.responder.wake(at(299)), []);
                 // Just before a responder that has not heard it would send a probe of its own.
                 self.pair.seconds = if self.moment == Moment::Up { 299 } else { 300 };
                 self.ask(probe, Moment::Probing);
