@@ -649,10 +649,20 @@ fn thousand_child_sas_go_in_and_out_in_batches() {
     let tables = ip(&["-n", &pair.a, "xfrm", "state", "count"]);
     assert!(tables.contains("2000"), "{tables}");
     let started = Instant::now();
+    let names: Vec<ChildRemove> = plans.iter().map(|plan| plan.names(0)).collect();
+    let counts = a.count(&names);
+    assert_eq!(counts.len(), 1000);
+    assert!(
+        counts
+            .iter()
+            .all(|count| (count.inbound, count.outbound) == (0, 0))
+    );
+    let counted = started.elapsed();
+    let started = Instant::now();
     let deletes: Vec<KernelRequest> = plans.iter().map(|plan| plan.delete(0)).collect();
     all_ok(&a.apply(&deletes));
     let line = format!(
-        "1000 Child SAs: added in {added:?}, deleted in {:?}",
+        "1000 Child SAs: added in {added:?}, counted in {counted:?}, deleted in {:?}",
         started.elapsed()
     );
     tell(&line);

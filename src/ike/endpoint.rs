@@ -286,7 +286,12 @@ impl Endpoint {
         let Some(policy) = policy.filter(|_| self.cx.traps.holds(trap)) else {
             return;
         };
-        let serving = self.table.by_policy(&policy);
+        let mut serving = self.table.by_policy(&policy);
+        // What remains of one that was deleted only repeats its last answer.
+        serving.retain(|key| {
+            let sa = self.table.get(*key);
+            sa.is_some_and(|sa| !matches!(&sa.state, State::Deleting(_)))
+        });
         if serving.is_empty() && self.cx.traps.may_begin(now.mono, trap.policy) {
             let line = format_args!("policy {}: a packet to its peer", policy.name);
             self.cx.info(line);

@@ -202,13 +202,25 @@ fn a_packet_brings_back_the_child_sa_that_the_peer_deleted() {
     let sent = pair.responder.wake(now);
     pair.run(Side::Responder, sent);
     assert_eq!(pair.initiator.kernel.holds(), []);
-    pair.initiator.endpoint.handle_kernel(now, event);
+    pair.initiator.endpoint.handle_kernel(now, event.clone());
     let sent = pair.initiator.wake(now);
     assert_eq!(sent.len(), 1, "long before the policy is looked at again");
     pair.run(Side::Initiator, sent);
     assert_eq!(pair.initiator.kernel.holds().len(), 1);
     assert_eq!(pair.responder.kernel.holds().len(), 1);
     assert_eq!(pair.initiator.stats().sa_established_current, 1);
+    // The IKE SA as well, though what remains of the old one still answers.
+    pair.seconds = 11;
+    let now = pair.now();
+    let sent = pair.responder.command(now, Command::ResetSa);
+    pair.run(Side::Responder, sent);
+    assert_eq!(pair.initiator.stats().sa_established_current, 0);
+    assert_eq!(pair.initiator.endpoint.len(), 1);
+    pair.initiator.endpoint.handle_kernel(now, event);
+    let sent = pair.initiator.wake(now);
+    pair.run(Side::Initiator, sent);
+    assert_eq!(pair.initiator.stats().sa_established_current, 1);
+    assert_eq!(pair.initiator.kernel.holds().len(), 1);
 }
 
 #[test]
