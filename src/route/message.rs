@@ -23,6 +23,9 @@ pub enum Told {
     Other,
 }
 
+/// A message: its sequence number, whether the table changed while it was dumped, and what it says.
+pub type Message = (u32, bool, Told);
+
 /// Asks for all addresses of both families.
 pub fn dump_addresses(seq: u32) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEADER_LEN + IFADDRMSG_LEN);
@@ -35,9 +38,8 @@ pub fn dump_addresses(seq: u32) -> Vec<u8> {
     bytes
 }
 
-/// The messages of one datagram, up to the first malformed one: sequence number, whether the table
-/// changed while it was dumped, and what is said.
-pub fn read(mut datagram: &[u8]) -> Vec<(u32, bool, Told)> {
+/// The messages of one datagram, up to the first malformed one.
+pub fn read(mut datagram: &[u8]) -> Vec<Message> {
     let mut all = Vec::new();
     while let Some((one, rest)) = split(datagram) {
         all.push(one);
@@ -46,7 +48,7 @@ pub fn read(mut datagram: &[u8]) -> Vec<(u32, bool, Told)> {
     all
 }
 
-fn split(datagram: &[u8]) -> Option<((u32, bool, Told), &[u8])> {
+fn split(datagram: &[u8]) -> Option<(Message, &[u8])> {
     let len = u32_at(datagram, 0)? as usize;
     let body = datagram.get(..len)?.get(HEADER_LEN..)?;
     let told = match u16_at(datagram, 4)? {
@@ -196,7 +198,7 @@ mod tests {
         for len in 0..whole.len() {
             assert!(read(&whole[..len]).is_empty(), "{len} bytes");
         }
-        let mut lying = whole.clone();
+        let mut lying = whole;
         lying[24..26].copy_from_slice(&3u16.to_ne_bytes());
         assert_eq!(read(&lying), [(1, false, Told::Other)]);
         lying[0..4].copy_from_slice(&2u32.to_ne_bytes());

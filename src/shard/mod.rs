@@ -174,7 +174,7 @@ impl Shard {
     fn change_addresses(&mut self, now: Now) {
         self.lost_at = None;
         for (old, remote) in self.endpoint.addresses() {
-            if self.addresses.contains(&old) {
+            if old.is_unspecified() || self.addresses.contains(&old) {
                 continue;
             }
             let Some(new) = socket::source_towards(remote) else {
