@@ -11,6 +11,8 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
+#[path = "interop/children.rs"]
+mod children;
 #[path = "interop/gateway.rs"]
 mod gateway;
 #[path = "interop/keys.rs"]
@@ -21,6 +23,8 @@ mod libreswan;
 mod libreswan_scenarios;
 #[path = "interop/lifetimes.rs"]
 mod lifetimes;
+#[path = "interop/lossy.rs"]
+mod lossy;
 #[path = "interop/mobility.rs"]
 mod mobility;
 #[path = "interop/paths.rs"]
@@ -31,6 +35,8 @@ mod pluto_session;
 mod refusals;
 #[path = "interop/rekey.rs"]
 mod rekey;
+#[path = "interop/release.rs"]
+mod release;
 #[path = "interop/road_warrior.rs"]
 mod road_warrior;
 #[path = "interop/roles.rs"]
@@ -39,5 +45,7 @@ mod roles;
 mod session;
 #[path = "interop/strongswan.rs"]
 mod strongswan;
+#[path = "interop/tables.rs"]
+mod tables;
 #[path = "interop/world.rs"]
 mod world;
