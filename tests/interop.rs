@@ -27,6 +27,10 @@ mod lifetimes;
 mod lossy;
 #[path = "interop/mobility.rs"]
 mod mobility;
+#[path = "interop/openiked.rs"]
+mod openiked;
+#[path = "interop/openiked_scenarios.rs"]
+mod openiked_scenarios;
 #[path = "interop/paths.rs"]
 mod paths;
 #[path = "interop/pluto_session.rs"]

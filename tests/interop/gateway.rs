@@ -158,6 +158,13 @@ impl Gateway {
         });
     }
 
+    /// Waits until a counter is greater than this.
+    pub fn wait_for_count_above(&self, what: &str, limit: u64) {
+        wait_for(&format!("`{what}` to be above {limit}"), || {
+            (self.count(what) > limit).then_some(())
+        });
+    }
+
     pub fn log(&self) -> String {
         self.process.log()
     }

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use super::gateway::{CLIENT_ID, Conf, GATEWAY_ID, SECRET};
-use super::keys::Keys;
+use super::keys::{Keys, Kind};
 use super::release;
 use super::world::{CLIENT, GATEWAY, Process, World, lossy, text, wait_for};
 
@@ -67,7 +67,11 @@ impl Peer {
     pub fn mirror(&self) -> Conf {
         Conf {
             set: self.set.clone(),
-            mode: if self.mode == "active" { "passive" } else { "active" },
+            mode: if self.mode == "active" {
+                "passive"
+            } else {
+                "active"
+            },
             encap: self.encap,
             hosts: format!("local {GATEWAY} peer {CLIENT}"),
             flows: format!("from 10.8.0.0/24 to {BEHIND_NET}"),
@@ -94,12 +98,7 @@ impl Peer {
         out + &format!(
             "ikev2 \"home\" {} {} esp {} local {CLIENT} peer {GATEWAY} \\\n  ikesa {} \\\n  \
              childsa {} \\\n  srcid {CLIENT_ID} dstid {GATEWAY_ID} {} {auth}\n",
-            self.mode,
-            self.encap,
-            self.flows,
-            self.suite.ikesa,
-            self.suite.childsa,
-            self.lifetimes
+            self.mode, self.encap, self.flows, self.suite.ikesa, self.suite.childsa, self.lifetimes
         )
     }
 }
@@ -121,14 +120,19 @@ impl OpenIked {
         let root = release::running().root();
         // Its keys have one place, which this process alone sees.
         let keys = world.folder("openiked/etc");
-        for part in ["private", "pubkeys/fqdn"] {
+        for part in ["ca", "certs", "crls", "private", "pubkeys/fqdn"] {
             fs::create_dir_all(keys.join(part)).unwrap();
         }
-        if let Some((own, gateway)) = &peer.keys {
-            fs::copy(&own.private, keys.join("private/local.key")).unwrap();
-            let pin = keys.join("pubkeys/fqdn").join(GATEWAY_ID);
-            fs::copy(&gateway.public, pin).unwrap();
-        }
+        let own = match &peer.keys {
+            Some((own, gateway)) => {
+                let pin = keys.join("pubkeys/fqdn").join(GATEWAY_ID);
+                fs::copy(&gateway.public, pin).unwrap();
+                own.clone()
+            }
+            // It does not start without a key, whether or not it needs one.
+            None => Keys::make(world, "unused", Kind::EcdsaP256),
+        };
+        fs::copy(&own.private, keys.join("private/local.key")).unwrap();
         let mut command = world.command_with(
             "rw",
             root.as_deref(),
@@ -158,10 +162,5 @@ impl OpenIked {
     pub fn ikectl(&self, words: &[&str]) -> String {
         self.try_ikectl(words)
             .unwrap_or_else(|| panic!("its ikectl {words:?} failed:\n{}", self.process.log()))
-    }
-
-    /// Everything that it has logged.
-    pub fn log(&self) -> String {
-        self.process.log()
     }
 }

@@ -1,14 +1,18 @@
 //! CREATE_CHILD_SA with a real peer: rekeys of Child SA and IKE SA by either side, with and without
 //! key exchange, and traffic that goes on where there is ESP.
 
-use super::gateway::Conf;
+use super::gateway::{Conf, Gateway};
 use super::session::Session;
 use super::strongswan::Client;
 use super::world::{INSIDE, Layout, World, assert_says, coupled, wait_for};
 
 /// The inbound SPIs of the Child SAs that the gateway shows.
 pub fn inbound_spis(session: &Session<'_>) -> Vec<String> {
-    let shown = session.gateway.show_sa();
+    inbound_spis_of(&session.gateway)
+}
+
+pub fn inbound_spis_of(gateway: &Gateway) -> Vec<String> {
+    let shown = gateway.show_sa();
     let lines = shown.lines().filter(|line| line.contains("sa_childsas:"));
     let inbound = lines.filter(|line| line.contains(" in "));
     inbound

@@ -125,3 +125,20 @@ mod libreswan {
         libreswan_scenarios::reset_sa_deletes_at_the_client [yes yes]
     }
 }
+
+mod openiked {
+    use super::{Release, play};
+
+    table! { [v7_2 = OpenIked7_2, v7_4 = OpenIked7_4,]
+        openiked_scenarios::the_peer_begins_aes_cbc_x25519 [yes yes]
+        openiked_scenarios::the_peer_begins_aes_gcm_ecp256 [yes yes]
+        openiked_scenarios::the_gateway_begins_aes_cbc_x25519 [yes yes]
+        openiked_scenarios::the_gateway_begins_aes_gcm_ecp256 [yes yes]
+        openiked_scenarios::raw_ecdsa_keys_where_the_peer_begins [yes yes]
+        openiked_scenarios::raw_rsa_keys_where_the_gateway_begins [yes yes]
+        openiked_scenarios::the_gateway_rekeys [yes yes]
+        openiked_scenarios::the_peer_rekeys [yes yes]
+        openiked_scenarios::in_transport_mode [yes yes]
+        openiked_scenarios::fragments_of_both_sides [yes yes]
+    }
+}
