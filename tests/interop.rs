@@ -19,6 +19,8 @@ mod gateway;
 mod keys;
 #[path = "interop/libreswan.rs"]
 mod libreswan;
+#[path = "interop/libreswan_rekey.rs"]
+mod libreswan_rekey;
 #[path = "interop/libreswan_scenarios.rs"]
 mod libreswan_scenarios;
 #[path = "interop/lifetimes.rs"]

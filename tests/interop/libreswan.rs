@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::gateway::{CLIENT_ID, GATEWAY_ID, SECRET};
 use super::keys::Keys;
-use super::release;
+use super::release::{self, Release};
 use super::world::{CLIENT, GATEWAY, INSIDE_NET, Process, World, lossy, read, text, wait_for};
 
 /// What of the client's configuration differs from test to test; [`Client::default`] is a road
@@ -210,6 +210,20 @@ impl Libreswan {
     /// Deletes the IKE SA, telling the gateway.
     pub fn disconnect(&self) {
         self.whack(&["--terminate", "--name", "home"]);
+    }
+
+    /// Begins a rekey of the Child SA.
+    pub fn rekey_child(&self) {
+        let word = match release::running() {
+            Release::Libreswan4_10 => "--rekey-ipsec",
+            _ => "--rekey-child",
+        };
+        self.whack(&[word, "--name", "home"]);
+    }
+
+    /// Begins a rekey of the IKE SA.
+    pub fn rekey_ike(&self) {
+        self.whack(&["--rekey-ike", "--name", "home"]);
     }
 
     /// Child SAs with their counters.

@@ -123,6 +123,12 @@ mod libreswan {
         libreswan_scenarios::disjoint_selectors_keep_the_ike_sa_until_the_client_deletes_it [yes yes]
         libreswan_scenarios::no_common_esp_proposal_keeps_the_ike_sa [yes yes]
         libreswan_scenarios::reset_sa_deletes_at_the_client [yes yes]
+        libreswan_rekey::the_client_rekeys [yes yes]
+        libreswan_rekey::the_client_rekeys_with_key_exchange [yes yes]
+        libreswan_rekey::the_gateway_rekeys [yes yes]
+        libreswan_rekey::the_gateway_rekeys_with_key_exchange [yes yes]
+        libreswan_rekey::the_gateway_begins [yes yes]
+        libreswan_rekey::in_transport_mode [yes yes]
     }
 }
 
