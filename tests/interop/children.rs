@@ -216,8 +216,11 @@ pub fn both_sides_rekey_the_child_sa_at_once() {
             (listed.matches("INSTALLED").count() == 1).then_some(())
         });
         session.passes_packets(&address, INSIDE);
-        let states = world.ip("rw", &["xfrm", "state"]);
-        assert_eq!(states.matches("proto esp").count(), 2, "{states}");
+        // It keeps the old inbound SA for some seconds.
+        wait_for("two SAs in the client's kernel", || {
+            let states = world.ip("rw", &["xfrm", "state"]);
+            (states.matches("proto esp").count() == 2).then_some(())
+        });
     }
     assert_eq!(session.gateway.count("IKE SA established"), 1);
     assert_eq!(session.gateway.count("faults"), 0);

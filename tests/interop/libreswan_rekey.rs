@@ -86,7 +86,7 @@ pub fn the_client_rekeys_with_key_exchange() {
     client_rekeys(&conf, &client);
 }
 
-fn gateway_rekeys(childsa: &str, esp: &str) {
+fn gateway_rekeys(childsa: &str, esp: &str, pfs: &str) {
     if !coupled() {
         return;
     }
@@ -95,6 +95,7 @@ fn gateway_rekeys(childsa: &str, esp: &str) {
     conf.lifetimes = "ikelifetime 10 lifetime 13".to_owned();
     conf.childsa = vec![childsa.to_owned()];
     client.esp = esp.to_owned();
+    client.lines.push(format!("pfs={pfs}"));
     let session = Session::connect(&world, &conf, &client);
     session.passes_packets(BEHIND, INSIDE);
     let gateway = &session.gateway;
@@ -106,11 +107,11 @@ fn gateway_rekeys(childsa: &str, esp: &str) {
 }
 
 pub fn the_gateway_rekeys() {
-    gateway_rekeys("enc aes-256-gcm", "aes_gcm256;none");
+    gateway_rekeys("enc aes-256-gcm", "aes_gcm256", "no");
 }
 
 pub fn the_gateway_rekeys_with_key_exchange() {
-    gateway_rekeys("enc aes-256-gcm group curve25519", "aes_gcm256;dh31");
+    gateway_rekeys("enc aes-256-gcm group curve25519", "aes_gcm256;dh31", "yes");
 }
 
 pub fn the_gateway_begins() {
