@@ -59,8 +59,7 @@ fn pings_at_the_client(world: &World) -> String {
     line.unwrap_or_default().to_owned()
 }
 
-#[test]
-fn iked_tells_its_peer_when_an_address_of_its_own_changes() {
+pub fn iked_tells_its_peer_when_an_address_of_its_own_changes() {
     let world = World::new(Layout::Wire);
     let (gateway, swan) = open(&world, &active(), &answers());
     passes_packets(&world, CLIENT, INSIDE);
@@ -96,8 +95,7 @@ fn iked_tells_its_peer_when_an_address_of_its_own_changes() {
     assert_eq!(gateway.count("faults"), 0);
 }
 
-#[test]
-fn a_packet_brings_the_tunnel_back_and_none_leaves_in_the_clear() {
+pub fn a_packet_brings_the_tunnel_back_and_none_leaves_in_the_clear() {
     if !coupled() {
         return;
     }
@@ -126,8 +124,7 @@ fn a_packet_brings_the_tunnel_back_and_none_leaves_in_the_clear() {
     assert!(!world.ip("gw", &["xfrm", "policy"]).contains("tmpl"));
 }
 
-#[test]
-fn a_flow_that_the_client_left_out_gets_a_child_sa_of_its_own_when_it_is_used() {
+pub fn a_flow_that_the_client_left_out_gets_a_child_sa_of_its_own_when_it_is_used() {
     if !coupled() {
         return;
     }
@@ -156,8 +153,7 @@ fn a_flow_that_the_client_left_out_gets_a_child_sa_of_its_own_when_it_is_used() 
     kernel_holds_traps(&world, 2);
 }
 
-#[test]
-fn a_peer_that_sends_nothing_back_is_asked_soon() {
+pub fn a_peer_that_sends_nothing_back_is_asked_soon() {
     if !coupled() {
         return;
     }
