@@ -11,7 +11,9 @@
 )]
 
 use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use case::{Case, Requirement};
 
@@ -32,6 +34,9 @@ mod setup;
 #[allow(dead_code, reason = "shared with tests/exchange.rs")]
 mod world;
 
+/// One test at a time: with `IKED_UPDATE_OUTPUTS` they write what the others read.
+static FILES: Mutex<()> = Mutex::new(());
+
 fn update() -> bool {
     std::env::var_os("IKED_UPDATE_OUTPUTS").is_some_and(|value| value == "1")
 }
@@ -45,11 +50,17 @@ fn requirements() -> Vec<Requirement> {
 
 #[test]
 fn every_recorded_case_comes_out_as_it_is_written() {
+    let _files = FILES.lock().unwrap_or_else(PoisonError::into_inner);
     let (cases, _) = case::files();
     let mut wrong = Vec::new();
     for path in &cases {
         let case = Case::read(path);
-        let text = case.with_outputs(&play::play(&case));
+        let played = catch_unwind(AssertUnwindSafe(|| play::play(&case)));
+        let Ok(outputs) = played else {
+            wrong.push(format!("{}: panic", path.display()));
+            continue;
+        };
+        let text = case.with_outputs(&outputs);
         if update() {
             fs::write(path, &text).unwrap();
         } else if text != case.text {
@@ -76,6 +87,7 @@ fn difference(path: &Path, written: &str, played: &str) -> String {
 
 #[test]
 fn a_case_plays_the_same_twice() {
+    let _files = FILES.lock().unwrap_or_else(PoisonError::into_inner);
     let (cases, _) = case::files();
     for path in &cases {
         let case = Case::read(path);
@@ -85,12 +97,14 @@ fn a_case_plays_the_same_twice() {
 
 #[test]
 fn every_test_that_a_requirement_names_exists() {
+    let _files = FILES.lock().unwrap_or_else(PoisonError::into_inner);
     let missing = document::missing_tests(&requirements());
     assert!(missing.is_empty(), "{}", missing.join("\n"));
 }
 
 #[test]
 fn the_table_of_conformance_is_fresh() {
+    let _files = FILES.lock().unwrap_or_else(PoisonError::into_inner);
     let text = document::render(&requirements());
     if update() {
         fs::create_dir_all(document::path().parent().unwrap()).unwrap();

@@ -196,7 +196,8 @@ fn offered(peer: &Peer, protocol: ProtocolId) -> Vec<Transform> {
     let mut chosen: Vec<Transform> = Vec::new();
     for payload in asked.payloads() {
         let Payload::Sa(list) = payload else { continue };
-        let proposal = list.iter().find(|p| p.protocol == protocol).unwrap();
+        let proposal = list.iter().find(|p| p.protocol == protocol);
+        let proposal = proposal.unwrap_or_else(|| panic!("no offer of {protocol}"));
         for transform in &proposal.transforms {
             if chosen.iter().all(|t| t.id.kind() != transform.id.kind()) {
                 chosen.push(*transform);

@@ -141,6 +141,15 @@ impl Peer {
         }
     }
 
+    /// Forgets the IKE SA, for another one with this SPI.
+    pub(super) fn begin_anew(&mut self, own_spi: IkeSpi) {
+        self.own_spi = own_spi;
+        self.other_spi = None;
+        self.keys = None;
+        self.request.clear();
+        self.response.clear();
+    }
+
     /// The public value of a fresh key pair of this method.
     pub(super) fn key_pair(&mut self, method: KeId) -> Vec<u8> {
         let exchange = null::provider().key_exchange(method).unwrap();
@@ -410,10 +419,14 @@ impl Peer {
             .map(|address| natt::hash(&provider, spis.0, spis.1, address))
     }
 
-    /// Takes note of an SPI of the other side; its name in the case.
-    pub(super) fn name_of(&mut self, spi: &[u8]) -> String {
+    /// Takes note of an SPI of the other side; its name in the case. Those of the other side begin
+    /// with its shard, which is not 0.
+    pub(super) fn name_of(&mut self, spi: &[u8]) -> Option<String> {
         if let Some((name, _)) = self.names.iter().find(|(_, known)| known.as_slice() == spi) {
-            return name.clone();
+            return Some(name.clone());
+        }
+        if spi.first() == Some(&0) {
+            return None;
         }
         let prefix = if spi.len() == 8 { "ike" } else { "ours" };
         let taken = self.names.keys().filter(|name| {
@@ -425,7 +438,7 @@ impl Peer {
             count => format!("{prefix}{}", count + 1),
         };
         self.names.insert(name.clone(), spi.to_vec());
-        name
+        Some(name)
     }
 }
 

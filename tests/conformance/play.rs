@@ -288,7 +288,7 @@ impl Play {
             let token = &rest[at..at + 2 + len];
             if len == 8 || (len == 16 && !text.contains("spi=0x")) {
                 let spi = hex::decode(&token[2..]).unwrap();
-                out.push_str(&self.peer.name_of(&spi));
+                out.push_str(&self.peer.name_of(&spi).unwrap_or_else(|| token.to_owned()));
             } else {
                 out.push_str(token);
             }
@@ -454,8 +454,7 @@ impl Play {
             }
             ("spi", text) => {
                 let bytes: [u8; 8] = hex::decode(text).unwrap().try_into().unwrap();
-                self.peer.own_spi = IkeSpi::from_bytes(bytes).unwrap();
-                self.peer.other_spi = None;
+                self.peer.begin_anew(IkeSpi::from_bytes(bytes).unwrap());
             }
             other => panic!("{}: {other:?}?", self.place),
         }
@@ -583,6 +582,13 @@ fn configure(role: Role, words: &[&str]) -> Config {
                 policy.child_proposals = vec![esp];
             }
             "lifetime" => policy.ike_lifetime = seconds(),
+            "two-suites" => {
+                let suites = [Suite::AesGcm, Suite::AesCbcSha256];
+                let ike = |suite| setup::ike(suite, &[KeId::CURVE25519]);
+                policy.ike_proposals = suites.map(ike).to_vec();
+                policy.child_proposals = suites.map(setup::esp).to_vec();
+            }
+            "long-id" => policy.srcid = setup::fqdn(&"g".repeat(600)),
             "dstid" => policy.dstid = Some(setup::fqdn(value)),
             _ => {}
         }
@@ -614,8 +620,8 @@ fn settings(policy: Policy, words: &[&str]) -> Config {
             "halfopen-max" => settings.half_open_max = value.parse().unwrap(),
             "dpd" => settings.dpd_check_interval = Duration::ZERO,
             "single" => settings.enforce_single_ike_sa = true,
-            "role" | "pool" | "ask-address" | "active" | "transport" | "natt" | "suite"
-            | "ike-ke" | "child-ke" | "lifetime" | "dstid" | "log" => {}
+            "two-suites" | "long-id" | "role" | "pool" | "ask-address" | "active" | "transport"
+            | "natt" | "suite" | "ike-ke" | "child-ke" | "lifetime" | "dstid" | "log" => {}
             other => panic!("config: {other}?"),
         }
     }
