@@ -104,6 +104,13 @@ impl Play {
             "operator" => self.operator(rest),
             "peer" => self.peer_moves(rest),
             "show" => self.show(),
+            // As if so many requests had gone in each direction.
+            "age" => {
+                let id = rest[0].parse().unwrap();
+                self.host.endpoint.age(id);
+                self.peer.next_id = id;
+                Vec::new()
+            }
             other => panic!("{}: {other}?", self.place),
         }
     }
@@ -461,7 +468,7 @@ impl Play {
         Vec::new()
     }
 
-    fn show(&mut self) -> Vec<String> {
+    fn show(&self) -> Vec<String> {
         let mut lines: Vec<String> = self
             .host
             .endpoint

@@ -1,6 +1,7 @@
 //! The state of an endpoint as text, so that a test can compare what was before with what is after:
 //! every IKE SA with its state, window, path, agenda, Child SAs and times. Left out is what noise
-//! may change: counters and the budget of hints. Compiled for tests and with `sim` only.
+//! may change: counters and the budget of hints. And a way to make an IKE SA old in no time.
+//! Compiled for tests and with `sim` only.
 
 use super::super::ike_sa::IkeSa;
 use super::super::own::{Own, Rival};
@@ -29,6 +30,16 @@ impl Endpoint {
             text.push_str(&ike_sa(sa));
         }
         text
+    }
+
+    /// Moves the Message IDs of every IKE SA on, as if so many requests had gone in each direction.
+    pub fn age(&mut self, id: u32) {
+        for key in self.table.keys_by_spi() {
+            if let Some(mut sa) = self.table.take(key) {
+                sa.window.age(id);
+                self.table.put(&mut self.cx, key, sa);
+            }
+        }
     }
 }
 
