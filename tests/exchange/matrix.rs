@@ -161,8 +161,7 @@ fn the_peers_next_request_is_answered_by_the_table_and_again_from_the_cache() {
                 let answers = scene.hear(path, &bytes);
                 let context = format!("{stage:?} {ask:?} {answers:?}");
                 // A new IKE SA may begin an exchange of its own.
-                let (answers, begun): (Vec<_>, Vec<_>) =
-                    answers.into_iter().partition(|d| is_response(d));
+                let (answers, begun): (Vec<_>, Vec<_>) = answers.into_iter().partition(is_response);
                 let [answer] = answers.as_slice() else {
                     panic!("{context}: one answer")
                 };
