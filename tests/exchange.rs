@@ -16,6 +16,8 @@ mod bounds;
 mod handshake;
 #[path = "exchange/lifecycle.rs"]
 mod lifecycle;
+#[path = "exchange/matrix.rs"]
+mod matrix;
 #[path = "exchange/mobike.rs"]
 mod mobike;
 #[path = "exchange/noise.rs"]

@@ -36,6 +36,8 @@ use crate::wire::spi::{EspSpi, IkeSpi};
 
 mod inbound;
 mod operator;
+#[cfg(any(test, feature = "sim"))]
+mod snapshot;
 
 /// What an [`Endpoint`] is made of.
 #[derive(Debug)]

@@ -216,6 +216,10 @@ fn gather(cx: &mut Context, sa: &mut IkeSa, place: &Place, plaintext: &[u8]) -> 
         Added::Waiting => Opened::Partial,
         Added::Dropped => {
             cx.stats.frag_rcvd_drop += 1;
+            cx.debug(format_args!(
+                "{}: fragment {number}/{total} of message {id} is of no use",
+                sa.tag()
+            ));
             Opened::Dropped
         }
         Added::Complete(first, whole) => {

@@ -10,6 +10,7 @@ use super::event::Path;
 use super::exchange::{create_child_initiator, informational, mobike, redirect, rekey_ike};
 use super::ike_sa::{self, IkeSa};
 use super::state::State;
+use super::window::Wear;
 use crate::crypto::ActiveKeyExchange;
 use crate::kernel::{Count, KernelRequest, RequestId, SelectorPair};
 use crate::time::Now;
@@ -168,6 +169,11 @@ pub fn lower<'a>(a: &'a [u8], b: &'a [u8]) -> &'a [u8] {
 
 /// Does what is due, as far as it can be begun now.
 pub fn advance(cx: &mut Context, sa: &mut IkeSa, now: Now) {
+    match sa.window.wear() {
+        Wear::Fresh => {}
+        Wear::Worn => sa.agenda.plan(now.mono, Task::RekeyIke),
+        Wear::Spent => sa.agenda.plan(now.mono, Task::DeleteIke),
+    }
     for _ in 0..TASKS_MAX {
         if !matches!(sa.state, State::Established(_)) {
             return;

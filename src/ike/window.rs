@@ -16,6 +16,8 @@ pub struct Window {
     outstanding: Option<Outstanding>,
     /// The answer to the last request, for its retransmissions.
     answered: Option<Answered>,
+    /// The last step of Message IDs at which it was said that they wear.
+    worn_at: u32,
 }
 
 /// Our own request, kept whole until it is answered.
@@ -61,7 +63,39 @@ pub enum Retry {
     GiveUp,
 }
 
+/// How near the Message IDs of an IKE SA are to their end, after which it MUST be replaced or closed
+/// (RFC 7296, 2.2).
+#[derive(Debug, PartialEq, Eq)]
+pub enum Wear {
+    /// Far from it.
+    Fresh,
+    /// It is time to replace it; said once in 65,536 requests, should the peer not want to.
+    Worn,
+    /// It must end.
+    Spent,
+}
+
 impl Window {
+    /// How near the Message IDs of either direction are to their end.
+    pub fn wear(&mut self) -> Wear {
+        let id = self.next_inbound.max(self.next_outbound);
+        if id >= SPENT_FROM {
+            return Wear::Spent;
+        }
+        let step = id / WORN_EVERY;
+        if id >= WORN_FROM && step > self.worn_at {
+            self.worn_at = step;
+            return Wear::Worn;
+        }
+        Wear::Fresh
+    }
+
+    /// As if so many requests had gone in each direction.
+    #[cfg(any(test, feature = "sim"))]
+    pub fn age(&mut self, id: u32) {
+        (self.next_inbound, self.next_outbound) = (id, id);
+    }
+
     /// A window that expects request 0 and starts with it.
     pub fn new() -> Self {
         Self::default()
@@ -158,6 +192,11 @@ impl Window {
     }
 }
 
+/// From this Message ID on an IKE SA is to be replaced, and how often that is tried.
+const WORN_FROM: u32 = 0xf000_0000;
+const WORN_EVERY: u32 = 0x1_0000;
+/// From this one on it is closed; enough are left to do so.
+const SPENT_FROM: u32 = 0xffff_0000;
 /// Wait before the first retransmission; each further wait is twice the one before.
 const FIRST_RETRY_AFTER: Duration = Duration::from_secs(2);
 /// Retransmissions: with the waits above a peer is given up after 126 s, as OpenIKED does.
@@ -190,6 +229,21 @@ mod tests {
         assert_eq!(window.cached(0, 7), Some(&[vec![1u8]][..]));
         assert_eq!(window.cached(0, 9), None);
         assert_eq!(window.cached(1, 7), None);
+    }
+
+    #[test]
+    fn message_ids_wear_in_either_direction() {
+        let mut window = Window::new();
+        let mut wear = |inbound: u32, outbound: u32| {
+            (window.next_inbound, window.next_outbound) = (inbound, outbound);
+            window.wear()
+        };
+        assert_eq!(wear(0, 0xefff_ffff), Wear::Fresh);
+        assert_eq!(wear(0, 0xf000_0000), Wear::Worn);
+        assert_eq!(wear(0, 0xf000_0001), Wear::Fresh, "once");
+        assert_eq!(wear(0xf001_0002, 7), Wear::Worn, "and again later");
+        assert_eq!(wear(0xffff_0000, 7), Wear::Spent);
+        assert_eq!(wear(0, u32::MAX), Wear::Spent);
     }
 
     #[test]

@@ -58,6 +58,39 @@ pub fn details(message: &Message<'_>) -> String {
     text
 }
 
+/// `D(ESP 0x00001000) N(REKEY_SA ESP spi 0x00001001)`: payloads with what they say, on one line;
+/// `response` tells whose nonce it is.
+pub fn compact(payloads: &[Payload<'_>], response: bool) -> String {
+    let word = |payload: &Payload<'_>| {
+        if let Payload::Notify(notify) = payload {
+            return format!("N({})", short_notification(notify));
+        }
+        match detail(payload) {
+            detail if detail.is_empty() => name(payload, response),
+            detail => format!("{}({detail})", name(payload, response)),
+        }
+    };
+    list(payloads.iter().map(word), " ")
+}
+
+/// Only what is there. The data of an error are a number and no secret.
+fn short_notification(notify: &Notify<'_>) -> String {
+    let mut text = notify.kind.to_string();
+    if !notify.spi.is_empty() {
+        let _ = write!(text, " {} spi {}", notify.protocol, hex(notify.spi));
+    }
+    match notify.data {
+        [] => {}
+        data if notify.kind.is_error() && data.len() <= 2 => {
+            let _ = write!(text, " {}", hex(data));
+        }
+        data => {
+            let _ = write!(text, " {} bytes", data.len());
+        }
+    }
+    text
+}
+
 /// The notation of RFC 7296, 1.2, with the type of a notification in brackets.
 fn name(payload: &Payload<'_>, response: bool) -> String {
     if let Payload::Notify(notify) = payload {

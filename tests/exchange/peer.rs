@@ -357,23 +357,8 @@ impl Peer {
     }
 
     /// Opens what the responder sealed.
-    pub(super) fn open(&mut self, datagram: &[u8]) -> Opened {
-        let mut bytes = datagram.to_vec();
-        let message = Message::decode(datagram).unwrap();
-        let Some(Payload::Sk(body)) = message.payloads.last() else {
-            panic!("not encrypted: {message:?}")
-        };
-        let key = Key {
-            key: self.keys.as_ref().unwrap().responder.as_ref(),
-            sealed: &mut 0,
-            rng: &mut self.rng,
-        };
-        let range = sk::open_sk(&mut bytes, body.body_at, &key).expect("sealed by the responder");
-        Opened {
-            header: message.header,
-            first: body.first_inner,
-            plaintext: bytes[range].to_vec(),
-        }
+    pub(super) fn open(&self, datagram: &[u8]) -> Opened {
+        open_with(self.keys.as_ref().unwrap().responder.as_ref(), datagram)
     }
 }
 
@@ -473,6 +458,43 @@ fn suite(transforms: Vec<iked::wire::Transform>) -> IkeSuite {
         transforms,
     };
     chosen.ike_suite(&boring::provider()).unwrap()
+}
+
+/// Seals a message with any key; `sealed` counts on.
+pub(super) fn seal_with(
+    key: &dyn MessageKey,
+    sealed: &mut u64,
+    header: &Header,
+    payloads: &[Payload<'_>],
+) -> Vec<u8> {
+    let mut key = Key {
+        key,
+        sealed,
+        rng: &mut Rng::from_seed([0; 32]),
+    };
+    let mut out = Vec::new();
+    sk::seal_message(header, payloads, &mut key, &mut out).unwrap();
+    out
+}
+
+/// Opens a message with any key.
+pub(super) fn open_with(key: &dyn MessageKey, datagram: &[u8]) -> Opened {
+    let mut bytes = datagram.to_vec();
+    let message = Message::decode(datagram).unwrap();
+    let Some(Payload::Sk(body)) = message.payloads.last() else {
+        panic!("not encrypted: {message:?}")
+    };
+    let key = Key {
+        key,
+        sealed: &mut 0,
+        rng: &mut Rng::from_seed([0; 32]),
+    };
+    let range = sk::open_sk(&mut bytes, body.body_at, &key).expect("sealed with this key");
+    Opened {
+        header: message.header,
+        first: body.first_inner,
+        plaintext: bytes[range].to_vec(),
+    }
 }
 
 struct Key<'a> {

@@ -574,3 +574,13 @@ fn half_open_ike_sas_are_dropped_in_time() {
     assert_eq!(stats.sa_established_failures, 5);
     assert_eq!(host.endpoint.poll_timeout(), None);
 }
+
+#[test]
+fn a_peer_that_wants_transport_mode_of_a_tunnel_policy_gets_a_tunnel() {
+    let mut host = host();
+    let mut peer = Peer::new(1);
+    let change = |p: &mut AuthPayloads| p.notifies.push(NotifyType::USE_TRANSPORT_MODE);
+    let opened = log_in_with(&mut host, &mut peer, change);
+    assert_eq!(opened.notifies(), []);
+    assert!(!host.kernel.installed[0].names.transport);
+}

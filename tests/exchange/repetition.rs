@@ -167,7 +167,7 @@ fn in_pieces() -> (Host, Peer, Vec<Vec<u8>>) {
     (host, peer, pieces)
 }
 
-fn give_all(host: &mut Host, peer: &mut Peer, pieces: &[&Vec<u8>]) -> usize {
+fn give_all(host: &mut Host, peer: &Peer, pieces: &[&Vec<u8>]) -> usize {
     let answers: Vec<_> = pieces
         .iter()
         .flat_map(|piece| peer.send(host, at(0), piece))
@@ -180,12 +180,12 @@ fn give_all(host: &mut Host, peer: &mut Peer, pieces: &[&Vec<u8>]) -> usize {
 
 #[test]
 fn fragments_in_any_order_make_one_request() {
-    let (mut host, mut peer, pieces) = in_pieces();
+    let (mut host, peer, pieces) = in_pieces();
     let forward: Vec<_> = pieces.iter().collect();
-    assert_eq!(give_all(&mut host, &mut peer, &forward), 1);
-    let (mut host, mut peer, pieces) = in_pieces();
+    assert_eq!(give_all(&mut host, &peer, &forward), 1);
+    let (mut host, peer, pieces) = in_pieces();
     let backward: Vec<_> = pieces.iter().rev().collect();
-    assert_eq!(give_all(&mut host, &mut peer, &backward), 1);
+    assert_eq!(give_all(&mut host, &peer, &backward), 1);
     let stats = host.stats();
     assert_eq!(stats.frag_rcvd, pieces.len() as u64);
     assert_eq!(stats.frag_reass_ok, 1);
@@ -194,31 +194,31 @@ fn fragments_in_any_order_make_one_request() {
 
 #[test]
 fn a_lost_fragment_is_made_up_by_the_retransmission() {
-    let (mut host, mut peer, pieces) = in_pieces();
+    let (mut host, peer, pieces) = in_pieces();
     let all: Vec<_> = pieces.iter().collect();
-    assert_eq!(give_all(&mut host, &mut peer, &all[1..]), 0);
+    assert_eq!(give_all(&mut host, &peer, &all[1..]), 0);
     assert_eq!(host.stats().half_open, 1);
     // All come again; those that are there already count as duplicates.
-    assert_eq!(give_all(&mut host, &mut peer, &all), 1);
+    assert_eq!(give_all(&mut host, &peer, &all), 1);
     assert_eq!(host.stats().frag_reass_ok, 1);
 }
 
 #[test]
 fn duplicate_fragments_are_dropped() {
-    let (mut host, mut peer, pieces) = in_pieces();
+    let (mut host, peer, pieces) = in_pieces();
     let (last, rest) = pieces.split_last().unwrap();
     let twice: Vec<_> = rest.iter().chain(rest).collect();
-    assert_eq!(give_all(&mut host, &mut peer, &twice), 0);
+    assert_eq!(give_all(&mut host, &peer, &twice), 0);
     assert_eq!(host.stats().frag_rcvd_drop, rest.len() as u64);
-    assert_eq!(give_all(&mut host, &mut peer, &[last]), 1);
+    assert_eq!(give_all(&mut host, &peer, &[last]), 1);
 }
 
 #[test]
 fn a_fragmented_request_that_is_repeated_gets_one_answer() {
-    let (mut host, mut peer, pieces) = in_pieces();
+    let (mut host, peer, pieces) = in_pieces();
     let all: Vec<_> = pieces.iter().collect();
-    assert_eq!(give_all(&mut host, &mut peer, &all), 1);
-    assert_eq!(give_all(&mut host, &mut peer, &all), 1);
+    assert_eq!(give_all(&mut host, &peer, &all), 1);
+    assert_eq!(give_all(&mut host, &peer, &all), 1);
     assert_eq!(host.stats().retransmit_response, 1);
     assert_eq!(host.stats().frag_reass_ok, 1);
     assert_eq!(host.kernel.installed.len(), 1);
@@ -226,14 +226,14 @@ fn a_fragmented_request_that_is_repeated_gets_one_answer() {
 
 #[test]
 fn a_forged_fragment_does_not_take_the_place_of_the_true_one() {
-    let (mut host, mut peer, pieces) = in_pieces();
+    let (mut host, peer, pieces) = in_pieces();
     let mut forged = pieces[1].clone();
     let last = forged.len() - 1;
     forged[last] ^= 1;
-    assert_eq!(give_all(&mut host, &mut peer, &[&pieces[0], &forged]), 0);
+    assert_eq!(give_all(&mut host, &peer, &[&pieces[0], &forged]), 0);
     assert_eq!(host.stats().integrity_errors, 1);
     let rest: Vec<_> = pieces[1..].iter().collect();
-    assert_eq!(give_all(&mut host, &mut peer, &rest), 1);
+    assert_eq!(give_all(&mut host, &peer, &rest), 1);
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn fragments_that_were_not_agreed_upon_are_dropped() {
     let payloads = peer.auth_payloads();
     let pieces = peer.seal_fragments(ExchangeType::IKE_AUTH, &payloads.borrow(), 120);
     assert_eq!(
-        give_all(&mut host, &mut peer, &pieces.iter().collect::<Vec<_>>()),
+        give_all(&mut host, &peer, &pieces.iter().collect::<Vec<_>>()),
         0
     );
     assert_eq!(host.stats().frag_rcvd_drop, pieces.len() as u64);

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use iked::auth::store::CredentialStore;
-use iked::crypto::{Rng, boring};
+use iked::crypto::{Provider, Rng, boring};
 use iked::ike::{Command, Endpoint, EndpointParts, Event, Path, Reply, Stats};
 use iked::kernel::{
     ChildInstall, ChildRemove, Count, KernelError, KernelEvent, KernelRequest, Outer, RequestId,
@@ -99,13 +99,23 @@ impl Host {
         seed: u8,
         options: Options,
     ) -> Self {
+        Self::with_provider(config, store, seed, options, boring::provider())
+    }
+
+    pub(super) fn with_provider(
+        config: Config,
+        store: CredentialStore,
+        seed: u8,
+        options: Options,
+        provider: Provider,
+    ) -> Self {
         let endpoint = Endpoint::new(EndpointParts {
             shard: ShardId(0),
             shards: 1,
             config: Arc::new(config),
             options: Arc::new(options),
             store: Arc::new(store),
-            provider: boring::provider(),
+            provider,
             rng: Rng::from_seed([seed; 32]),
             cookie_seed: [seed; 32],
             now: at(0),

@@ -224,18 +224,22 @@ fn choose_policy(
         };
         policy.ike_proposals.iter().any(holds)
     };
-    let key = |local_id| PolicyKey {
+    let key = |local_id, transport| PolicyKey {
         local: sa.path.local.ip(),
         peer: sa.path.remote.ip(),
         peer_id: Some(peer_id),
         local_id,
-        transport: request.transport,
+        transport,
         fits: &fits,
     };
     // An IDr is a wish (RFC 7296, 3.5): a policy with another srcid still answers, and the
-    // initiator decides whether that identity will do.
-    let found = select::select(&cx.config, &key(local_id.as_ref()))
-        .or_else(|| select::select(&cx.config, &key(None)));
+    // initiator decides whether that identity will do. So is transport mode (RFC 7296, 1.3.1): a
+    // policy without it answers with a tunnel.
+    let select = |transport| {
+        select::select(&cx.config, &key(local_id.as_ref(), transport))
+            .or_else(|| select::select(&cx.config, &key(None, transport)))
+    };
+    let found = select(request.transport).or_else(|| select(false));
     if found.is_none() {
         cx.stats.no_policy += 1;
     }

@@ -35,6 +35,14 @@ pub fn respond(
         match payload {
             Payload::Delete(delete) if delete.protocol == ProtocolId::IKE => close = true,
             Payload::Delete(delete) => {
+                if delete.spi_size != 4 {
+                    cx.debug(format_args!(
+                        "{}: Delete of {} with SPIs of {} bytes",
+                        sa.tag(),
+                        delete.protocol,
+                        delete.spi_size
+                    ));
+                }
                 for spi in delete.esp_spis() {
                     let deleted = child_deleted(cx, sa, now, delete.protocol, spi);
                     ours.extend(deleted.into_iter().flatten());
@@ -97,7 +105,13 @@ fn child_deleted(
 ) -> Option<[u8; 4]> {
     let named =
         |child: &ChildSa| child.names.outbound_spi == spi && child.names.protocol == protocol;
-    let child = sa.take_child(named)?;
+    let Some(child) = sa.take_child(named) else {
+        cx.debug(format_args!(
+            "{}: Delete of {protocol} SPI {spi}, which is not there",
+            sa.tag()
+        ));
+        return None;
+    };
     let inbound_spi = child.names.inbound_spi;
     cx.info(format_args!("{}: deleted 1 SPI: {spi}", sa.tag()));
     let both = is_being_deleted(sa, inbound_spi);
