@@ -149,7 +149,8 @@ fn ports(options: &Options) -> Ports {
 
 fn start(args: Args, loader: Loader, config: Config) -> Result<(), String> {
     let options = Arc::new(options(&args));
-    let (store, warnings) = CredentialStore::load(&options.config_dir);
+    let (store, warnings) =
+        CredentialStore::load(&options.config_dir, config.settings.cert_partial_chain);
     let mut rng = system_rng()?;
     let cpus = spawn::allowed_cpus();
     let default = u8::try_from(cpus.len().clamp(1, usize::from(SHARDS_MAX)));

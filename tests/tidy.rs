@@ -20,6 +20,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("policy", &["wire"]),
     ("policy/pool", &["wire", "crypto::rng", "crypto::Rng"]),
     ("crypto", &["wire", "sys::bssl"]),
+    ("crypto/x509", &["wire", "crypto", "sys::x509"]),
     (
         "kernel",
         &["wire", "crypto::keymat", "policy::net", "policy::IpNet"],

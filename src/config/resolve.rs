@@ -103,7 +103,6 @@ impl Resolver<'_> {
             }
             Set::CertPartialChain => {
                 settings.cert_partial_chain = true;
-                self.pending(at, "'set cert_partial_chain'");
             }
             Set::Ocsp {
                 url,

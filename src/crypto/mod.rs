@@ -14,6 +14,7 @@ pub mod keymat;
 pub mod null;
 pub mod rng;
 pub mod sign;
+pub mod x509;
 
 pub use rng::Rng;
 
@@ -38,6 +39,9 @@ pub enum CryptoError {
     /// A key cannot be read, or is of a kind not supported.
     #[error("unsupported key")]
     UnsupportedKey,
+    /// A certificate cannot be read.
+    #[error("malformed certificate")]
+    Certificate,
     /// The library refused.
     #[error("crypto library failure")]
     Library,

@@ -17,6 +17,7 @@ use super::exchange::redirect::Start;
 use super::ike_sa::IkeSa;
 use super::lease::{Lease, Pools};
 use super::stats::Stats;
+use crate::auth::chain::ChainCache;
 use crate::auth::store::CredentialStore;
 use crate::crypto::{Provider, Rng};
 use crate::kernel::{self, KernelRequest, RequestId};
@@ -35,6 +36,8 @@ pub struct Context {
     pub options: Arc<Options>,
     /// Keys and certificates.
     pub store: Arc<CredentialStore>,
+    /// Certificate chains of peers that were verified.
+    pub chains: ChainCache,
     /// Algorithms.
     pub provider: Provider,
     /// The one source of randomness.
@@ -112,6 +115,7 @@ impl Context {
             config: parts.config,
             options: parts.options,
             store: parts.store,
+            chains: ChainCache::default(),
             provider: parts.provider,
             rng: parts.rng,
             cookies: Cookies::new(parts.cookie_seed),

@@ -6,3 +6,4 @@ pub mod bssl;
 pub mod net;
 pub mod netlink;
 pub mod process;
+pub mod x509;

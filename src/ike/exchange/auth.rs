@@ -19,7 +19,8 @@ use super::super::state::{AwaitKernel, Established, HalfOpen, Keying, State};
 use super::auth_request::{Request, identity, read};
 use super::mobike;
 use super::sa_init::status;
-use crate::auth::{octets, psk, pubkey};
+use crate::auth::pubkey::Claim;
+use crate::auth::{octets, own as credentials, psk, pubkey};
 use crate::crypto::keymat::{ChildKeys, IkeKeys, IkeSuite};
 use crate::kernel::KernelError;
 use crate::policy::select::{self, PolicyKey};
@@ -53,7 +54,7 @@ pub fn respond(
     let proven = match &sa.state {
         State::AwaitAuthRequest(half_open) => match &half_open.keying {
             Keying::Ready(keys) => read(payloads).and_then(|request| {
-                let proof = prove(cx, sa, half_open, keys, &request)?;
+                let proof = prove(cx, sa, now, half_open, keys, &request)?;
                 mobike::check_nats(sa.asked_from, payloads)?;
                 Ok((request, proof))
             }),
@@ -124,6 +125,7 @@ struct Proof {
 fn prove(
     cx: &mut Context,
     sa: &IkeSa,
+    now: Now,
     half_open: &HalfOpen,
     keys: &IkeKeys,
     request: &Request<'_>,
@@ -149,22 +151,27 @@ fn prove(
             ((AuthMethod::SHARED_KEY, mac), Vec::new())
         }
         AuthWords::PublicKey(words) => {
-            pubkey::verify(
-                &cx.provider,
-                &cx.store,
-                *words,
-                &peer_id,
-                &request.certs,
-                auth.method,
-                auth.data,
-                &theirs,
-                cx.provider.signature_hashes,
-            )?;
-            let signed = pubkey::sign(&cx.store, *words, &half_open.peer_hashes, &ours)?;
-            (
-                signed,
-                pubkey::certs_to_send(&cx.store, &request.cert_requests),
-            )
+            let claim = Claim {
+                identity: &peer_id,
+                certs: &request.certs,
+                method: auth.method,
+                auth: auth.data,
+                octets: &theirs,
+                hashes: cx.provider.signature_hashes,
+            };
+            let store = Arc::clone(&cx.store);
+            let pss = pubkey::verify(&store, &mut cx.chains, now.wall, *words, &claim)?;
+            let asked = &request.cert_requests;
+            let hashes = &half_open.peer_hashes;
+            let signed = credentials::show(&store, *words, &policy.srcid, asked)?;
+            if let Some(note) = &signed.note {
+                cx.info(format_args!("{}: {note}", sa.tag()));
+            }
+            let key = &signed.key.private;
+            let auth = pubkey::sign(key, *words, hashes, pss, &ours)?;
+            let certs = signed.certs.into_iter();
+            let certs = certs.map(|(encoding, data)| (encoding, data.to_vec()));
+            (auth, certs.collect())
         }
         AuthWords::Eap(_) => return Err(crate::auth::AuthError::Method.into()),
     };

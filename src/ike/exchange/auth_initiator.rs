@@ -18,7 +18,8 @@ use super::create_child_initiator::{granted, offered_selectors};
 use super::informational;
 use super::sa_init::status;
 use super::{mobike, redirect};
-use crate::auth::{AuthError, octets, psk, pubkey};
+use crate::auth::pubkey::Claim;
+use crate::auth::{AuthError, octets, own as credentials, psk, pubkey};
 use crate::crypto::keymat::{ChildKeys, IkeKeys, IkeSuite};
 use crate::policy::{Auth as AuthWords, Policy};
 use crate::time::Now;
@@ -43,6 +44,8 @@ pub struct Facts {
     pub response: Vec<u8>,
     /// Hash algorithms of the responder.
     pub peer_hashes: Vec<HashAlgorithm>,
+    /// Its CERTREQ payloads.
+    pub cert_requests: Vec<(CertEncoding, Vec<u8>)>,
 }
 
 /// Moves the SA to the state that waits for the IKE_AUTH response; [`send`] follows.
@@ -57,6 +60,7 @@ pub fn prepare(cx: &mut Context, sa: &mut IkeSa, facts: Facts) {
         request,
         response,
         peer_hashes,
+        cert_requests,
     } = facts;
     let sent = AuthSent {
         keys,
@@ -66,6 +70,7 @@ pub fn prepare(cx: &mut Context, sa: &mut IkeSa, facts: Facts) {
         request,
         response,
         peer_hashes,
+        cert_requests,
         inbound_spi,
         offered,
     };
@@ -77,7 +82,7 @@ pub fn send(cx: &mut Context, sa: &mut IkeSa, now: Now) {
     let State::AwaitAuthResponse(sent) = &sa.state else {
         return;
     };
-    let (auth, certs) = match prove(cx, &sa.policy, sent) {
+    let (auth, certs, note) = match prove(cx, &sa.policy, sent) {
         Ok(proof) => proof,
         Err(error) => {
             cx.warn(format_args!("{}: cannot authenticate: {error}", sa.tag()));
@@ -88,6 +93,9 @@ pub fn send(cx: &mut Context, sa: &mut IkeSa, now: Now) {
     let policy = Arc::clone(&sa.policy);
     let spi = sent.inbound_spi.to_bytes();
     let (ts_i, ts_r) = sent.offered.clone();
+    if let Some(note) = note {
+        cx.info(format_args!("{}: {note}", sa.tag()));
+    }
     let requests = pubkey_requests(cx, &policy);
     let mut payloads = vec![Payload::IdI(Id {
         kind: policy.srcid.kind,
@@ -145,12 +153,17 @@ pub fn send(cx: &mut Context, sa: &mut IkeSa, now: Now) {
 
 fn pubkey_requests(cx: &Context, policy: &Policy) -> Vec<(CertEncoding, Vec<u8>)> {
     match policy.auth {
-        AuthWords::PublicKey(_) => pubkey::certreq_to_send(&cx.store),
+        AuthWords::PublicKey(_) => credentials::request(&cx.store),
         AuthWords::Psk(_) | AuthWords::Eap(_) => Vec::new(),
     }
 }
 
-type Ours = ((AuthMethod, Vec<u8>), Vec<(CertEncoding, Vec<u8>)>);
+/// AUTH, CERT payloads, and what is worth a line in the log.
+type Ours = (
+    (AuthMethod, Vec<u8>),
+    Vec<(CertEncoding, Vec<u8>)>,
+    Option<String>,
+);
 
 fn prove(cx: &Context, policy: &Policy, sent: &AuthSent) -> Result<Ours, AuthError> {
     let id = Id {
@@ -168,11 +181,19 @@ fn prove(cx: &Context, policy: &Policy, sent: &AuthSent) -> Result<Ours, AuthErr
     match &policy.auth {
         AuthWords::Psk(secret) => {
             let mac = psk::shared_key_auth(prf, secret.expose(), &octets);
-            Ok(((AuthMethod::SHARED_KEY, mac), Vec::new()))
+            Ok(((AuthMethod::SHARED_KEY, mac), Vec::new(), None))
         }
         AuthWords::PublicKey(words) => {
-            let signed = pubkey::sign(&cx.store, *words, &sent.peer_hashes, &octets)?;
-            Ok((signed, pubkey::certs_to_send(&cx.store, &[])))
+            let asked = sent.cert_requests.iter();
+            let asked: Vec<_> = asked.map(|(kind, data)| (*kind, data.as_slice())).collect();
+            let shown = credentials::show(&cx.store, *words, &policy.srcid, &asked)?;
+            let key = &shown.key.private;
+            let auth = pubkey::sign(key, *words, &sent.peer_hashes, false, &octets)?;
+            let certs = shown.certs.into_iter();
+            let certs = certs
+                .map(|(encoding, data)| (encoding, data.to_vec()))
+                .collect();
+            Ok((auth, certs, shown.note))
         }
         AuthWords::Eap(_) => Err(AuthError::Method),
     }
@@ -192,7 +213,7 @@ fn is_sole(cx: &Context, policy: &Policy) -> bool {
 pub fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<'_>]) {
     sa.window.settle();
     let verified = match &sa.state {
-        State::AwaitAuthResponse(sent) => verify(cx, &sa.policy, sent, payloads),
+        State::AwaitAuthResponse(sent) => verify(cx, now, &sa.policy, sent, payloads),
         State::AwaitSaInitResponse(_)
         | State::AwaitAuthRequest(_)
         | State::AwaitKernel(_)
@@ -277,7 +298,8 @@ fn finish(cx: &mut Context, sa: &mut IkeSa, now: Now, sent: AuthSent, payloads: 
     reason = "payloads of no use here are passed over"
 )]
 fn verify(
-    cx: &Context,
+    cx: &mut Context,
+    now: Now,
     policy: &Policy,
     sent: &AuthSent,
     payloads: &[Payload<'_>],
@@ -302,7 +324,7 @@ fn verify(
     if policy
         .dstid
         .as_ref()
-        .is_some_and(|wanted| *wanted != peer_id)
+        .is_some_and(|wanted| !wanted.same(&peer_id))
     {
         return Err(Error::NoPolicy);
     }
@@ -325,17 +347,17 @@ fn verify(
                 auth.data,
             )?;
         }
-        AuthWords::PublicKey(words) => pubkey::verify(
-            &cx.provider,
-            &cx.store,
-            *words,
-            &peer_id,
-            &certs,
-            auth.method,
-            auth.data,
-            &octets,
-            cx.provider.signature_hashes,
-        )?,
+        AuthWords::PublicKey(words) => {
+            let claim = Claim {
+                identity: &peer_id,
+                certs: &certs,
+                method: auth.method,
+                auth: auth.data,
+                octets: &octets,
+                hashes: cx.provider.signature_hashes,
+            };
+            pubkey::verify(&cx.store, &mut cx.chains, now.wall, *words, &claim)?;
+        }
         AuthWords::Eap(_) => return Err(AuthError::Method.into()),
     }
     Ok(peer_id)
