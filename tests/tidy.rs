@@ -32,7 +32,10 @@ const LAYERS: &[(&str, &[&str])] = &[
             "wire", "crypto", "auth", "policy", "kernel", "steer", "time",
         ],
     ),
-    ("mail", &["ike", "kernel", "policy", "steer", "wire"]),
+    (
+        "mail",
+        &["ike", "kernel", "policy", "steer", "wire", "auth::store"],
+    ),
     ("config", &["policy", "wire"]),
     ("log", &["ike::Level"]),
     ("sys", &["steer::BpfInsn"]),
@@ -56,7 +59,18 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("xfrm", &["kernel", "wire", "crypto", "policy", "sys"]),
     ("pfkey", &["kernel", "wire", "crypto", "policy", "sys"]),
-    ("control", &["mail", "ike", "policy", "log", "steer", "sys"]),
+    (
+        "control",
+        &[
+            "mail",
+            "ike",
+            "policy",
+            "log",
+            "steer",
+            "sys",
+            "auth::store",
+        ],
+    ),
     (
         "sim",
         &[

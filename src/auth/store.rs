@@ -18,7 +18,7 @@ use super::own::{self, OwnCertificate};
 use crate::crypto::CryptoError;
 use crate::crypto::sign::{PrivateKey, PublicKey};
 use crate::crypto::x509::{Certificate, Crl, TrustStore};
-use crate::policy::Identity;
+use crate::policy::{Identity, dn};
 use crate::wire::registry::IdType;
 
 /// A private key of ours and its public half.
@@ -146,6 +146,18 @@ impl CredentialStore {
     /// The keys on file for a peer.
     pub fn peer_keys(&self, identity: &Identity) -> &[PublicKey] {
         self.peers.get(identity).map_or(&[], Vec::as_slice)
+    }
+
+    /// A line for each certificate, as `ikectl show certstore` shows them.
+    pub fn list(&self) -> Vec<String> {
+        let line = |kind, certificate: &Certificate| {
+            let subject = certificate.subject().ok();
+            let subject = subject.and_then(|der| dn::show(&der)).unwrap_or_default();
+            format!("{kind}: {subject}")
+        };
+        let authorities = self.authorities.iter().map(|c| line("CA", c));
+        let certificates = self.certificates.iter().map(|c| line("CERT", c));
+        authorities.chain(certificates).collect()
     }
 
     /// The certificates in `certs`.

@@ -66,8 +66,11 @@ fn text(
     Some(text)
 }
 
-/// The attributes of each relative name: content of the OID, tag and content of the value.
-fn sets(der: &[u8]) -> Option<Vec<Vec<(&[u8], u8, &[u8])>>> {
+/// A relative name: the content of each OID, tag and content of each value.
+type Relative<'a> = Vec<(&'a [u8], u8, &'a [u8])>;
+
+/// The relative names in order.
+fn sets(der: &[u8]) -> Option<Vec<Relative<'_>>> {
     let (mut names, rest) = take(der, TAG_SEQUENCE)?;
     let mut out = Vec::new();
     while !names.is_empty() {
@@ -95,6 +98,9 @@ pub fn same(a: &[u8], b: &[u8]) -> bool {
     a == b || normal(a).is_some_and(|name| normal(b) == Some(name))
 }
 
+/// A relative name in the form that is compared.
+type Normal<'a> = Vec<(&'a [u8], Value)>;
+
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Value {
     Text(String),
@@ -103,7 +109,7 @@ enum Value {
 }
 
 /// The form that is compared: relative names in order, the attributes of each sorted.
-fn normal(der: &[u8]) -> Option<Vec<Vec<(&[u8], Value)>>> {
+fn normal(der: &[u8]) -> Option<Vec<Normal<'_>>> {
     let mut names = Vec::new();
     for set in sets(der)? {
         let folded = set
@@ -120,7 +126,7 @@ fn normal(der: &[u8]) -> Option<Vec<Vec<(&[u8], Value)>>> {
 fn fold(tag: u8, content: &[u8]) -> Value {
     let text = match tag {
         TAG_UTF8 | TAG_PRINTABLE | TAG_IA5 => std::str::from_utf8(content).ok().map(str::to_owned),
-        TAG_BMP if content.len() % 2 == 0 => {
+        TAG_BMP if content.len().is_multiple_of(2) => {
             let units = content.chunks_exact(2).filter_map(|unit| match unit {
                 [high, low] => Some(u16::from_be_bytes([*high, *low])),
                 _ => None,

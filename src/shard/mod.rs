@@ -174,6 +174,7 @@ impl Shard {
                     self.endpoint.handle_command(now, id, command);
                 }
                 ShardMail::Config(config) => self.endpoint.handle_config(now, config),
+                ShardMail::Credentials(store) => self.endpoint.handle_credentials(store),
                 ShardMail::InitialContact { identity, except } => {
                     self.endpoint.handle_initial_contact(now, &identity, except);
                 }

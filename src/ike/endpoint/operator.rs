@@ -13,6 +13,7 @@ use super::super::show;
 use super::super::state::State;
 use super::super::table::Key;
 
+use crate::auth::store::CredentialStore;
 use crate::policy::Config;
 use crate::time::Now;
 
@@ -136,6 +137,12 @@ impl Endpoint {
         self.cx.active = config.settings.active;
         self.cx.config = config;
         self.plan_starts(now.mono);
+    }
+
+    /// Takes keys and certificates that were read again; IKE SAs that are up stay.
+    pub fn handle_credentials(&mut self, store: Arc<CredentialStore>) {
+        self.cx.store = store;
+        self.cx.chains.clear();
     }
 
     pub(super) fn show_chunk(&mut self) {

@@ -312,9 +312,11 @@ fn read<'a>(sa: &IkeSa, payloads: &[Payload<'a>]) -> Result<(Chosen, &'a [u8], &
 /// What the responder asks us to show. It is not known yet, so it is taken at its word for as much as
 /// an honest one says.
 fn cert_requests(payloads: &[Payload<'_>]) -> Vec<(CertEncoding, Vec<u8>)> {
-    let asked = payloads.iter().filter_map(|payload| match payload {
-        Payload::CertReq(asked) => Some((asked.encoding, asked.data.to_vec())),
-        _ => None,
+    let asked = payloads.iter().filter_map(|payload| {
+        let Payload::CertReq(asked) = payload else {
+            return None;
+        };
+        Some((asked.encoding, asked.data.to_vec()))
     });
     asked.take(CERT_REQUESTS_MAX).collect()
 }
