@@ -359,8 +359,9 @@ fn hangup_reloads_and_user_signal_does_nothing() {
     let daemon = Daemon::start(1, |_, _| vec![]);
     raise(SIGUSR1).unwrap();
     raise(SIGHUP).unwrap();
-    wait_for(|| daemon.seen.lock().unwrap().len() == 2);
-    assert_eq!(daemon.take_seen(), ["config 1", "reload None"]);
+    wait_for(|| daemon.seen.lock().unwrap().len() == 4);
+    let news = ["config 1", "credentials", "credentials read", "reload None"];
+    assert_eq!(daemon.take_seen(), news);
     daemon.stop();
 }
 

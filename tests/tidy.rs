@@ -21,6 +21,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("policy/pool", &["wire", "crypto::rng", "crypto::Rng"]),
     ("crypto", &["wire", "sys::bssl"]),
     ("crypto/x509", &["wire", "crypto", "sys::x509"]),
+    ("crypto/mschap", &["crypto", "sys::mschap"]),
     (
         "kernel",
         &["wire", "crypto::keymat", "policy::net", "policy::IpNet"],

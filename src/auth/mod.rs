@@ -4,6 +4,7 @@
 use crate::crypto::CryptoError;
 
 pub mod chain;
+pub mod eap;
 pub mod octets;
 pub mod own;
 pub mod psk;

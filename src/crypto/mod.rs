@@ -10,6 +10,7 @@ use crate::wire::registry::{EncrId, HashAlgorithm, IntegId, KeId, PrfId};
 
 pub mod boring;
 pub mod keymat;
+pub mod mschap;
 #[cfg(any(test, feature = "sim"))]
 pub mod null;
 pub mod rng;
