@@ -237,8 +237,8 @@ impl Resolver<'_> {
         if policy.ipcomp {
             self.pending(at, "'ipcomp'");
         }
-        if matches!(policy.auth, Auth::Eap(_)) {
-            self.pending(at, "'eap'");
+        if matches!(policy.auth, Auth::Eap(EapMethod::Radius)) {
+            self.pending(at, "'eap radius'");
         }
         if policy.flows.iter().any(|flow| flow.pre_nat.is_some()) {
             self.pending(at, "'from A (B)'");

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::child_sa::ChildSa;
 use super::exchange::auth::AuthReply;
+use super::exchange::auth_eap;
 use super::negotiate::Chosen;
 use super::own::{Answering, Own};
 use crate::crypto::ActiveKeyExchange;
@@ -67,6 +68,8 @@ pub struct HalfOpen {
     pub response: Vec<u8>,
     /// Hash algorithms the peer verifies (RFC 7427); empty: it does not do method 14.
     pub peer_hashes: Vec<HashAlgorithm>,
+    /// The peer is in the middle of EAP.
+    pub eap: Option<Box<auth_eap::Wait>>,
 }
 
 impl HalfOpen {

@@ -31,20 +31,20 @@ impl Server {
     }
 
     fn ask(&mut self, packet: &[u8]) -> Vec<u8> {
-        match self.answer(packet) {
-            Step::Ask(packet) => packet,
-            other => panic!("{other:?}"),
-        }
+        let step = self.answer(packet);
+        let Step::Ask(packet) = step else {
+            panic!("{step:?}");
+        };
+        packet
     }
 
     fn refusal(&mut self, packet: &[u8]) -> Refusal {
-        match self.answer(packet) {
-            Step::Failure(end, why) => {
-                assert_eq!((end[0], end.len()), (4, 4));
-                why
-            }
-            other => panic!("{other:?}"),
-        }
+        let step = self.answer(packet);
+        let Step::Failure(end, why) = step else {
+            panic!("{step:?}");
+        };
+        assert_eq!((end[0], end.len()), (4, 4));
+        why
     }
 }
 

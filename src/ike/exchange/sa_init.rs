@@ -255,6 +255,7 @@ fn accept(
         request: bytes.to_vec(),
         response,
         peer_hashes,
+        eap: None,
     };
     let state = State::AwaitAuthRequest(Box::new(half_open));
     let peer_spi = Some(request.spi);
