@@ -1,8 +1,8 @@
 #!/bin/bash
 # deps.sh - installs what is missing to build, test and demonstrate iked on Debian 12, as root.
 #   scripts/deps.sh build     compiler, cmake, libclang, Rust
-#   scripts/deps.sh peers     strongSwan, libreswan (unpacked, not installed) and network tools, for
-#                             the demo and the tests
+#   scripts/deps.sh peers     strongSwan, network tools, and peers that are unpacked and not
+#                             installed, for the demo and the tests
 set -eu
 cd "$(dirname "$0")/.."
 say() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
@@ -44,7 +44,7 @@ peers() {
     want $package
   done
   install_missing
-  tests/interop/libreswan.sh >/dev/null
+  tests/interop/peers.sh all >/dev/null
 }
 
 case ${1-all} in

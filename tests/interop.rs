@@ -11,18 +11,28 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
+#[path = "interop/children.rs"]
+mod children;
 #[path = "interop/gateway.rs"]
 mod gateway;
 #[path = "interop/keys.rs"]
 mod keys;
 #[path = "interop/libreswan.rs"]
 mod libreswan;
+#[path = "interop/libreswan_rekey.rs"]
+mod libreswan_rekey;
 #[path = "interop/libreswan_scenarios.rs"]
 mod libreswan_scenarios;
 #[path = "interop/lifetimes.rs"]
 mod lifetimes;
+#[path = "interop/lossy.rs"]
+mod lossy;
 #[path = "interop/mobility.rs"]
 mod mobility;
+#[path = "interop/openiked.rs"]
+mod openiked;
+#[path = "interop/openiked_scenarios.rs"]
+mod openiked_scenarios;
 #[path = "interop/paths.rs"]
 mod paths;
 #[path = "interop/pluto_session.rs"]
@@ -31,6 +41,8 @@ mod pluto_session;
 mod refusals;
 #[path = "interop/rekey.rs"]
 mod rekey;
+#[path = "interop/release.rs"]
+mod release;
 #[path = "interop/road_warrior.rs"]
 mod road_warrior;
 #[path = "interop/roles.rs"]
@@ -39,5 +51,7 @@ mod roles;
 mod session;
 #[path = "interop/strongswan.rs"]
 mod strongswan;
+#[path = "interop/tables.rs"]
+mod tables;
 #[path = "interop/world.rs"]
 mod world;

@@ -19,6 +19,8 @@ pub struct Conf {
     pub set: Vec<String>,
     /// `passive` or `active`.
     pub mode: &'static str,
+    /// `tunnel` or `transport`.
+    pub encap: &'static str,
     /// `local` and `peer`.
     pub hosts: String,
     /// `from .. to ..`
@@ -42,6 +44,7 @@ impl Default for Conf {
         Self {
             set: Vec::new(),
             mode: "passive",
+            encap: "tunnel",
             hosts: "local any peer any".to_owned(),
             flows: "from 10.8.0.0/24 to dynamic".to_owned(),
             ikesa: vec!["enc aes-256-gcm prf hmac-sha2-256 group curve25519".to_owned()],
@@ -64,8 +67,8 @@ impl Conf {
             out += &format!("set {set}\n");
         }
         out += &format!(
-            "ikev2 \"warriors\" {} esp {} {} \\\n",
-            self.mode, self.flows, self.hosts
+            "ikev2 \"warriors\" {} {} esp {} {} \\\n",
+            self.mode, self.encap, self.flows, self.hosts
         );
         for (word, list) in [("ikesa", &self.ikesa), ("childsa", &self.childsa)] {
             for transforms in list {
@@ -155,8 +158,20 @@ impl Gateway {
         });
     }
 
+    /// Waits until a counter is greater than this.
+    pub fn wait_for_count_above(&self, what: &str, limit: u64) {
+        wait_for(&format!("`{what}` to be above {limit}"), || {
+            (self.count(what) > limit).then_some(())
+        });
+    }
+
     pub fn log(&self) -> String {
         self.process.log()
+    }
+
+    /// Ends it as a crash would.
+    pub fn kill(mut self) {
+        self.process.kill();
     }
 
     /// Stops it as a service manager does; it must end well.

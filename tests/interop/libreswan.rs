@@ -1,15 +1,15 @@
 //! libreswan's pluto as the client: its configuration, and what whack says of it.
 //!
-//! It runs from a folder that `libreswan.sh` unpacks. Without ESP in the kernel it authenticates,
+//! Without ESP in the kernel it authenticates,
 //! takes its address and the selectors, and gives up when it installs the first SA: a decoupled test
 //! can hold both ends to everything before that.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use super::gateway::{CLIENT_ID, GATEWAY_ID, SECRET};
 use super::keys::Keys;
+use super::release::{self, Release};
 use super::world::{CLIENT, GATEWAY, INSIDE_NET, Process, World, lossy, read, text, wait_for};
 
 /// What of the client's configuration differs from test to test; [`Client::default`] is a road
@@ -99,16 +99,17 @@ impl NssKey {
     /// `rsasigkey` or `ecdsasigkey` with its words makes it.
     pub fn make(world: &World, program: &str, words: &[&str]) -> Self {
         let nss = database(world);
-        let said = tool(program, &[&["--nssdir", &nss], words].concat());
+        let tool = |name: &str, words: &[&str]| {
+            let program = format!("/usr/libexec/ipsec/{name}");
+            tool(world, &program, &[&["--nssdir", &nss], words].concat())
+        };
+        let said = tool(program, words);
         let ckaid = said
             .split_once("CKAID ")
             .and_then(|(_, rest)| rest.split(' ').next())
             .unwrap_or_else(|| panic!("no CKAID in:\n{said}"))
             .to_owned();
-        let pem = tool(
-            "showhostkey",
-            &["--nssdir", &nss, "--pem", "--ckaid", &ckaid],
-        );
+        let pem = tool("showhostkey", &["--pem", "--ckaid", &ckaid]);
         let public = world.path("nss-key.pub");
         fs::write(&public, pem).unwrap();
         Self { ckaid, public }
@@ -119,58 +120,32 @@ impl NssKey {
 fn database(world: &World) -> String {
     let folder = world.folder("libreswan/nss");
     if !folder.join("cert9.db").exists() {
-        let certutil = unpacked().join("usr/bin/certutil");
         let place = format!("sql:{}", text(&folder));
-        run(Command::new(certutil).args(["-N", "--empty-password", "-d", &place]));
+        let words = ["-N", "--empty-password", "-d", &place];
+        tool(world, "/usr/bin/certutil", &words);
     }
     text(&folder).to_owned()
 }
 
-/// The folder with libreswan, unpacked now if it was not.
-fn unpacked() -> PathBuf {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/libreswan.sh");
-    let output = Command::new(script).output().unwrap();
-    let error = lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "tests/interop/libreswan.sh: {error}"
-    );
-    PathBuf::from(lossy(&output.stdout).trim_end())
-}
-
-/// Runs one of libreswan's own programs.
-fn tool(name: &str, words: &[&str]) -> String {
-    let program = unpacked().join("usr/libexec/ipsec").join(name);
-    run(Command::new(program).args(words))
-}
-
-fn run(command: &mut Command) -> String {
-    let output = command
-        .env("LD_LIBRARY_PATH", libraries(&unpacked()))
-        .output()
-        .unwrap();
+/// Runs one of the programs that come with libreswan.
+fn tool(world: &World, program: &str, words: &[&str]) -> String {
+    let root = release::running().root();
+    let mut command = world.command_in("rw", root.as_deref(), program);
+    let output = command.args(words).output().unwrap();
     let said = lossy(&output.stdout) + &lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {said}");
     said
 }
 
-fn libraries(root: &Path) -> String {
-    let folder = format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH);
-    text(&root.join(folder)).to_owned()
-}
-
 /// A running pluto with its connection loaded.
 #[derive(Debug)]
-pub struct Libreswan<'w> {
-    world: &'w World,
+pub struct Libreswan {
     process: Process,
-    root: PathBuf,
     folder: PathBuf,
 }
 
-impl<'w> Libreswan<'w> {
-    pub fn start(world: &'w World, client: &Client) -> Self {
-        let root = unpacked();
+impl Libreswan {
+    pub fn start(world: &World, client: &Client) -> Self {
         let folder = world.folder("libreswan");
         let run = world.folder("libreswan/run");
         database(world);
@@ -178,23 +153,14 @@ impl<'w> Libreswan<'w> {
         fs::write(&conf, client.conf(text(&folder))).unwrap();
         let secret = format!("@{CLIENT_ID} @{GATEWAY_ID} : PSK \"{}\"\n", client.secret);
         fs::write(folder.join("secrets"), secret).unwrap();
-        // Pluto knows the way to its helpers from when it was compiled: they are put there, which
-        // only this process sees. What it tries again after a failure would blur the first.
-        let script = format!(
-            "mount --bind {0}/usr/libexec /usr/libexec && \
-             PATH={0}/usr/sbin:$PATH LD_LIBRARY_PATH={1} exec \"$@\"",
-            text(&root),
-            libraries(&root)
-        );
-        let mut command = world.command("rw", "sh");
-        command.args(["-c", &script, "sh", "/usr/libexec/ipsec/pluto"]);
+        // What it tries again after a failure would blur the first.
+        let root = release::running().root();
+        let mut command = world.command_in("rw", root.as_deref(), "/usr/libexec/ipsec/pluto");
         command.args(["--config", text(&conf), "--rundir", text(&run)]);
         command.args(["--nofork", "--stderrlog", "--no-dnssec"]);
         command.args(["--impair", "revival"]);
         let mut swan = Self {
-            world,
             process: world.start("pluto", command),
-            root,
             folder,
         };
         wait_for("pluto", || {
@@ -226,15 +192,8 @@ impl<'w> Libreswan<'w> {
 
     /// One of libreswan's programs beside pluto.
     fn say(&self, program: &str, words: &[&str]) -> String {
-        let path = self.root.join("usr/libexec/ipsec").join(program);
-        let output = self
-            .world
-            .command("rw", "timeout")
-            .args(["25", text(&path)])
-            .args(words)
-            .env("LD_LIBRARY_PATH", libraries(&self.root))
-            .output()
-            .unwrap();
+        let path = format!("/usr/libexec/ipsec/{program}");
+        let output = self.process.beside(&path).args(words).output().unwrap();
         lossy(&output.stdout) + &lossy(&output.stderr)
     }
 
@@ -253,6 +212,20 @@ impl<'w> Libreswan<'w> {
         self.whack(&["--terminate", "--name", "home"]);
     }
 
+    /// Begins a rekey of the Child SA.
+    pub fn rekey_child(&self) {
+        let word = match release::running() {
+            Release::Libreswan4_10 => "--rekey-ipsec",
+            _ => "--rekey-child",
+        };
+        self.whack(&[word, "--name", "home"]);
+    }
+
+    /// Begins a rekey of the IKE SA.
+    pub fn rekey_ike(&self) {
+        self.whack(&["--rekey-ike", "--name", "home"]);
+    }
+
     /// Child SAs with their counters.
     pub fn traffic(&self) -> String {
         self.whack(&["--trafficstatus"])
@@ -263,14 +236,10 @@ impl<'w> Libreswan<'w> {
         self.whack(&["--showstates"])
     }
 
-    /// Everything that pluto has logged.
-    pub fn log(&self) -> String {
-        self.process.log()
-    }
-
-    pub fn wait_for_log(&self, part: &str) {
-        wait_for(&format!("`{part}` in the log of pluto"), || {
-            self.log().contains(part).then_some(())
+    /// Waits until what it says of its SAs is as expected.
+    pub fn wait_for_states(&self, expected: impl Fn(&str) -> bool) {
+        wait_for("the SAs of pluto", || {
+            expected(&self.states()).then_some(())
         });
     }
 }

@@ -84,23 +84,19 @@ fn gets_in_with(suite: Suite) {
     assert_says(&session.said, &["authenticated peer using authby=secret"]);
 }
 
-#[test]
-fn psk_aes_gcm_x25519() {
+pub fn psk_aes_gcm_x25519() {
     gets_in_with(GCM_X25519);
 }
 
-#[test]
-fn psk_aes_cbc_sha2_x25519() {
+pub fn psk_aes_cbc_sha2_x25519() {
     gets_in_with(CBC_X25519);
 }
 
-#[test]
-fn psk_aes_gcm_ecp256() {
+pub fn psk_aes_gcm_ecp256() {
     gets_in_with(GCM_ECP256);
 }
 
-#[test]
-fn psk_aes_cbc_sha2_modp2048() {
+pub fn psk_aes_cbc_sha2_modp2048() {
     gets_in_with(CBC_MODP2048);
 }
 
@@ -134,34 +130,29 @@ fn gets_in_with_keys(
     assert_says(&session.said, &[said]);
 }
 
-const RSA: &str = "authenticated peer '2048-bit PKCS#1 1.5 RSA with SHA2_256' digital signature";
-const RSA_SHA1: &str = "authenticated peer '2048-bit PKCS#1 1.5 RSA with SHA1' signature";
-const ECDSA: &str = "authenticated peer 'P-256 ECDSA with SHA2_256' digital signature";
+const RSA: &str = "2048-bit PKCS#1 1.5 RSA with SHA2_256";
+const RSA_SHA1: &str = "2048-bit PKCS#1 1.5 RSA with SHA1";
+const ECDSA: &str = "P-256 ECDSA with SHA2_256";
 
-#[test]
-fn raw_rsa_keys_where_the_client_signs_with_pss_aes_cbc_sha2_modp2048() {
+pub fn raw_rsa_keys_where_the_client_signs_with_pss_aes_cbc_sha2_modp2048() {
     gets_in_with_keys(CBC_MODP2048, "authby=rsasig", rsa_keys, RSA);
 }
 
-#[test]
-fn raw_rsa_keys_by_method_1_aes_gcm_x25519() {
+pub fn raw_rsa_keys_by_method_1_aes_gcm_x25519() {
     gets_in_with_keys(GCM_X25519, "authby=rsa-sha1", rsa_keys, RSA_SHA1);
 }
 
-#[test]
-fn raw_ecdsa_keys_aes_gcm_ecp256() {
+pub fn raw_ecdsa_keys_aes_gcm_ecp256() {
     let keys = |world: &World| raw_keys(world, Kind::EcdsaP256, "ecdsasigkey", &[]);
     gets_in_with_keys(GCM_ECP256, "authby=ecdsa", keys, ECDSA);
 }
 
-#[test]
-fn the_client_has_an_ecdsa_key_and_the_gateway_an_rsa_key() {
+pub fn the_client_has_an_ecdsa_key_and_the_gateway_an_rsa_key() {
     let keys = |world: &World| raw_keys(world, Kind::Rsa2048, "ecdsasigkey", &[]);
     gets_in_with_keys(CBC_X25519, "leftauth=ecdsa\n rightauth=rsasig", keys, RSA);
 }
 
-#[test]
-fn over_ipv6() {
+pub fn over_ipv6() {
     let world = World::new(Layout::Wire);
     let (conf, mut client) = ends(GCM_X25519);
     client.own = CLIENT6.to_owned();
@@ -173,8 +164,7 @@ fn over_ipv6() {
     );
 }
 
-#[test]
-fn an_ipv6_address_is_assigned() {
+pub fn an_ipv6_address_is_assigned() {
     let world = World::new(Layout::Wire);
     let (mut conf, mut client) = ends(CBC_X25519);
     conf.flows = format!("from {INSIDE_NET6} to dynamic");
@@ -185,8 +175,7 @@ fn an_ipv6_address_is_assigned() {
     session.passes_packets(&address, INSIDE6);
 }
 
-#[test]
-fn networks_without_an_assigned_address() {
+pub fn networks_without_an_assigned_address() {
     let world = World::new(Layout::Wire);
     let (mut conf, mut client) = ends(GCM_X25519);
     conf.flows = "from 10.8.0.0/24 to 10.66.0.0/24".to_owned();
@@ -194,13 +183,12 @@ fn networks_without_an_assigned_address() {
     client.wants_address = false;
     client.lines = vec!["leftsubnet=10.66.0.0/24".to_owned()];
     let session = Session::connect(&world, &conf, &client);
-    let shown = session.gateway.show_sa();
-    assert_says(&shown, &["ESP out 10.8.0.0/24 -> 10.66.0.0/24 "]);
+    let flow = "loaded flows: ESP-10.8.0.0/24=10.66.0.0/24(";
+    assert_says(&session.gateway.log(), &[flow]);
     session.passes_packets("10.66.0.1", INSIDE);
 }
 
-#[test]
-fn a_wrong_key_exchange_is_tried_again_with_the_right_one() {
+pub fn a_wrong_key_exchange_is_tried_again_with_the_right_one() {
     let world = World::new(Layout::Wire);
     let client = Client {
         ike: "aes_gcm256-sha2_256-dh14+dh31".to_owned(),
@@ -210,8 +198,7 @@ fn a_wrong_key_exchange_is_tried_again_with_the_right_one() {
     assert_says(&session.said, &["INVALID_KE_PAYLOAD", "DH31"]);
 }
 
-#[test]
-fn a_cookie_is_asked_for_and_taken() {
+pub fn a_cookie_is_asked_for_and_taken() {
     let world = World::new(Layout::Wire);
     let conf = Conf {
         set: vec!["cookie_threshold 0".to_owned()],
@@ -224,8 +211,7 @@ fn a_cookie_is_asked_for_and_taken() {
     assert_eq!(session.gateway.count("IKE SA created"), 1);
 }
 
-#[test]
-fn behind_a_nat() {
+pub fn behind_a_nat() {
     let world = World::new(Layout::Nat);
     let client = Client {
         own: BEHIND_NAT.to_owned(),
@@ -251,8 +237,7 @@ fn behind_a_nat() {
 }
 
 /// Messages too long for a datagram, both ways: long signatures and a long list of proposals.
-#[test]
-fn fragments_with_rsa_keys() {
+pub fn fragments_with_rsa_keys() {
     let world = World::new(Layout::Wire);
     let (mut conf, mut client) = ends(GCM_X25519);
     conf.set = vec!["fragmentation".to_owned(), "fragment_size 300".to_owned()];
@@ -287,8 +272,7 @@ fn is_refused(client: &Client, words: &str) -> (World, Gateway) {
     (world, gateway)
 }
 
-#[test]
-fn a_wrong_secret_fails_authentication() {
+pub fn a_wrong_secret_fails_authentication() {
     let client = Client {
         secret: "another secret".to_owned(),
         ..Client::default()
@@ -297,8 +281,7 @@ fn a_wrong_secret_fails_authentication() {
     assert_eq!(gateway.count("IKE SA failed to establish"), 1);
 }
 
-#[test]
-fn no_common_proposal() {
+pub fn no_common_proposal() {
     let client = Client {
         ike: "aes128-sha1-dh14".to_owned(),
         // It takes no unauthenticated refusal for final, and says what it was told when it gives up.
@@ -315,7 +298,7 @@ fn child_is_refused(world: &World, client: &Client, words: &str) -> Gateway {
     let swan = Libreswan::start(world, client);
     let said = swan.connect();
     assert_says(&said, &["established IKE SA", words]);
-    assert_says(&swan.states(), &["STATE_V2_ESTABLISHED_IKE_SA"]);
+    assert_says(&swan.states(), &["ESTABLISHED_IKE_SA"]);
     let shown = gateway.show_sa();
     assert_says(&shown, &["ESTABLISHED r"]);
     assert!(!shown.contains("sa_childsas"), "{shown}");
@@ -327,8 +310,7 @@ fn child_is_refused(world: &World, client: &Client, words: &str) -> Gateway {
     gateway
 }
 
-#[test]
-fn disjoint_selectors_keep_the_ike_sa_until_the_client_deletes_it() {
+pub fn disjoint_selectors_keep_the_ike_sa_until_the_client_deletes_it() {
     let world = World::new(Layout::Wire);
     let client = Client {
         remote_ts: "172.16.0.0/16".to_owned(),
@@ -338,8 +320,7 @@ fn disjoint_selectors_keep_the_ike_sa_until_the_client_deletes_it() {
     assert_says(&gateway.log(), &["received delete, closing SA"]);
 }
 
-#[test]
-fn no_common_esp_proposal_keeps_the_ike_sa() {
+pub fn no_common_esp_proposal_keeps_the_ike_sa() {
     let world = World::new(Layout::Wire);
     let client = Client {
         esp: "aes128-sha1".to_owned(),
@@ -348,8 +329,7 @@ fn no_common_esp_proposal_keeps_the_ike_sa() {
     child_is_refused(&world, &client, "rejected Child SA with NO_PROPOSAL_CHOSEN");
 }
 
-#[test]
-fn reset_sa_deletes_at_the_client() {
+pub fn reset_sa_deletes_at_the_client() {
     let world = World::new(Layout::Wire);
     let client = Client {
         remote_ts: "172.16.0.0/16".to_owned(),
@@ -358,11 +338,8 @@ fn reset_sa_deletes_at_the_client() {
     let gateway = Gateway::start(&world, &Conf::default());
     let swan = Libreswan::start(&world, &client);
     swan.connect();
-    assert_says(&swan.states(), &["STATE_V2_ESTABLISHED_IKE_SA"]);
-    assert!(!swan.log().contains("deleting state"), "{}", swan.log());
+    assert_says(&swan.states(), &["ESTABLISHED_IKE_SA"]);
     gateway.ikectl(&["reset", "sa"]);
-    swan.wait_for_log("deleting state (STATE_V2_ESTABLISHED_IKE_SA)");
-    let states = swan.states();
-    assert!(!states.contains("STATE_V2_ESTABLISHED_IKE_SA"), "{states}");
+    swan.wait_for_states(|states| !states.contains("ESTABLISHED_IKE_SA"));
     gateway_has_let_go(&world, &gateway);
 }

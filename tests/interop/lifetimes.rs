@@ -3,10 +3,9 @@
 use super::gateway::{Conf, Gateway};
 use super::session::{Session, kernel_is_clean};
 use super::strongswan::{Client, StrongSwan};
-use super::world::{Layout, World, assert_says, wait_for};
+use super::world::{Layout, World, assert_says, coupled, wait_for, wait_long_for};
 
-#[test]
-fn the_clients_liveness_probes_are_answered() {
+pub fn the_clients_liveness_probes_are_answered() {
     let world = World::new(Layout::Wire);
     let client = Client {
         lines: vec!["dpd_delay = 1s".to_owned()],
@@ -21,8 +20,7 @@ fn the_clients_liveness_probes_are_answered() {
     session.is_up();
 }
 
-#[test]
-fn the_clients_delete_of_the_ike_sa_removes_everything() {
+pub fn the_clients_delete_of_the_ike_sa_removes_everything() {
     let world = World::new(Layout::Wire);
     let session = Session::open(&world, &Conf::default(), &Client::default());
     let said = session.swan.disconnect();
@@ -36,11 +34,10 @@ fn the_clients_delete_of_the_ike_sa_removes_everything() {
     assert_eq!(session.gateway.show_sa(), "");
 }
 
-#[test]
-fn the_clients_delete_of_the_child_sa_keeps_the_ike_sa() {
+pub fn the_clients_delete_of_the_child_sa_keeps_the_ike_sa() {
     let world = World::new(Layout::Wire);
     let session = Session::open(&world, &Conf::default(), &Client::default());
-    let said = session.swan.drop_child();
+    let said = session.swan.drop_child("net");
     assert_says(&said, &["received DELETE for ESP CHILD_SA with SPI"]);
     let shown = session.gateway.show_sa();
     assert_says(&shown, &["ESTABLISHED r"]);
@@ -49,8 +46,7 @@ fn the_clients_delete_of_the_child_sa_keeps_the_ike_sa() {
     kernel_is_clean(&world);
 }
 
-#[test]
-fn reset_sa_deletes_at_the_client() {
+pub fn reset_sa_deletes_at_the_client() {
     let world = World::new(Layout::Wire);
     let session = Session::open(&world, &Conf::default(), &Client::default());
     session.gateway.ikectl(&["reset", "sa"]);
@@ -62,8 +58,7 @@ fn reset_sa_deletes_at_the_client() {
     session.is_gone_from_the_gateway();
 }
 
-#[test]
-fn reset_id_deletes_the_one_that_is_named() {
+pub fn reset_id_deletes_the_one_that_is_named() {
     let world = World::new(Layout::Wire);
     let session = Session::open(&world, &Conf::default(), &Client::default());
     session
@@ -77,16 +72,14 @@ fn reset_id_deletes_the_one_that_is_named() {
     session.is_gone_from_the_gateway();
 }
 
-#[test]
-fn a_stopped_gateway_leaves_nothing_in_the_kernel() {
+pub fn a_stopped_gateway_leaves_nothing_in_the_kernel() {
     let world = World::new(Layout::Wire);
     let session = Session::open(&world, &Conf::default(), &Client::default());
     session.gateway.stop();
     kernel_is_clean(&world);
 }
 
-#[test]
-fn a_client_that_comes_back_without_a_word_replaces_its_old_sa() {
+pub fn a_client_that_comes_back_without_a_word_replaces_its_old_sa() {
     let world = World::new(Layout::Wire);
     let client = Client::default();
     let session = Session::open(&world, &Conf::default(), &client);
@@ -99,6 +92,45 @@ fn a_client_that_comes_back_without_a_word_replaces_its_old_sa() {
     gateway.wait_for_count("IKE SA currently established", 1);
     assert_eq!(gateway.count("IKE SA established"), 2);
     assert_eq!(gateway.show_sa().matches("iked_sas:").count(), 1);
+}
+
+pub fn a_gateway_that_died_is_noticed_by_the_client() {
+    let world = World::new(Layout::Wire);
+    let client = Client {
+        lines: vec!["dpd_delay = 1s".to_owned()],
+        daemon_lines: vec!["retransmit_timeout = 0.5".to_owned()],
+        ..Client::default()
+    };
+    let Session { gateway, swan, .. } = Session::open(&world, &Conf::default(), &client);
+    gateway.kill();
+    wait_for("the client to give up", || {
+        swan.established().is_empty().then_some(())
+    });
+    assert_says(&swan.log(), &["giving up after 3 retransmits"]);
+    // The next one cleans up what the dead one left in the kernel, and lets the client in again.
+    let gateway = Gateway::start(&world, &Conf::default());
+    kernel_is_clean(&world);
+    swan.connect();
+    gateway.wait_for_count("IKE SA currently established", 1);
+}
+
+pub fn a_client_that_died_is_noticed_by_the_gateway() {
+    // The slowest of all: our patience with a peer is 126 seconds.
+    if !coupled() {
+        return;
+    }
+    let world = World::new(Layout::Wire);
+    let conf = Conf {
+        lifetimes: "ikelifetime 9".to_owned(),
+        ..Conf::default()
+    };
+    let Session { gateway, swan, .. } = Session::open(&world, &conf, &Client::default());
+    swan.kill();
+    wait_long_for("the gateway to give up", || {
+        (gateway.count("IKE SA currently established") == 0).then_some(())
+    });
+    assert_eq!(gateway.count("leases"), 0);
+    kernel_is_clean(&world);
 }
 
 /// The client's IKE_AUTH never arrives, and then the client is gone.
@@ -127,13 +159,11 @@ fn dies_half_open(conf: Conf) {
     kernel_is_clean(&world);
 }
 
-#[test]
-fn a_client_that_dies_in_mid_handshake_leaves_nothing() {
+pub fn a_client_that_dies_in_mid_handshake_leaves_nothing() {
     dies_half_open(Conf::default());
 }
 
-#[test]
-fn one_two_and_four_shards_give_the_same_results() {
+pub fn one_two_and_four_shards_give_the_same_results() {
     let mut results = Vec::new();
     for shards in [1, 2, 4] {
         let world = World::new(Layout::Nat);

@@ -6,7 +6,7 @@ use super::strongswan::Client;
 use super::world::{BEHIND_NAT, CLIENT, INSIDE, Layout, World, assert_says, coupled, wait_for};
 
 /// Waits until the gateway has moved its Child SAs; gives the line that says so.
-fn moved(session: &Session<'_>, line: &str) -> String {
+pub fn moved(session: &Session<'_>, line: &str) -> String {
     wait_for(&format!("`{line}` in the log of iked"), || {
         let log = session.gateway.log();
         let found = log.lines().rev().find(|said| said.contains(line));
@@ -15,7 +15,7 @@ fn moved(session: &Session<'_>, line: &str) -> String {
 }
 
 /// The client gets another address in place of the one it has.
-fn change_address(world: &World, old: &str, new: &str, gateway: Option<&str>) {
+pub fn change_address(world: &World, old: &str, new: &str, gateway: Option<&str>) {
     let mut lines = format!("addr del {old}/24 dev wan\naddr add {new}/24 dev wan\n");
     if let Some(gateway) = gateway {
         lines += &format!("route replace default via {gateway}\n");
@@ -38,8 +38,7 @@ fn carries_on(session: &Session<'_>, address: &str, outer: &str) {
     assert_eq!(session.gateway.count("IKE SA established"), 1);
 }
 
-#[test]
-fn a_client_moves_to_another_address() {
+pub fn a_client_moves_to_another_address() {
     let world = World::new(Layout::Wire);
     let session = Session::open(&world, &Conf::default(), &Client::default());
     assert_says(&session.said, &["MOBIKE_SUP"]);
@@ -58,8 +57,7 @@ fn a_client_moves_to_another_address() {
     session.is_gone_from_the_gateway();
 }
 
-#[test]
-fn a_client_moves_behind_a_nat() {
+pub fn a_client_moves_behind_a_nat() {
     let world = World::new(Layout::Nat);
     let session = Session::open(&world, &Conf::default(), &Client::default());
     let address = session.address();
@@ -94,12 +92,10 @@ fn rebound(mobike: &str, line: &str) {
     carries_on(&session, &address, CLIENT);
 }
 
-#[test]
-fn a_nat_forgets_a_client_without_mobike() {
+pub fn a_nat_forgets_a_client_without_mobike() {
     rebound("no", "moved by its NAT: old 192.0.2.2:");
 }
 
-#[test]
-fn a_nat_forgets_a_client_with_mobike() {
+pub fn a_nat_forgets_a_client_with_mobike() {
     rebound("yes", "ikev2_update_sa_addresses: old 192.0.2.2:");
 }

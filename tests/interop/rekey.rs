@@ -1,14 +1,18 @@
 //! CREATE_CHILD_SA with a real peer: rekeys of Child SA and IKE SA by either side, with and without
 //! key exchange, and traffic that goes on where there is ESP.
 
-use super::gateway::Conf;
+use super::gateway::{Conf, Gateway};
 use super::session::Session;
 use super::strongswan::Client;
 use super::world::{INSIDE, Layout, World, assert_says, coupled, wait_for};
 
 /// The inbound SPIs of the Child SAs that the gateway shows.
-fn inbound_spis(session: &Session<'_>) -> Vec<String> {
-    let shown = session.gateway.show_sa();
+pub fn inbound_spis(session: &Session<'_>) -> Vec<String> {
+    inbound_spis_of(&session.gateway)
+}
+
+pub fn inbound_spis_of(gateway: &Gateway) -> Vec<String> {
+    let shown = gateway.show_sa();
     let lines = shown.lines().filter(|line| line.contains("sa_childsas:"));
     let inbound = lines.filter(|line| line.contains(" in "));
     inbound
@@ -46,13 +50,11 @@ fn client_rekeys_child(conf: &Conf, client: &Client) {
     session.is_gone_from_the_gateway();
 }
 
-#[test]
-fn the_client_rekeys_its_child_sa() {
+pub fn the_client_rekeys_its_child_sa() {
     client_rekeys_child(&Conf::default(), &Client::default());
 }
 
-#[test]
-fn the_client_rekeys_its_child_sa_with_key_exchange() {
+pub fn the_client_rekeys_its_child_sa_with_key_exchange() {
     let conf = Conf {
         childsa: vec!["enc aes-256-gcm group curve25519".to_owned()],
         ..Conf::default()
@@ -64,8 +66,7 @@ fn the_client_rekeys_its_child_sa_with_key_exchange() {
     client_rekeys_child(&conf, &client);
 }
 
-#[test]
-fn a_client_that_insists_on_key_exchange_gets_it_unasked() {
+pub fn a_client_that_insists_on_key_exchange_gets_it_unasked() {
     let client = Client {
         esp_proposals: "aes256gcm16-x25519".to_owned(),
         ..Client::default()
@@ -73,8 +74,7 @@ fn a_client_that_insists_on_key_exchange_gets_it_unasked() {
     client_rekeys_child(&Conf::default(), &client);
 }
 
-#[test]
-fn another_method_is_asked_for_in_a_rekey() {
+pub fn another_method_is_asked_for_in_a_rekey() {
     let conf = Conf {
         childsa: vec!["enc aes-256-gcm group ecp256".to_owned()],
         ..Conf::default()
@@ -91,8 +91,7 @@ fn another_method_is_asked_for_in_a_rekey() {
     assert_says(&session.swan.log(), &["N(INVAL_KE)"]);
 }
 
-#[test]
-fn the_client_rekeys_the_ike_sa() {
+pub fn the_client_rekeys_the_ike_sa() {
     let world = World::new(Layout::Nat);
     let session = Session::open(&world, &Conf::default(), &Client::default());
     let before = inbound_spis(&session);
@@ -112,8 +111,7 @@ fn the_client_rekeys_the_ike_sa() {
     session.is_gone_from_the_gateway();
 }
 
-#[test]
-fn the_gateway_rekeys_the_ike_sa() {
+pub fn the_gateway_rekeys_the_ike_sa() {
     let world = World::new(Layout::Wire);
     let conf = Conf {
         lifetimes: "ikelifetime 10".to_owned(),
@@ -137,8 +135,7 @@ fn the_gateway_rekeys_the_ike_sa() {
     );
 }
 
-#[test]
-fn the_gateway_rekeys_the_child_sa() {
+pub fn the_gateway_rekeys_the_child_sa() {
     // Its lifetime is the kernel's to watch.
     if !coupled() {
         return;
@@ -155,8 +152,7 @@ fn the_gateway_rekeys_the_child_sa() {
     }
 }
 
-#[test]
-fn no_packet_is_lost_to_rekeys_by_both_sides() {
+pub fn no_packet_is_lost_to_rekeys_by_both_sides() {
     if !coupled() {
         return;
     }

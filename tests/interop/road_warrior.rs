@@ -75,23 +75,19 @@ fn gets_in_with(suite: Suite) {
     assert_says(&session.said, &["with pre-shared key successful"]);
 }
 
-#[test]
-fn psk_aes_gcm_x25519() {
+pub fn psk_aes_gcm_x25519() {
     gets_in_with(GCM_X25519);
 }
 
-#[test]
-fn psk_aes_cbc_sha2_x25519() {
+pub fn psk_aes_cbc_sha2_x25519() {
     gets_in_with(CBC_X25519);
 }
 
-#[test]
-fn psk_aes_gcm_ecp256() {
+pub fn psk_aes_gcm_ecp256() {
     gets_in_with(GCM_ECP256);
 }
 
-#[test]
-fn psk_aes_cbc_sha2_modp2048() {
+pub fn psk_aes_cbc_sha2_modp2048() {
     gets_in_with(CBC_MODP2048);
 }
 
@@ -106,8 +102,7 @@ fn gets_in_with_keys(suite: Suite, gateway: Kind, client_key: Kind, word: &str, 
     assert_says(&session.said, &[suite.chosen, suite.esp_chosen, &method]);
 }
 
-#[test]
-fn raw_rsa_keys_aes_cbc_sha2_modp2048() {
+pub fn raw_rsa_keys_aes_cbc_sha2_modp2048() {
     let method = "RSA_EMSA_PKCS1_SHA2_256";
     gets_in_with_keys(
         CBC_MODP2048,
@@ -118,20 +113,17 @@ fn raw_rsa_keys_aes_cbc_sha2_modp2048() {
     );
 }
 
-#[test]
-fn raw_rsa_keys_aes_gcm_x25519() {
+pub fn raw_rsa_keys_aes_gcm_x25519() {
     let method = "RSA_EMSA_PKCS1_SHA2_256";
     gets_in_with_keys(GCM_X25519, Kind::Rsa2048, Kind::Rsa2048, "", method);
 }
 
-#[test]
-fn raw_ecdsa_keys_aes_gcm_ecp256() {
+pub fn raw_ecdsa_keys_aes_gcm_ecp256() {
     let method = "ECDSA_WITH_SHA256_DER";
     gets_in_with_keys(GCM_ECP256, Kind::EcdsaP256, Kind::EcdsaP256, "", method);
 }
 
-#[test]
-fn raw_ecdsa_keys_aes_cbc_sha2_x25519() {
+pub fn raw_ecdsa_keys_aes_cbc_sha2_x25519() {
     let method = "ECDSA_WITH_SHA256_DER";
     gets_in_with_keys(
         CBC_X25519,
@@ -142,14 +134,12 @@ fn raw_ecdsa_keys_aes_cbc_sha2_x25519() {
     );
 }
 
-#[test]
-fn the_gateway_has_an_ecdsa_key_and_the_client_an_rsa_key() {
+pub fn the_gateway_has_an_ecdsa_key_and_the_client_an_rsa_key() {
     let method = "ECDSA_WITH_SHA256_DER";
     gets_in_with_keys(GCM_X25519, Kind::EcdsaP256, Kind::Rsa2048, "", method);
 }
 
-#[test]
-fn over_ipv6() {
+pub fn over_ipv6() {
     let world = World::new(Layout::Wire);
     let (conf, mut client) = ends(GCM_X25519);
     client.remote = GATEWAY6.to_owned();
@@ -160,8 +150,7 @@ fn over_ipv6() {
     );
 }
 
-#[test]
-fn over_ipv6_with_keys_and_aes_cbc() {
+pub fn over_ipv6_with_keys_and_aes_cbc() {
     let world = World::new(Layout::Wire);
     let (conf, mut client) = ends(CBC_MODP2048);
     client.remote = GATEWAY6.to_owned();
@@ -174,8 +163,7 @@ fn over_ipv6_with_keys_and_aes_cbc() {
     assert_says(&session.said, &["with RSA_EMSA_PKCS1_SHA2_256 successful"]);
 }
 
-#[test]
-fn addresses_of_both_families_are_assigned() {
+pub fn addresses_of_both_families_are_assigned() {
     let world = World::new(Layout::Wire);
     let (mut conf, mut client) = ends(GCM_X25519);
     conf.flows = format!("from {INSIDE_NET} to dynamic from {INSIDE_NET6} to dynamic");

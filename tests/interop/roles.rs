@@ -10,8 +10,7 @@ use super::world::{CLIENT, GATEWAY, INSIDE, Layout, World, assert_says, wait_for
 /// Another address of the gateway.
 const ELSEWHERE: &str = "192.0.2.9";
 
-#[test]
-fn a_client_is_sent_to_another_address() {
+pub fn a_client_is_sent_to_another_address() {
     let world = World::new(Layout::Wire);
     world.batch("gw", &format!("addr add {ELSEWHERE}/24 dev wan\n"));
     let session = Session::open(&world, &Conf::default(), &Client::default());
@@ -33,8 +32,7 @@ fn a_client_is_sent_to_another_address() {
     session.passes_packets(&address, INSIDE);
 }
 
-#[test]
-fn a_client_comes_without_a_child_sa_and_asks_for_one_later() {
+pub fn a_client_comes_without_a_child_sa_and_asks_for_one_later() {
     let world = World::new(Layout::Wire);
     let client = Client {
         lines: vec!["childless = force".to_owned()],
@@ -54,8 +52,8 @@ fn a_client_comes_without_a_child_sa_and_asks_for_one_later() {
     session.is_gone_from_the_gateway();
 }
 
-/// The gateway connects to the client, which only answers; gives what the client has logged.
-fn begins(mut conf: Conf, client: &Client, world: &World) -> String {
+/// The gateway connects to the client, which only answers.
+pub fn turned<'w>(mut conf: Conf, client: &Client, world: &'w World) -> (Gateway, StrongSwan<'w>) {
     conf.mode = "active";
     conf.hosts = format!("local {GATEWAY} peer {CLIENT}");
     conf.flows = format!("from 10.8.0.0/24 to {CLIENT}");
@@ -71,6 +69,12 @@ fn begins(mut conf: Conf, client: &Client, world: &World) -> String {
         &shown,
         &[&format!("<FQDN/{CLIENT_ID}>["), "] ESTABLISHED i"],
     );
+    (gateway, swan)
+}
+
+/// The gateway connects and either side rekeys; gives what the client has logged.
+fn begins(conf: Conf, client: &Client, world: &World) -> String {
+    let (gateway, swan) = turned(conf, client, world);
     passes_packets(world, CLIENT, INSIDE);
     // Whoever began, either side may rekey, and the roles turn.
     swan.rekey(&["--child", "net"]);
@@ -88,21 +92,19 @@ fn begins(mut conf: Conf, client: &Client, world: &World) -> String {
 }
 
 /// A client that asks for no address.
-fn answers() -> Client {
+pub fn answers() -> Client {
     Client {
         vips: String::new(),
         ..Client::default()
     }
 }
 
-#[test]
-fn the_gateway_begins_with_a_secret() {
+pub fn the_gateway_begins_with_a_secret() {
     let world = World::new(Layout::Wire);
     begins(Conf::default(), &answers(), &world);
 }
 
-#[test]
-fn the_gateway_begins_with_raw_ecdsa_keys() {
+pub fn the_gateway_begins_with_raw_ecdsa_keys() {
     let world = World::new(Layout::Wire);
     let client = Client {
         keys: raw_keys(&world, Kind::EcdsaP256, Kind::EcdsaP256),
@@ -117,8 +119,7 @@ fn the_gateway_begins_with_raw_ecdsa_keys() {
     assert_says(&said, &[method]);
 }
 
-#[test]
-fn the_gateway_tries_again_with_the_key_exchange_that_the_client_wants() {
+pub fn the_gateway_tries_again_with_the_key_exchange_that_the_client_wants() {
     let world = World::new(Layout::Wire);
     let conf = Conf {
         ikesa: vec!["enc aes-256-gcm prf hmac-sha2-256 group modp2048 group curve25519".to_owned()],
@@ -129,4 +130,41 @@ fn the_gateway_tries_again_with_the_key_exchange_that_the_client_wants() {
         &said,
         &["generating IKE_SA_INIT response 0 [ N(INVAL_KE) ]"],
     );
+}
+
+pub fn the_gateway_begins_with_rsa_keys_in_fragments() {
+    let world = World::new(Layout::Wire);
+    let client = Client {
+        keys: raw_keys(&world, Kind::Rsa2048, Kind::Rsa2048),
+        lines: vec!["fragmentation = yes".to_owned()],
+        daemon_lines: vec!["fragment_size = 400".to_owned()],
+        ..answers()
+    };
+    let conf = Conf {
+        set: vec!["fragmentation".to_owned(), "fragment_size 400".to_owned()],
+        auth: String::new(),
+        ..Conf::default()
+    };
+    let (gateway, swan) = turned(conf, &client, &world);
+    assert!(gateway.count("fragment sent") >= 2);
+    assert!(gateway.count("fragment received") >= 2);
+    assert_eq!(gateway.count("fragment reassembled"), 1);
+    let words = [
+        "reassembled fragmented IKE message",
+        "splitting IKE message",
+    ];
+    assert_says(&swan.log(), &words);
+}
+
+pub fn the_gateway_begins_and_deletes_at_the_client() {
+    let world = World::new(Layout::Wire);
+    let (gateway, swan) = turned(Conf::default(), &answers(), &world);
+    gateway.ikectl(&["passive"]);
+    gateway.ikectl(&["reset", "sa"]);
+    swan.wait_for_log("received DELETE for IKE_SA home");
+    wait_for("the client to forget", || {
+        swan.established().is_empty().then_some(())
+    });
+    gateway.wait_for_count("IKE SA currently established", 0);
+    kernel_is_clean(&world);
 }

@@ -7,6 +7,7 @@ use std::process::Output;
 
 use super::gateway::{CLIENT_ID, GATEWAY_ID, SECRET};
 use super::keys::Keys;
+use super::release;
 use super::world::{
     GATEWAY, INSIDE_NET, Process, World, coupled, lossy, need, read, text, wait_for,
 };
@@ -24,6 +25,10 @@ pub struct Client {
     pub vips: String,
     pub local_ts: Option<String>,
     pub remote_ts: String,
+    /// Children beside the first: name and `remote_ts`.
+    pub more_children: Vec<(&'static str, &'static str)>,
+    /// More lines of every child.
+    pub child_lines: Vec<String>,
     pub secret: String,
     /// Own keys and the gateway's, instead of the secret.
     pub keys: Option<(Keys, Keys)>,
@@ -42,6 +47,8 @@ impl Default for Client {
             vips: "0.0.0.0".to_owned(),
             local_ts: None,
             remote_ts: INSIDE_NET.to_owned(),
+            more_children: Vec::new(),
+            child_lines: Vec::new(),
             secret: SECRET.to_owned(),
             keys: None,
             lines: Vec::new(),
@@ -68,14 +75,22 @@ impl Client {
         }
         out += &format!(" local {{ {} id = {CLIENT_ID}\n }}\n", auth("client"));
         out += &format!(" remote {{ {} id = {GATEWAY_ID}\n }}\n", auth("gateway"));
-        out += &format!(
-            " children {{ net {{\n esp_proposals = {}\n remote_ts = {}\n",
-            self.esp_proposals, self.remote_ts
-        );
-        if let Some(local) = &self.local_ts {
-            out += &format!(" local_ts = {local}\n");
+        out += " children {\n";
+        let first = ("net", self.remote_ts.as_str());
+        for (name, remote_ts) in [&[first][..], &self.more_children].concat() {
+            out += &format!(
+                " {name} {{\n esp_proposals = {}\n remote_ts = {remote_ts}\n",
+                self.esp_proposals
+            );
+            if let Some(local) = &self.local_ts {
+                out += &format!(" local_ts = {local}\n");
+            }
+            for line in &self.child_lines {
+                out += &format!(" {line}\n");
+            }
+            out += " }\n";
         }
-        out += "} } } }\n";
+        out += "} } }\n";
         if self.keys.is_none() {
             out += &format!(
                 "secrets {{ ike-home {{ secret = \"{}\" }} }}\n",
@@ -113,8 +128,11 @@ pub struct StrongSwan<'w> {
 
 impl<'w> StrongSwan<'w> {
     pub fn start(world: &'w World, client: &Client) -> Self {
-        need("charon-systemd", PACKAGES);
-        need("swanctl", PACKAGES);
+        let root = release::running().root();
+        if root.is_none() {
+            need("charon-systemd", PACKAGES);
+            need("swanctl", PACKAGES);
+        }
         let folder = world.folder("strongswan");
         let settings = client.settings(text(&folder));
         fs::write(folder.join("strongswan.conf"), settings).unwrap();
@@ -127,7 +145,7 @@ impl<'w> StrongSwan<'w> {
             fs::copy(&own.public, folder.join("pubkey/client.pem")).unwrap();
             fs::copy(&gateway.public, folder.join("pubkey/gateway.pem")).unwrap();
         }
-        let mut command = world.command("rw", "charon-systemd");
+        let mut command = world.command_in("rw", root.as_deref(), "charon-systemd");
         command.env("STRONGSWAN_CONF", folder.join("strongswan.conf"));
         let mut swan = Self {
             world,
@@ -148,8 +166,8 @@ impl<'w> StrongSwan<'w> {
 
     fn swanctl(&self, words: &[&str]) -> Output {
         let socket = format!("unix://{}/vici", text(&self.folder));
-        self.world
-            .command("rw", "swanctl")
+        self.process
+            .beside("swanctl")
             .env("STRONGSWAN_CONF", self.folder.join("strongswan.conf"))
             .args(words)
             .args(["--uri", &socket])
@@ -167,6 +185,13 @@ impl<'w> StrongSwan<'w> {
     pub fn connect(&self) -> String {
         let (up, said) = self.try_connect();
         assert!(up, "the client did not get in:\n{said}");
+        said
+    }
+
+    /// Asks for a Child SA; fails unless it came up.
+    pub fn initiate(&self, child: &str) -> String {
+        let (up, said) = self.say(&["--initiate", "--child", child, "--timeout", "25"]);
+        assert!(up, "no Child SA {child}:\n{said}");
         said
     }
 
@@ -198,9 +223,19 @@ impl<'w> StrongSwan<'w> {
         said
     }
 
-    /// Deletes the Child SA alone.
-    pub fn drop_child(&self) -> String {
-        let (down, said) = self.say(&["--terminate", "--child", "net", "--timeout", "20"]);
+    /// The numbers of the IKE SAs that are up.
+    pub fn established(&self) -> Vec<String> {
+        let listed = self.list_sas();
+        let lines = listed
+            .lines()
+            .filter(|line| line.contains(", ESTABLISHED,"));
+        let numbers = lines.filter_map(|line| line.split(',').next());
+        numbers.map(str::to_owned).collect()
+    }
+
+    /// Deletes a Child SA alone.
+    pub fn drop_child(&self, child: &str) -> String {
+        let (down, said) = self.say(&["--terminate", "--child", child, "--timeout", "20"]);
         assert!(down, "swanctl --terminate:\n{said}");
         said
     }

@@ -2,10 +2,10 @@
 # under_rig.sh - the interop tests with real ESP traffic: every test of tests/interop.rs, under
 # tests/kernel/rig.sh unless this machine's own kernel has ESP.
 #   tests/interop/under_rig.sh [-b uml|tcg] [NAME..]   NAME: only tests whose name contains it
-# Environment: IKED_RIG_BACKEND (default uml), IKED_RIG_LIMIT (default 840 seconds for each guest).
+# Environment: IKED_RIG_BACKEND (default uml), IKED_RIG_LIMIT (default 1800 seconds for each guest).
 set -u
 cd "$(dirname "$0")/../.." || exit 1
-BACKEND=${IKED_RIG_BACKEND:-uml} LIMIT=${IKED_RIG_LIMIT:-840}
+BACKEND=${IKED_RIG_BACKEND:-uml} LIMIT=${IKED_RIG_LIMIT:-1800}
 if [ "${1-}" = -b ]; then BACKEND=$2; shift 2; fi
 [ "$(id -u)" = 0 ] || { echo "the interop tests need root" >&2; exit 1; }
 scripts/deps.sh peers || exit 1
@@ -28,11 +28,21 @@ guest() { # words of the test program..: in a guest of its own, and the time tha
 }
 tests/kernel/rig.sh -b "$BACKEND" --setup || exit 1
 if [ $# -gt 0 ]; then guest "$@"; exit; fi
-# Without names in two guests, one for each client; the second's words follow the first's.
-OUT=$(mktemp)
-trap 'rm -f "$OUT"' EXIT
-guest libreswan >"$OUT" & PID=$!
-guest --skip libreswan; FIRST=$?
-wait $PID; SECOND=$?
-cat "$OUT"
-[ $FIRST = 0 ] && [ $SECOND = 0 ]
+# Without names: a guest for each release of strongSwan and one for each other peer, two at a time;
+# the words of each are shown when it has ended.
+OUT=$(mktemp -d)
+trap 'rm -rf "$OUT"' EXIT
+lane() { # filters, one guest after the other
+  local filter status=0
+  for filter; do
+    guest "$filter" >"$OUT/$filter" || status=1
+    flock "$OUT" cat "$OUT/$filter"
+  done
+  return $status
+}
+lane v5_9_8 openiked:: & FIRST=$!
+lane v6_0_1 libreswan:: & SECOND=$!
+STATUS=0
+wait $FIRST || STATUS=1
+wait $SECOND || STATUS=1
+exit $STATUS

@@ -60,7 +60,7 @@ impl World {
             hosts: vec!["gw", "rw"],
             folder: tempfile::Builder::new()
                 .prefix("iked-interop-")
-                .tempdir()
+                .tempdir_in("/tmp")
                 .unwrap(),
             _turn: turn,
         };
@@ -119,6 +119,34 @@ impl World {
         self.run("nat", "sysctl", &["-qw", "net.ipv4.ip_forward=1"]);
     }
 
+    /// Nothing passes the NAT box.
+    pub fn cut_link(&self) {
+        self.run("nat", "sysctl", &["-qw", "net.ipv4.ip_forward=0"]);
+    }
+
+    /// Everything passes again.
+    pub fn mend_link(&self) {
+        self.run("nat", "sysctl", &["-qw", "net.ipv4.ip_forward=1"]);
+    }
+
+    /// A fifth of all datagrams is lost, a tenth comes twice, a quarter out of turn, on the wire.
+    pub fn disturb(&self) {
+        need("tc", "iproute2");
+        for host in ["gw", "rw"] {
+            let words =
+                "qdisc add dev wan root netem delay 20ms loss 20% duplicate 10% reorder 25%";
+            let words: Vec<&str> = words.split(' ').collect();
+            self.run(host, "tc", &words);
+        }
+    }
+
+    /// The wire is sound again.
+    pub fn calm(&self) {
+        for host in ["gw", "rw"] {
+            self.run(host, "tc", &["qdisc", "del", "dev", "wan", "root"]);
+        }
+    }
+
     fn add_hosts(&self) {
         for host in &self.hosts {
             ip(&["netns", "add", &self.namespace(host)]);
@@ -168,10 +196,39 @@ impl World {
 
     /// A command in a host, which dies with this process.
     pub fn command(&self, host: &str, program: &str) -> Command {
+        self.command_in(host, None, program)
+    }
+
+    /// A command in a host, with this folder as its root. What the kernel shows and what tests write
+    /// is there too; only the command sees it there.
+    pub fn command_in(&self, host: &str, root: Option<&Path>, program: &str) -> Command {
+        self.command_with(host, root, &[], program)
+    }
+
+    /// The same, with folders put in the place of others that are named relative to the root.
+    pub fn command_with(
+        &self,
+        host: &str,
+        root: Option<&Path>,
+        places: &[(&str, &str)],
+        program: &str,
+    ) -> Command {
         let namespace = self.namespace(host);
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &namespace]);
-        command.args(["setpriv", "--pdeathsig", "KILL", "--", program]);
+        command.args(["setpriv", "--pdeathsig", "KILL", "--"]);
+        if let Some(root) = root {
+            let mut script = String::new();
+            for part in ["proc", "dev", "sys", "tmp", "run"] {
+                script += &format!("mount --rbind /{part} \"$0/{part}\" && ");
+            }
+            for (folder, place) in places {
+                script += &format!("mount --bind {folder} \"$0/{place}\" && ");
+            }
+            script += "exec chroot \"$0\" \"$@\"";
+            command.args(["sh", "-c", &script, text(root)]);
+        }
+        command.arg(program);
         command
     }
 
@@ -229,6 +286,16 @@ impl Process {
     /// Everything that it has said.
     pub fn log(&self) -> String {
         read(&self.log)
+    }
+
+    /// A command that sees what this process sees, its network and its root, for 30 seconds.
+    pub fn beside(&self, program: &str) -> Command {
+        let pid = self.child.id().to_string();
+        let mut command = Command::new("timeout");
+        command.args(["30", "setpriv", "--pdeathsig", "KILL", "--"]);
+        command.args(["nsenter", "--target", &pid]);
+        command.args(["--mount", "--net", "--root", "--", program]);
+        command
     }
 
     /// Fails the test if it has ended.
@@ -302,8 +369,17 @@ fn ip(arguments: &[&str]) -> String {
 }
 
 /// Tries again until there is something, or fails saying what never came.
-pub fn wait_for<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
-    let until = Instant::now() + PATIENCE;
+pub fn wait_for<T>(what: &str, attempt: impl FnMut() -> Option<T>) -> T {
+    wait_within(PATIENCE, what, attempt)
+}
+
+/// The same for what takes minutes by its nature.
+pub fn wait_long_for<T>(what: &str, attempt: impl FnMut() -> Option<T>) -> T {
+    wait_within(6 * PATIENCE, what, attempt)
+}
+
+fn wait_within<T>(time: Duration, what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + time;
     loop {
         if let Some(found) = attempt() {
             return found;

@@ -1,0 +1,166 @@
+//! OpenIKED as the peer: its configuration, and what its `ikectl` says.
+//!
+//! On Linux it loads SAs by PF_KEY alone, so it needs the rig's kernel even to start, and has neither
+//! AEAD nor SHA2-256 in ESP.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use super::gateway::{CLIENT_ID, Conf, GATEWAY_ID, SECRET};
+use super::keys::{Keys, Kind};
+use super::release;
+use super::world::{CLIENT, GATEWAY, Process, World, lossy, text, wait_for};
+
+/// The network behind the peer, and a host there.
+pub const BEHIND_NET: &str = "10.66.0.0/24";
+pub const BEHIND: &str = "10.66.0.1";
+
+/// What of the peer's configuration differs from test to test.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// `passive` or `active`.
+    pub mode: &'static str,
+    /// `set` lines, without the word.
+    pub set: Vec<String>,
+    /// `tunnel` or `transport`.
+    pub encap: &'static str,
+    pub flows: String,
+    pub suite: Suite,
+    /// `ikelifetime` and `lifetime`.
+    pub lifetimes: String,
+    /// Own keys and the gateway's, instead of the secret.
+    pub keys: Option<(Keys, Keys)>,
+}
+
+/// Words of iked.conf(5), the same at both ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Suite {
+    pub ikesa: &'static str,
+    pub childsa: &'static str,
+}
+
+pub const CBC_X25519: Suite = Suite {
+    ikesa: "enc aes-256 prf hmac-sha2-256 auth hmac-sha2-256 group curve25519",
+    childsa: "enc aes-256 auth hmac-sha2-512",
+};
+
+pub const GCM_ECP256: Suite = Suite {
+    ikesa: "enc aes-256-gcm prf hmac-sha2-256 group ecp256",
+    childsa: "enc aes-128 auth hmac-sha2-384",
+};
+
+impl Peer {
+    pub fn new(mode: &'static str) -> Self {
+        Self {
+            mode,
+            set: Vec::new(),
+            encap: "tunnel",
+            flows: format!("from {BEHIND_NET} to 10.8.0.0/24"),
+            suite: CBC_X25519,
+            lifetimes: String::new(),
+            keys: None,
+        }
+    }
+
+    /// Our configuration for this peer: it begins if the peer does not.
+    pub fn mirror(&self) -> Conf {
+        Conf {
+            set: self.set.clone(),
+            mode: if self.mode == "active" {
+                "passive"
+            } else {
+                "active"
+            },
+            encap: self.encap,
+            hosts: format!("local {GATEWAY} peer {CLIENT}"),
+            flows: format!("from 10.8.0.0/24 to {BEHIND_NET}"),
+            ikesa: vec![self.suite.ikesa.to_owned()],
+            childsa: vec![self.suite.childsa.to_owned()],
+            auth: match self.keys {
+                Some(_) => String::new(),
+                None => format!("psk \"{SECRET}\""),
+            },
+            config: Vec::new(),
+            ..Conf::default()
+        }
+    }
+
+    fn conf(&self) -> String {
+        let mut out = String::new();
+        for set in &self.set {
+            out += &format!("set {set}\n");
+        }
+        let auth = match self.keys {
+            Some(_) => String::new(),
+            None => format!("psk \"{SECRET}\""),
+        };
+        out + &format!(
+            "ikev2 \"home\" {} {} esp {} local {CLIENT} peer {GATEWAY} \\\n  ikesa {} \\\n  \
+             childsa {} \\\n  srcid {CLIENT_ID} dstid {GATEWAY_ID} {} {auth}\n",
+            self.mode, self.encap, self.flows, self.suite.ikesa, self.suite.childsa, self.lifetimes
+        )
+    }
+}
+
+/// A running OpenIKED.
+#[derive(Debug)]
+pub struct OpenIked {
+    process: Process,
+    socket: PathBuf,
+}
+
+impl OpenIked {
+    pub fn start(world: &World, peer: &Peer) -> Self {
+        let folder = world.folder("openiked");
+        let file = folder.join("iked.conf");
+        fs::write(&file, peer.conf()).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        let socket = folder.join("iked.sock");
+        let root = release::running().root();
+        // Its keys have one place, which this process alone sees.
+        let keys = world.folder("openiked/etc");
+        for part in ["ca", "certs", "crls", "private", "pubkeys/fqdn"] {
+            fs::create_dir_all(keys.join(part)).unwrap();
+        }
+        let own = match &peer.keys {
+            Some((own, gateway)) => {
+                let pin = keys.join("pubkeys/fqdn").join(GATEWAY_ID);
+                fs::copy(&gateway.public, pin).unwrap();
+                own.clone()
+            }
+            // It does not start without a key, whether or not it needs one.
+            None => Keys::make(world, "unused", Kind::EcdsaP256),
+        };
+        fs::copy(&own.private, keys.join("private/local.key")).unwrap();
+        let mut command = world.command_with(
+            "rw",
+            root.as_deref(),
+            &[(text(&keys), "etc/iked")],
+            "/usr/sbin/iked",
+        );
+        command.args(["-dvv", "-f", text(&file), "-s", text(&socket)]);
+        let mut iked = Self {
+            process: world.start("openiked", command),
+            socket,
+        };
+        wait_for("OpenIKED", || {
+            iked.process.must_run();
+            iked.try_ikectl(&["show", "sa"])
+        });
+        iked
+    }
+
+    fn try_ikectl(&self, words: &[&str]) -> Option<String> {
+        let mut command = self.process.beside("/usr/sbin/ikectl");
+        command.args(["-s", text(&self.socket)]).args(words);
+        let output = command.output().unwrap();
+        output.status.success().then(|| lossy(&output.stdout))
+    }
+
+    /// What its `ikectl` prints.
+    pub fn ikectl(&self, words: &[&str]) -> String {
+        self.try_ikectl(words)
+            .unwrap_or_else(|| panic!("its ikectl {words:?} failed:\n{}", self.process.log()))
+    }
+}

@@ -1,0 +1,221 @@
+//! OpenIKED at the other end, in either role, with traffic. Only the rig's kernel lets it start.
+
+use super::gateway::{CLIENT_ID, Conf, Gateway};
+use super::keys::Kind;
+use super::openiked::{BEHIND, BEHIND_NET, CBC_X25519, GCM_ECP256, OpenIked, Peer, Suite};
+use super::rekey::inbound_spis_of;
+use super::session::{kernel_is_clean, passes_packets, raw_keys};
+use super::world::{
+    CLIENT, GATEWAY, INSIDE, INSIDE_NET, Layout, World, assert_says, coupled, wait_for,
+};
+
+/// Both ends, up.
+struct Ends {
+    world: World,
+    gateway: Gateway,
+    peer: OpenIked,
+}
+
+impl Ends {
+    /// The end that answers starts first.
+    fn meet(world: World, peer: &Peer, conf: &Conf) -> Self {
+        let lines =
+            format!("addr add {BEHIND}/24 dev lo\nroute add {INSIDE_NET} dev wan src {BEHIND}\n");
+        world.batch("rw", &lines);
+        let (gateway, peer) = if peer.mode == "active" {
+            let gateway = Gateway::start(&world, conf);
+            (gateway, OpenIked::start(&world, peer))
+        } else {
+            let peer = OpenIked::start(&world, peer);
+            (Gateway::start(&world, conf), peer)
+        };
+        let ends = Self {
+            world,
+            gateway,
+            peer,
+        };
+        ends.gateway
+            .wait_for_count("IKE SA currently established", 1);
+        let role = if conf.mode == "active" { "i" } else { "r" };
+        let up = format!("] ESTABLISHED {role}");
+        assert_says(
+            &ends.gateway.show_sa(),
+            &[&format!("<FQDN/{CLIENT_ID}>["), &up],
+        );
+        ends.wait_for_one_child();
+        ends
+    }
+
+    /// One Child SA at both ends, and two SAs in either kernel.
+    fn wait_for_one_child(&self) {
+        wait_for("one Child SA at both ends", || {
+            let peer = self.peer.ikectl(&["show", "sa"]);
+            let states = |host: &str| self.world.ip(host, &["xfrm", "state"]);
+            let one = inbound_spis_of(&self.gateway).len() == 1
+                && peer.matches("sa_childsas").count() == 2
+                && ["gw", "rw"]
+                    .iter()
+                    .all(|host| states(host).matches("proto esp").count() == 2);
+            one.then_some(())
+        });
+    }
+
+    fn carries(&self) {
+        passes_packets(&self.world, BEHIND, INSIDE);
+        assert_eq!(self.gateway.count("faults"), 0);
+    }
+
+    fn is_gone(&self) {
+        self.gateway
+            .wait_for_count("IKE SA currently established", 0);
+        kernel_is_clean(&self.world);
+        assert_eq!(self.gateway.count("faults"), 0);
+    }
+}
+
+fn meets(mode: &'static str, suite: Suite) {
+    if !coupled() {
+        return;
+    }
+    let peer = Peer {
+        suite,
+        ..Peer::new(mode)
+    };
+    let ends = Ends::meet(World::new(Layout::Wire), &peer, &peer.mirror());
+    ends.carries();
+    // Its Delete reaches us, and ours it.
+    if mode == "active" {
+        ends.peer.ikectl(&["passive"]);
+        ends.peer.ikectl(&["reset", "id", "FQDN/gateway.example"]);
+    } else {
+        ends.gateway.ikectl(&["passive"]);
+        ends.gateway.ikectl(&["reset", "sa"]);
+        wait_for("the peer to forget", || {
+            let shown = ends.peer.ikectl(&["show", "sa"]);
+            (!shown.contains("ESTABLISHED")).then_some(())
+        });
+    }
+    ends.is_gone();
+}
+
+pub fn the_peer_begins_aes_cbc_x25519() {
+    meets("active", CBC_X25519);
+}
+
+pub fn the_peer_begins_aes_gcm_ecp256() {
+    meets("active", GCM_ECP256);
+}
+
+pub fn the_gateway_begins_aes_cbc_x25519() {
+    meets("passive", CBC_X25519);
+}
+
+pub fn the_gateway_begins_aes_gcm_ecp256() {
+    meets("passive", GCM_ECP256);
+}
+
+fn meets_with_keys(mode: &'static str, kind: Kind) {
+    if !coupled() {
+        return;
+    }
+    let world = World::new(Layout::Wire);
+    let peer = Peer {
+        set: vec!["fragmentation".to_owned()],
+        keys: raw_keys(&world, kind, kind),
+        ..Peer::new(mode)
+    };
+    let ends = Ends::meet(world, &peer, &peer.mirror());
+    ends.carries();
+}
+
+pub fn raw_ecdsa_keys_where_the_peer_begins() {
+    meets_with_keys("active", Kind::EcdsaP256);
+}
+
+pub fn raw_rsa_keys_where_the_gateway_begins() {
+    meets_with_keys("passive", Kind::Rsa2048);
+}
+
+/// Either end rekeys by its own lifetimes.
+fn rekeys(peer: &Peer, lifetimes: &str) {
+    if !coupled() {
+        return;
+    }
+    let conf = Conf {
+        lifetimes: lifetimes.to_owned(),
+        ..peer.mirror()
+    };
+    let ends = Ends::meet(World::new(Layout::Wire), peer, &conf);
+    let first = inbound_spis_of(&ends.gateway);
+    for round in 1..=2 {
+        ends.gateway
+            .wait_for_count_above("IKE SA rekeyed", round - 1);
+    }
+    wait_for("another Child SA", || {
+        (inbound_spis_of(&ends.gateway) != first).then_some(())
+    });
+    ends.gateway
+        .wait_for_count("IKE SA currently established", 1);
+    ends.wait_for_one_child();
+    ends.carries();
+}
+
+pub fn the_gateway_rekeys() {
+    rekeys(&Peer::new("active"), "ikelifetime 10 lifetime 14");
+}
+
+pub fn the_peer_rekeys() {
+    let peer = Peer {
+        lifetimes: "ikelifetime 10 lifetime 14".to_owned(),
+        ..Peer::new("passive")
+    };
+    rekeys(&peer, "");
+}
+
+pub fn in_transport_mode() {
+    if !coupled() {
+        return;
+    }
+    let peer = Peer {
+        encap: "transport",
+        flows: format!("from {CLIENT} to {GATEWAY}"),
+        ..Peer::new("active")
+    };
+    let conf = Conf {
+        flows: format!("from {GATEWAY} to {CLIENT}"),
+        ..peer.mirror()
+    };
+    let ends = Ends::meet(World::new(Layout::Wire), &peer, &conf);
+    let states = ends.world.ip("gw", &["xfrm", "state"]);
+    assert_eq!(states.matches("mode transport").count(), 2, "{states}");
+    passes_packets(&ends.world, CLIENT, GATEWAY);
+}
+
+pub fn fragments_of_both_sides() {
+    if !coupled() {
+        return;
+    }
+    let peer = Peer {
+        set: vec!["fragmentation".to_owned()],
+        // Its fragments are as long as a packet may be, so the message must be longer.
+        flows: (0..90)
+            .map(|number| format!("from 10.66.{number}.0/24 to {INSIDE_NET} "))
+            .collect(),
+        ..Peer::new("active")
+    };
+    let conf = Conf {
+        set: vec!["fragmentation".to_owned(), "fragment_size 300".to_owned()],
+        flows: peer
+            .flows
+            .replace("from", "at")
+            .replace("to", "from")
+            .replace("at", "to"),
+        ..peer.mirror()
+    };
+    let ends = Ends::meet(World::new(Layout::Wire), &peer, &conf);
+    assert!(ends.gateway.count("fragment received") >= 2);
+    assert!(ends.gateway.count("fragment sent") >= 2);
+    assert_eq!(ends.gateway.count("fragment dropped"), 0);
+    ends.carries();
+    assert_says(&ends.gateway.show_sa(), &[BEHIND_NET]);
+}
