@@ -22,6 +22,9 @@ enum Code {
 pub enum Step {
     /// Send this request and wait for the answer.
     Ask(Vec<u8>),
+    /// Send this request, which tells the peer that it did not pass; Failure follows whatever it
+    /// answers.
+    Deny(Vec<u8>, Refusal),
     /// Send this Success: the peer is who it says, by this name, and shares this MSK with us.
     Success(Vec<u8>, Passed),
     /// Send this Failure; that is the end.
@@ -140,9 +143,10 @@ impl Dialog {
                 Step::Ask(request(identifier, TYPE_MSCHAPV2, &message))
             }
             None => {
-                self.stage = Stage::Failing(user);
+                self.stage = Stage::Failing(user.clone());
                 let message = challenge.failure();
-                Step::Ask(request(identifier, TYPE_MSCHAPV2, &message))
+                let packet = request(identifier, TYPE_MSCHAPV2, &message);
+                Step::Deny(packet, Refusal::Password(user))
             }
         }
     }

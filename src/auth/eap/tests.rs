@@ -38,6 +38,14 @@ impl Server {
         packet
     }
 
+    fn deny(&mut self, packet: &[u8]) -> Vec<u8> {
+        let step = self.answer(packet);
+        let Step::Deny(packet, Refusal::Password(_)) = step else {
+            panic!("{step:?}");
+        };
+        packet
+    }
+
     fn refusal(&mut self, packet: &[u8]) -> Refusal {
         let step = self.answer(packet);
         let Step::Failure(end, why) = step else {
@@ -120,7 +128,7 @@ fn the_right_password_passes_under_any_form_of_the_name() {
 fn a_wrong_password_or_an_unknown_user_is_told_and_then_refused() {
     for (name, password) in [("alice", "Gruesse"), ("alice", ""), ("mallory", "")] {
         let (mut server, request) = challenge(name);
-        let failure = server.ask(&response_to(&request, name, password).0);
+        let failure = server.deny(&response_to(&request, name, password).0);
         assert_eq!(failure[5], 4);
         assert!(failure[9..].starts_with(b"E=691 R=0 C="));
         // Whatever it says to that, claims of success included.
@@ -177,7 +185,7 @@ fn a_packet_with_another_identifier_length_or_method_is_refused() {
 fn a_name_cannot_carry_control_characters_or_megabytes_into_the_log() {
     let (mut server, request) = challenge("\u{1b}[2Jalice\n");
     let name = format!("{}\r\n", "x".repeat(2000));
-    let failure = server.ask(&response_to(&request, &name, "").0);
+    let failure = server.deny(&response_to(&request, &name, "").0);
     let Refusal::Password(shown) = server.refusal(&reply(&failure, 26, &[4])) else {
         panic!("refused for another reason");
     };

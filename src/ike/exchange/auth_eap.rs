@@ -187,6 +187,10 @@ fn take(
 ) {
     let (packet, refusal) = match step {
         Step::Ask(packet) => (packet, None),
+        Step::Deny(packet, why) => {
+            cx.noise(format_args!("{}: {why}", sa.tag()));
+            (packet, None)
+        }
         Step::Success(packet, passed) => {
             let (tag, user) = (sa.tag(), &passed.user);
             cx.info(format_args!("{tag}: EAP user '{user}' authenticated"));
@@ -205,6 +209,16 @@ fn take(
     } else if let State::AwaitAuthRequest(half_open) = &mut sa.state {
         half_open.eap = Some(wait);
     }
+}
+
+/// The peer ends it (RFC 7296, 2.21.2): with AUTHENTICATION_FAILED where it does not take us for who
+/// we say, or knows that it did not pass.
+pub fn abandon(cx: &mut Context, sa: &mut IkeSa, (message_id, digest): (u32, u64)) {
+    let exchange = ExchangeType::INFORMATIONAL;
+    message::respond(cx, sa, exchange, message_id, digest, &[]);
+    cx.noise(format_args!("{}: sa_free: given up by the peer", sa.tag()));
+    cx.stats.sa_established_failures += 1;
+    sa.state = State::Closed;
 }
 
 /// Checks the peer's AUTH with the key that EAP gave, and makes ours.
