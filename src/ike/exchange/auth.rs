@@ -21,13 +21,15 @@ use super::auth_request::{Request, identity, read};
 use super::mobike;
 use super::sa_init::status;
 use crate::auth::pubkey::Claim;
-use crate::auth::{octets, own as credentials, psk, pubkey};
+use crate::auth::{AuthError, octets, own as credentials, psk, pubkey};
 use crate::crypto::keymat::{ChildKeys, IkeKeys, IkeSuite};
 use crate::kernel::KernelError;
 use crate::policy::select::{self, PolicyKey};
 use crate::policy::{Auth as AuthWords, Identity, Policy, PublicKeyAuth};
 use crate::time::Now;
-use crate::wire::registry::{AuthMethod, CertEncoding, CfgType, ExchangeType, NotifyType};
+use crate::wire::registry::{
+    AuthMethod, CertEncoding, CfgType, ExchangeType, HashAlgorithm, NotifyType,
+};
 use crate::wire::{Auth, Cert, CfgAttribute, Cp, Id, Payload};
 
 /// An IKE_AUTH response to be: everything in it, owned.
@@ -173,14 +175,14 @@ fn prove(
                 hashes: cx.provider.signature_hashes,
             };
             let pss = pubkey::verify(&cx.store, &mut cx.chains, now.wall, *words, &claim)?;
-            let (asked, srcid) = (&request.cert_requests, &policy.srcid);
-            let shown = our_signature(cx, *words, srcid, half_open, asked, pss, &ours)?;
-            if let Some(note) = &shown.note {
-                cx.info(format_args!("{}: {note}", sa.tag()));
-            }
-            (shown.auth, shown.certs)
+            let wishes = Wishes {
+                asked: &request.cert_requests,
+                hashes: &half_open.peer_hashes,
+                pss,
+            };
+            our_signature(cx, sa, *words, &policy.srcid, &wishes, &ours)?
         }
-        AuthWords::Eap(_) => return Err(crate::auth::AuthError::Method.into()),
+        AuthWords::Eap(_) => return Err(AuthError::Method.into()),
     };
     Ok(Proof {
         id: Some(policy.srcid.clone()),
@@ -191,36 +193,38 @@ fn prove(
     })
 }
 
-/// Our proof by public key.
-pub struct Ours {
-    /// AUTH.
-    pub auth: (AuthMethod, Vec<u8>),
-    /// CERT payloads.
-    pub certs: Vec<(CertEncoding, Vec<u8>)>,
-    /// Worth a line in the log.
-    pub note: Option<String>,
+/// AUTH and CERT payloads of ours.
+pub type Ours = ((AuthMethod, Vec<u8>), Vec<(CertEncoding, Vec<u8>)>);
+
+/// What the peer wants to see of us.
+pub struct Wishes<'a> {
+    /// CERTREQ payloads.
+    pub asked: &'a [(CertEncoding, &'a [u8])],
+    /// Hash algorithms it verifies.
+    pub hashes: &'a [HashAlgorithm],
+    /// It signs with RSASSA-PSS itself.
+    pub pss: bool,
 }
 
-/// Signs with the key that the policy, the identity we use and the peer's wishes lead to.
+/// Signs with the key that the policy's word, the identity we use and the peer's wishes lead to.
 pub fn our_signature(
-    cx: &Context,
+    cx: &mut Context,
+    sa: &IkeSa,
     words: PublicKeyAuth,
     srcid: &Identity,
-    half_open: &HalfOpen,
-    asked: &[(CertEncoding, &[u8])],
-    pss: bool,
+    wishes: &Wishes<'_>,
     octets: &[u8],
-) -> Result<Ours, Error> {
-    let shown = credentials::show(&cx.store, words, srcid, asked)?;
-    let (key, hashes) = (&shown.key.private, &half_open.peer_hashes);
-    let auth = pubkey::sign(key, words, hashes, pss, octets)?;
+) -> Result<Ours, AuthError> {
+    let store = Arc::clone(&cx.store);
+    let shown = credentials::show(&store, words, srcid, wishes.asked)?;
+    if let Some(note) = &shown.note {
+        cx.info(format_args!("{}: {note}", sa.tag()));
+    }
+    let key = &shown.key.private;
+    let auth = pubkey::sign(key, words, wishes.hashes, wishes.pss, octets)?;
     let certs = shown.certs.into_iter();
     let certs = certs.map(|(encoding, data)| (encoding, data.to_vec()));
-    Ok(Ours {
-        auth,
-        certs: certs.collect(),
-        note: shown.note,
-    })
+    Ok((auth, certs.collect()))
 }
 
 /// What the initiator signs and what we sign (RFC 7296, 2.15).

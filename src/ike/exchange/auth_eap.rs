@@ -10,7 +10,7 @@ use super::super::error::Error;
 use super::super::ike_sa::IkeSa;
 use super::super::message;
 use super::super::state::{HalfOpen, Keying, State};
-use super::auth::{self, Proof};
+use super::auth::{self, Proof, Wishes};
 use super::auth_request::{identity, read};
 use super::mobike;
 use crate::auth::eap::{Dialog, Passed, Step};
@@ -42,30 +42,27 @@ pub fn begin(
     let State::AwaitAuthRequest(half_open) = &sa.state else {
         return;
     };
-    let (wait, question, shown) = match opening(cx, sa, half_open, payloads) {
+    let (wait, question, (auth, certs)) = match opening(cx, sa, half_open, payloads) {
         Ok(begun) => begun,
         Err(error) => {
             let exchange = ExchangeType::IKE_AUTH;
             return endpoint::refuse(cx, sa, now, exchange, message_id, digest, &error);
         }
     };
-    if let Some(note) = &shown.note {
-        cx.info(format_args!("{}: {note}", sa.tag()));
-    }
     let id = wait.policy.srcid.clone();
     let mut answer = vec![Payload::IdR(Id {
         kind: id.kind,
         data: &id.data,
     })];
-    for (encoding, data) in &shown.certs {
+    for (encoding, data) in &certs {
         answer.push(Payload::Cert(Cert {
             encoding: *encoding,
             data,
         }));
     }
     answer.push(Payload::Auth(Auth {
-        method: shown.auth.0,
-        data: &shown.auth.1,
+        method: auth.0,
+        data: &auth.1,
     }));
     answer.push(Payload::Eap(&question));
     if let State::AwaitAuthRequest(half_open) = &mut sa.state {
@@ -95,15 +92,13 @@ fn opening(
     }
     mobike::check_nats(sa.asked_from, payloads)?;
     let (_, ours) = auth::both_octets(half_open, keys, &id_i, &policy.srcid);
-    let shown = auth::our_signature(
-        cx,
-        PublicKeyAuth::Any,
-        &policy.srcid,
-        half_open,
-        &request.cert_requests,
-        false,
-        &ours,
-    )?;
+    let wishes = Wishes {
+        asked: &request.cert_requests,
+        hashes: &half_open.peer_hashes,
+        pss: false,
+    };
+    let any = PublicKeyAuth::Any;
+    let shown = auth::our_signature(cx, sa, any, &policy.srcid, &wishes, &ours)?;
     let (dialog, question) = Dialog::begin(&mut cx.rng);
     let mut first = Vec::new();
     let kind = encode_payloads(payloads, &mut first);

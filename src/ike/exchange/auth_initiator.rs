@@ -12,7 +12,7 @@ use super::super::message;
 use super::super::negotiate::{self, Rules};
 use super::super::own;
 use super::super::state::{AuthSent, AwaitKernel, Established, State};
-use super::auth::{add_child, establish};
+use super::auth::{Ours, Wishes, add_child, establish, our_signature};
 use super::auth_request::identity;
 use super::create_child_initiator::{granted, offered_selectors};
 use super::informational;
@@ -82,7 +82,7 @@ pub fn send(cx: &mut Context, sa: &mut IkeSa, now: Now) {
     let State::AwaitAuthResponse(sent) = &sa.state else {
         return;
     };
-    let (auth, certs, note) = match prove(cx, &sa.policy, sent) {
+    let (auth, certs) = match prove(cx, sa, sent) {
         Ok(proof) => proof,
         Err(error) => {
             cx.warn(format_args!("{}: cannot authenticate: {error}", sa.tag()));
@@ -93,26 +93,23 @@ pub fn send(cx: &mut Context, sa: &mut IkeSa, now: Now) {
     let policy = Arc::clone(&sa.policy);
     let spi = sent.inbound_spi.to_bytes();
     let (ts_i, ts_r) = sent.offered.clone();
-    if let Some(note) = note {
-        cx.info(format_args!("{}: {note}", sa.tag()));
-    }
     let requests = pubkey_requests(cx, &policy);
     let mut payloads = vec![Payload::IdI(Id {
         kind: policy.srcid.kind,
         data: &policy.srcid.data,
     })];
-    for (encoding, data) in &certs {
-        payloads.push(Payload::Cert(Cert {
+    payloads.extend(certs.iter().map(|(encoding, data)| {
+        Payload::Cert(Cert {
             encoding: *encoding,
             data,
-        }));
-    }
-    for (encoding, data) in &requests {
-        payloads.push(Payload::CertReq(CertReq {
+        })
+    }));
+    payloads.extend(requests.iter().map(|(encoding, data)| {
+        Payload::CertReq(CertReq {
             encoding: *encoding,
             data,
-        }));
-    }
+        })
+    }));
     if let Some(id) = &policy.dstid {
         payloads.push(Payload::IdR(Id {
             kind: id.kind,
@@ -158,14 +155,8 @@ fn pubkey_requests(cx: &Context, policy: &Policy) -> Vec<(CertEncoding, Vec<u8>)
     }
 }
 
-/// AUTH, CERT payloads, and what is worth a line in the log.
-type Ours = (
-    (AuthMethod, Vec<u8>),
-    Vec<(CertEncoding, Vec<u8>)>,
-    Option<String>,
-);
-
-fn prove(cx: &Context, policy: &Policy, sent: &AuthSent) -> Result<Ours, AuthError> {
+fn prove(cx: &mut Context, sa: &IkeSa, sent: &AuthSent) -> Result<Ours, AuthError> {
+    let policy = &sa.policy;
     let id = Id {
         kind: policy.srcid.kind,
         data: &policy.srcid.data,
@@ -181,19 +172,17 @@ fn prove(cx: &Context, policy: &Policy, sent: &AuthSent) -> Result<Ours, AuthErr
     match &policy.auth {
         AuthWords::Psk(secret) => {
             let mac = psk::shared_key_auth(prf, secret.expose(), &octets);
-            Ok(((AuthMethod::SHARED_KEY, mac), Vec::new(), None))
+            Ok(((AuthMethod::SHARED_KEY, mac), Vec::new()))
         }
         AuthWords::PublicKey(words) => {
             let asked = sent.cert_requests.iter();
             let asked: Vec<_> = asked.map(|(kind, data)| (*kind, data.as_slice())).collect();
-            let shown = credentials::show(&cx.store, *words, &policy.srcid, &asked)?;
-            let key = &shown.key.private;
-            let auth = pubkey::sign(key, *words, &sent.peer_hashes, false, &octets)?;
-            let certs = shown.certs.into_iter();
-            let certs = certs
-                .map(|(encoding, data)| (encoding, data.to_vec()))
-                .collect();
-            Ok((auth, certs, shown.note))
+            let wishes = Wishes {
+                asked: &asked,
+                hashes: &sent.peer_hashes,
+                pss: false,
+            };
+            our_signature(cx, sa, *words, &policy.srcid, &wishes, &octets)
         }
         AuthWords::Eap(_) => Err(AuthError::Method),
     }
