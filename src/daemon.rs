@@ -81,6 +81,10 @@ struct Loader {
     hostname: String,
     generation: u64,
     warnings: Vec<String>,
+    config_dir: PathBuf,
+    /// What the shards have.
+    config: Arc<Config>,
+    store: Arc<CredentialStore>,
 }
 
 impl Loader {
@@ -92,10 +96,13 @@ impl Loader {
             hostname: process::hostname().unwrap_or_else(|| "localhost".to_owned()),
             generation: 0,
             warnings: Vec::new(),
+            config_dir: args.config_dir.clone(),
+            config: Arc::default(),
+            store: Arc::default(),
         }
     }
 
-    fn load(&mut self, file: Option<&Path>) -> Result<Config, Vec<String>> {
+    fn load(&mut self, file: Option<&Path>) -> Result<Arc<Config>, Vec<String>> {
         let environment = Environment {
             hostname: &self.hostname,
             passive: self.passive,
@@ -110,7 +117,16 @@ impl Loader {
             .map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>())?;
         self.generation += 1;
         self.warnings = loaded.warnings;
-        Ok(loaded.config)
+        self.config = Arc::new(loaded.config);
+        Ok(Arc::clone(&self.config))
+    }
+
+    /// Reads keys and certificates; returns what is wrong with them.
+    fn accredit(&mut self) -> Vec<String> {
+        let partial = self.config.settings.cert_partial_chain;
+        let (store, warnings) = CredentialStore::load(&self.config_dir, partial);
+        self.store = Arc::new(store);
+        warnings
     }
 }
 
@@ -120,15 +136,33 @@ impl Hooks for Loader {
         for warning in &self.warnings {
             log::write(Level::Warning, warning);
         }
-        Ok(Arc::new(config))
+        Ok(config)
     }
 
     fn verbose(&mut self, verbose: bool) {
         log::set_level(if verbose { Level::Debug } else { Level::Info });
     }
 
-    fn forget(&mut self, what: Reset) -> Result<Option<Arc<Config>>, String> {
-        Err(format!("reset {what:?} is not supported").to_lowercase())
+    fn credentials(&mut self) -> Arc<CredentialStore> {
+        for warning in self.accredit() {
+            log::write(Level::Warning, &warning);
+        }
+        Arc::clone(&self.store)
+    }
+
+    fn forget(&mut self, what: Reset) -> Arc<Config> {
+        let mut config = Config::clone(&self.config);
+        match what {
+            Reset::Policy => config.policies.clear(),
+            Reset::User => config.users.clear(),
+            Reset::All | Reset::Ca | Reset::Sa => {}
+        }
+        self.config = Arc::new(config);
+        Arc::clone(&self.config)
+    }
+
+    fn certificates(&mut self) -> Vec<String> {
+        self.store.list()
     }
 }
 
@@ -148,9 +182,9 @@ fn ports(options: &Options) -> Ports {
     }
 }
 
-fn start(args: Args, loader: Loader, config: Config) -> Result<(), String> {
+fn start(args: Args, mut loader: Loader, config: Arc<Config>) -> Result<(), String> {
     let options = Arc::new(options(&args));
-    let (store, warnings) = CredentialStore::load(&options.config_dir);
+    let warnings = loader.accredit();
     let mut rng = system_rng()?;
     let cpus = spawn::allowed_cpus();
     let default = u8::try_from(cpus.len().clamp(1, usize::from(SHARDS_MAX)));
@@ -180,9 +214,9 @@ fn start(args: Args, loader: Loader, config: Config) -> Result<(), String> {
     }
     let signals = Signals::take().map_err(|error| format!("signals: {error}"))?;
     let plan = Plan {
-        config: Arc::new(config),
+        config,
         options,
-        store: Arc::new(store),
+        store: Arc::clone(&loader.store),
         steering,
         cookie_seed: rng.bytes(),
         rng,

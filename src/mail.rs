@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use mio::Waker;
 
+use crate::auth::store::CredentialStore;
 use crate::ike::{Command, Path, Reply};
 use crate::kernel::{KernelEvent, KernelRequest};
 use crate::policy::{Config, Identity};
@@ -38,6 +39,8 @@ pub enum ShardMail {
     Addresses(Arc<BTreeSet<IpAddr>>),
     /// A new configuration.
     Config(Arc<Config>),
+    /// Keys and certificates, read again.
+    Credentials(Arc<CredentialStore>),
     /// Another shard authenticated this identity, which says it has no other IKE SA.
     InitialContact {
         /// The identity.

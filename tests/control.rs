@@ -22,6 +22,7 @@ use mio::{Poll, Token, Waker};
 use signal_hook::consts::{SIGHUP, SIGTERM, SIGUSR1};
 use signal_hook::low_level::raise;
 
+use iked::auth::store::CredentialStore;
 use iked::control::client;
 use iked::control::grammar::Request;
 use iked::control::imsg::{Frame, Kind, Reset};
@@ -143,11 +144,19 @@ fn what_only_the_daemon_can_do_goes_to_its_hooks() {
         daemon.ask(&Request::Reset(Reset::User)).unwrap(),
         "reset request sent.\n"
     );
-    let error = daemon.ask(&Request::Reset(Reset::Ca)).unwrap_err();
-    assert_eq!(error, "reset ca is not supported");
+    assert_eq!(
+        daemon.ask(&Request::Reset(Reset::Ca)).unwrap(),
+        "reset request sent.\n"
+    );
     assert_eq!(
         daemon.take_seen(),
-        ["config 100", "forget Ca", "forget User", "verbose true"]
+        [
+            "config 100",
+            "credentials",
+            "credentials read",
+            "forget User",
+            "verbose true"
+        ]
     );
     daemon.stop();
 }
@@ -156,7 +165,11 @@ fn what_only_the_daemon_can_do_goes_to_its_hooks() {
 fn reload_gives_every_shard_the_new_configuration_and_a_faulty_one_changes_nothing() {
     let daemon = Daemon::start(2, |_, _| vec![]);
     assert_eq!(daemon.ask(&Request::Reload).unwrap(), "");
-    assert_eq!(daemon.take_seen(), ["config 1", "config 1", "reload None"]);
+    let news = ["credentials", "credentials", "credentials read"];
+    assert_eq!(
+        daemon.take_seen(),
+        [&["config 1"; 2][..], &news, &["reload None"]].concat()
+    );
     assert_eq!(
         daemon
             .ask(&Request::Load("/etc/other.conf".to_owned()))
@@ -165,7 +178,12 @@ fn reload_gives_every_shard_the_new_configuration_and_a_faulty_one_changes_nothi
     );
     assert_eq!(
         daemon.take_seen(),
-        ["config 2", "config 2", "reload Some(\"/etc/other.conf\")"]
+        [
+            &["config 2"; 2][..],
+            &news,
+            &["reload Some(\"/etc/other.conf\")"]
+        ]
+        .concat()
     );
     let error = daemon
         .ask(&Request::Load("/faulty".to_owned()))
@@ -341,8 +359,9 @@ fn hangup_reloads_and_user_signal_does_nothing() {
     let daemon = Daemon::start(1, |_, _| vec![]);
     raise(SIGUSR1).unwrap();
     raise(SIGHUP).unwrap();
-    wait_for(|| daemon.seen.lock().unwrap().len() == 2);
-    assert_eq!(daemon.take_seen(), ["config 1", "reload None"]);
+    wait_for(|| daemon.seen.lock().unwrap().len() == 4);
+    let news = ["config 1", "credentials", "credentials read", "reload None"];
+    assert_eq!(daemon.take_seen(), news);
     daemon.stop();
 }
 
@@ -633,6 +652,7 @@ fn run_shard(
                     .unwrap()
                     .push(format!("config {}", config.generation.0));
             }
+            ShardMail::Credentials(_) => seen.lock().unwrap().push("credentials".to_owned()),
             other => panic!("the server does not send {other:?}"),
         });
         thread::sleep(Duration::from_millis(1));
@@ -679,20 +699,17 @@ impl Hooks for TestHooks {
         self.note(format!("verbose {verbose}"));
     }
 
-    fn forget(&mut self, what: Reset) -> Result<Option<Arc<Config>>, String> {
+    fn credentials(&mut self) -> Arc<CredentialStore> {
+        self.note("credentials read".to_owned());
+        Arc::default()
+    }
+
+    fn forget(&mut self, what: Reset) -> Arc<Config> {
         self.note(format!("forget {what:?}"));
-        match what {
-            Reset::User => {
-                let generation = Generation(100);
-                Ok(Some(Arc::new(Config {
-                    generation,
-                    ..Config::default()
-                })))
-            }
-            Reset::All | Reset::Ca | Reset::Policy | Reset::Sa => {
-                Err("reset ca is not supported".to_owned())
-            }
-        }
+        Arc::new(Config {
+            generation: Generation(100),
+            ..Config::default()
+        })
     }
 
     fn certificates(&mut self) -> Vec<String> {

@@ -13,6 +13,8 @@
 
 #[path = "interop/children.rs"]
 mod children;
+#[path = "interop/credentials.rs"]
+mod credentials;
 #[path = "interop/gateway.rs"]
 mod gateway;
 #[path = "interop/keys.rs"]
@@ -37,6 +39,8 @@ mod openiked;
 mod openiked_scenarios;
 #[path = "interop/paths.rs"]
 mod paths;
+#[path = "interop/pki.rs"]
+mod pki;
 #[path = "interop/pluto_session.rs"]
 mod pluto_session;
 #[path = "interop/refusals.rs"]

@@ -20,6 +20,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("policy", &["wire"]),
     ("policy/pool", &["wire", "crypto::rng", "crypto::Rng"]),
     ("crypto", &["wire", "sys::bssl"]),
+    ("crypto/x509", &["wire", "crypto", "sys::x509"]),
+    ("crypto/mschap", &["crypto", "sys::mschap"]),
     (
         "kernel",
         &["wire", "crypto::keymat", "policy::net", "policy::IpNet"],
@@ -31,7 +33,10 @@ const LAYERS: &[(&str, &[&str])] = &[
             "wire", "crypto", "auth", "policy", "kernel", "steer", "time",
         ],
     ),
-    ("mail", &["ike", "kernel", "policy", "steer", "wire"]),
+    (
+        "mail",
+        &["ike", "kernel", "policy", "steer", "wire", "auth::store"],
+    ),
     ("config", &["policy", "wire"]),
     ("log", &["ike::Level"]),
     ("sys", &["steer::BpfInsn"]),
@@ -57,7 +62,18 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("xfrm", &["kernel", "wire", "crypto", "policy", "sys"]),
     ("pfkey", &["kernel", "wire", "crypto", "policy", "sys"]),
     ("route", &["sys"]),
-    ("control", &["mail", "ike", "policy", "log", "steer", "sys"]),
+    (
+        "control",
+        &[
+            "mail",
+            "ike",
+            "policy",
+            "log",
+            "steer",
+            "sys",
+            "auth::store",
+        ],
+    ),
     (
         "sim",
         &[

@@ -3,7 +3,10 @@
 
 use crate::crypto::CryptoError;
 
+pub mod chain;
+pub mod eap;
 pub mod octets;
+pub mod own;
 pub mod psk;
 pub mod pubkey;
 pub mod store;
@@ -21,6 +24,9 @@ pub enum AuthError {
     /// The peer sent a key that is not the one on file.
     #[error("public key differs from the one on file")]
     KeyMismatch,
+    /// The peer's certificates do not prove its identity.
+    #[error("certificate: {0}")]
+    Certificate(&'static str),
     /// The MAC made with the pre-shared key is wrong.
     #[error("pre-shared key mismatch")]
     Mac,
@@ -33,4 +39,7 @@ pub enum AuthError {
     /// The peer verifies none of the hashes that our key can sign with.
     #[error("no common signature algorithm")]
     NoCommonHash,
+    /// A key or certificate cannot be used.
+    #[error("{0}")]
+    Crypto(#[from] CryptoError),
 }

@@ -1,30 +1,36 @@
-//! Public keys as proof of identity: which method a policy allows, which key a peer must have, and
-//! what goes into CERT and CERTREQ payloads for raw keys (RFC 7670 and OpenIKED's own encodings).
+//! Public keys as proof of identity: which method a policy allows, which key a peer must have.
+
+use std::time::SystemTime;
 
 use super::AuthError;
+use super::chain::{self, ChainCache};
 use super::store::CredentialStore;
-use crate::crypto::Provider;
-use crate::crypto::sign::{KeyKind, PrivateKey, PublicKey};
+use crate::crypto::CryptoError;
+use crate::crypto::sign::{self, KeyKind, PrivateKey, PublicKey};
+use crate::crypto::x509::Certificate;
 use crate::policy::{Identity, PublicKeyAuth};
-use crate::wire::registry::{AuthMethod, CertEncoding, HashAlgorithm};
+use crate::wire::registry::{AuthMethod, CertEncoding, HashAlgorithm, IdType};
 
 /// Makes our AUTH: method 14 where the peer announced a hash that our key can use (RFC 7427), else
-/// the older method of the key, if the policy lets it pass.
+/// the older method of the key, if the policy lets it pass. `pss`: an RSA key signs with RSASSA-PSS,
+/// as the peer did.
 pub fn sign(
-    store: &CredentialStore,
+    key: &PrivateKey,
     words: PublicKeyAuth,
     peer_hashes: &[HashAlgorithm],
+    pss: bool,
     octets: &[u8],
 ) -> Result<(AuthMethod, Vec<u8>), AuthError> {
-    let key = store.private_key().ok_or(AuthError::NoPrivateKey)?;
     let hash = preferred(key.kind())
         .iter()
         .find(|hash| peer_hashes.contains(hash));
     if let Some(&hash) = hash {
-        let data = key
-            .sign_rfc7427(hash, octets)
-            .map_err(AuthError::Signature)?;
-        return Ok((AuthMethod::SIGNATURE, data));
+        let data = if pss && key.kind() == KeyKind::Rsa {
+            key.sign_rfc7427_pss(hash, octets)
+        } else {
+            key.sign_rfc7427(hash, octets)
+        };
+        return Ok((AuthMethod::SIGNATURE, data.map_err(AuthError::Signature)?));
     }
     // The method is part of what both sides agree on ("mutually" in iked.conf(5)).
     match older_method(key.kind()) {
@@ -57,47 +63,122 @@ fn older_method(kind: KeyKind) -> Option<AuthMethod> {
     }
 }
 
-/// Checks the peer's AUTH with the key on file for its identity. A raw key that the peer sends must
-/// be that key; certificates it sends add nothing and are not looked at.
+/// What the peer says to prove who it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Claim<'a> {
+    /// Who it says it is.
+    pub identity: &'a Identity,
+    /// Its CERT payloads.
+    pub certs: &'a [(CertEncoding, &'a [u8])],
+    /// Method of its AUTH payload.
+    pub method: AuthMethod,
+    /// Data of its AUTH payload.
+    pub auth: &'a [u8],
+    /// What it must have signed (RFC 7296, 2.15).
+    pub octets: &'a [u8],
+    /// Hash algorithms that we announced.
+    pub hashes: &'a [HashAlgorithm],
+}
+
+/// Checks the peer's AUTH with a key that is known to be its own: from a certificate in `certs`, from
+/// a file in `pubkeys`, or from a chain that leads to a trusted authority. Returns whether it signed
+/// with RSASSA-PSS.
 pub fn verify(
-    _provider: &Provider,
     store: &CredentialStore,
+    cache: &mut ChainCache,
+    wall: SystemTime,
     words: PublicKeyAuth,
-    peer_id: &Identity,
-    peer_certs: &[(CertEncoding, &[u8])],
-    method: AuthMethod,
-    auth: &[u8],
-    octets: &[u8],
-    our_hashes: &[HashAlgorithm],
-) -> Result<(), AuthError> {
-    if !allows(words, method) {
+    claim: &Claim<'_>,
+) -> Result<bool, AuthError> {
+    if !allows(words, claim.method) {
         return Err(AuthError::Method);
     }
-    let on_file = store.peer_keys(peer_id);
-    if on_file.is_empty() {
-        return Err(AuthError::UnknownKey);
-    }
-    let sent = sent_key(peer_certs)?;
     let mut failure = AuthError::KeyMismatch;
-    for key in on_file {
-        if sent.as_ref().is_some_and(|sent| sent != key) {
-            continue;
-        }
-        if !kind_allowed(words, key.kind()) {
+    for key in candidates(store, cache, wall, claim)? {
+        if !allows_key(words, key.kind()) {
             failure = AuthError::Method;
             continue;
         }
-        let checked = if method == AuthMethod::SIGNATURE {
-            key.verify_rfc7427(auth, octets, our_hashes)
+        let checked = if claim.method == AuthMethod::SIGNATURE {
+            key.verify_rfc7427(claim.auth, claim.octets, claim.hashes)
         } else {
-            key.verify_legacy(method, auth, octets)
+            key.verify_legacy(claim.method, claim.auth, claim.octets)
         };
         match checked {
-            Ok(()) => return Ok(()),
+            Ok(()) => {
+                let pss = claim.method == AuthMethod::SIGNATURE && sign::is_pss(claim.auth);
+                return Ok(pss);
+            }
             Err(error) => failure = AuthError::Signature(error),
         }
     }
     Err(failure)
+}
+
+/// The keys with which this peer may have signed.
+fn candidates(
+    store: &CredentialStore,
+    cache: &mut ChainCache,
+    wall: SystemTime,
+    claim: &Claim<'_>,
+) -> Result<Vec<PublicKey>, AuthError> {
+    let on_file = store.peer_keys(claim.identity);
+    match claim.certs.first() {
+        Some((CertEncoding::X509, leaf)) => {
+            let pinned = chain::pinned(store, claim.identity);
+            if !pinned.is_empty() {
+                return Ok(pinned);
+            }
+            let key = Certificate::from_der(leaf)?.public_key()?;
+            if on_file.contains(&key) {
+                return Ok(vec![key]);
+            }
+            let x509 = claim.certs.iter();
+            let x509 = x509.filter(|(encoding, _)| *encoding == CertEncoding::X509);
+            let certs: Vec<&[u8]> = x509.map(|(_, der)| *der).collect();
+            Ok(vec![chain::vouched(
+                store,
+                cache,
+                wall,
+                claim.identity,
+                &certs,
+            )?])
+        }
+        Some((CertEncoding::HASH_URL | CertEncoding::HASH_URL_BUNDLE, _)) => {
+            // We never say that we would (RFC 7296, 3.6), and whoever sends one is not yet known.
+            Err(AuthError::Certificate("behind a URL, which is not fetched"))
+        }
+        Some((encoding, data)) => {
+            let sent = sent_key(*encoding, data)?;
+            if on_file.is_empty() {
+                return Err(AuthError::UnknownKey);
+            }
+            Ok(on_file
+                .iter()
+                .filter(|key| **key == sent)
+                .cloned()
+                .collect())
+        }
+        None => {
+            let mut keys = chain::pinned(store, claim.identity);
+            keys.extend_from_slice(on_file);
+            if keys.is_empty() {
+                return Err(AuthError::UnknownKey);
+            }
+            Ok(keys)
+        }
+    }
+}
+
+/// Every identity that a certificate names: its alternative names, and its subject.
+pub(super) fn named(certificate: &Certificate) -> Result<Vec<Identity>, CryptoError> {
+    let names = certificate.alternative_names().into_iter();
+    let mut names: Vec<Identity> = names.map(|(kind, data)| Identity { kind, data }).collect();
+    names.push(Identity {
+        kind: IdType::DER_ASN1_DN,
+        data: certificate.subject()?,
+    });
+    Ok(names)
 }
 
 /// Which methods each word of iked.conf(5) lets in.
@@ -126,7 +207,7 @@ fn allows(words: PublicKeyAuth, method: AuthMethod) -> bool {
 }
 
 /// Method 14 says nothing of the key, so the word is held against the key too.
-fn kind_allowed(words: PublicKeyAuth, kind: KeyKind) -> bool {
+pub(super) fn allows_key(words: PublicKeyAuth, kind: KeyKind) -> bool {
     match words {
         PublicKeyAuth::Any | PublicKeyAuth::Rfc7427 => true,
         PublicKeyAuth::Rsa => kind == KeyKind::Rsa,
@@ -136,54 +217,16 @@ fn kind_allowed(words: PublicKeyAuth, kind: KeyKind) -> bool {
     }
 }
 
-/// The raw key among the CERT payloads: the first, which is the one that signs (RFC 7296, 3.6). One
-/// that cannot be read is not the key on file.
-fn sent_key(certs: &[(CertEncoding, &[u8])]) -> Result<Option<PublicKey>, AuthError> {
-    let key = certs.iter().find_map(|(encoding, data)| match *encoding {
-        CertEncoding::RAW_RSA => Some(PublicKey::from_rsa_pkcs1_der(data)),
+/// The raw key of a CERT payload. One that cannot be read is not the key on file.
+fn sent_key(encoding: CertEncoding, data: &[u8]) -> Result<PublicKey, AuthError> {
+    let key = match encoding {
+        CertEncoding::RAW_RSA => PublicKey::from_rsa_pkcs1_der(data),
         CertEncoding::RAW_PUBLIC_KEY | CertEncoding::OPENIKED_ECDSA => {
-            Some(PublicKey::from_spki_der(data))
+            PublicKey::from_spki_der(data)
         }
-        _ => None,
-    });
-    key.transpose().map_err(|_| AuthError::KeyMismatch)
-}
-
-/// Our raw key in one encoding that the peer asked for; nothing where it asked for none, because it
-/// must have the key on file anyway.
-pub fn certs_to_send(
-    store: &CredentialStore,
-    requested: &[(CertEncoding, &[u8])],
-) -> Vec<(CertEncoding, Vec<u8>)> {
-    let Some(public) = store.own_public_key() else {
-        return Vec::new();
+        _ => return Err(AuthError::Certificate("encoding not supported")),
     };
-    let asked = |encoding| requested.iter().any(|(asked, _)| *asked == encoding);
-    let ecdsa = !matches!(public.kind(), KeyKind::Rsa | KeyKind::Ed25519);
-    if asked(CertEncoding::RAW_PUBLIC_KEY) {
-        return vec![(CertEncoding::RAW_PUBLIC_KEY, public.spki_der().to_vec())];
-    }
-    if let (true, Some(der)) = (asked(CertEncoding::RAW_RSA), public.rsa_pkcs1_der()) {
-        return vec![(CertEncoding::RAW_RSA, der)];
-    }
-    if ecdsa && asked(CertEncoding::OPENIKED_ECDSA) {
-        return vec![(CertEncoding::OPENIKED_ECDSA, public.spki_der().to_vec())];
-    }
-    Vec::new()
-}
-
-/// The CERTREQ that asks for raw keys of our own key's kind. None for ECDSA: its number is OpenIKED's
-/// own, libreswan drops a whole message with a number it does not know, and the key must be on
-/// file anyway.
-pub fn certreq_to_send(store: &CredentialStore) -> Vec<(CertEncoding, Vec<u8>)> {
-    let encoding = match store.private_key().map(PrivateKey::kind) {
-        Some(KeyKind::Rsa) => CertEncoding::RAW_RSA,
-        Some(KeyKind::Ed25519) => CertEncoding::RAW_PUBLIC_KEY,
-        Some(KeyKind::EcdsaP256 | KeyKind::EcdsaP384 | KeyKind::EcdsaP521) | None => {
-            return Vec::new();
-        }
-    };
-    vec![(encoding, Vec::new())]
+    key.map_err(|_| AuthError::KeyMismatch)
 }
 
 #[cfg(test)]

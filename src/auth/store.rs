@@ -1,6 +1,7 @@
-//! The credentials under the configuration directory: `private/local.key` and
-//! `pubkeys/{ipv4,ipv6,fqdn,ufqdn}/NAME`. Everything is read when the daemon starts or reloads; no
-//! file is touched for a peer, so a peer's identity is never part of a path.
+//! The credentials under the configuration directory: keys in `private`, certificates in `ca` and
+//! `certs`, revocation lists in `crls`, `pubkeys/{ipv4,ipv6,fqdn,ufqdn}/NAME`. Everything is read
+//! when the daemon starts or reloads; no file is touched for a peer, so a peer's identity is never
+//! part of a path.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -13,58 +14,133 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
+use super::own::{self, OwnCertificate};
+use crate::crypto::CryptoError;
 use crate::crypto::sign::{PrivateKey, PublicKey};
-use crate::policy::Identity;
+use crate::crypto::x509::{Certificate, Crl, TrustStore};
+use crate::policy::{Identity, dn};
 use crate::wire::registry::IdType;
 
-/// Our private key, and the public keys of peers by identity.
+/// A private key of ours and its public half.
+#[derive(Debug)]
+pub struct OwnKey {
+    /// Signs.
+    pub private: PrivateKey,
+    /// What it is known by.
+    pub public: PublicKey,
+    /// PKCS #1 form of the public half, of an RSA key.
+    pub rsa_der: Option<Vec<u8>>,
+}
+
+impl OwnKey {
+    fn new(private: PrivateKey) -> Result<Self, CryptoError> {
+        let public = private.public()?;
+        let rsa_der = public.rsa_pkcs1_der();
+        Ok(Self {
+            private,
+            public,
+            rsa_der,
+        })
+    }
+}
+
+/// Our private keys, the certificates we have and those we trust, and the public keys of peers by
+/// identity. Made once, shared by all shards, replaced as a whole.
 #[derive(Debug, Default)]
 pub struct CredentialStore {
-    own: Option<(PrivateKey, PublicKey)>,
+    keys: Vec<OwnKey>,
     peers: BTreeMap<Identity, Vec<PublicKey>>,
+    certificates: Vec<Certificate>,
+    own_certificates: Vec<OwnCertificate>,
+    authorities: Vec<Certificate>,
+    /// `None` without authorities: no chain leads anywhere.
+    trust: Option<TrustStore>,
+}
+
+/// What certificates and keys a store is made of, for [`CredentialStore::assemble`].
+#[derive(Debug, Default)]
+pub struct Parts {
+    /// Our private keys, the preferred one first.
+    pub keys: Vec<PrivateKey>,
+    /// The keys on file for peers.
+    pub peers: Vec<(Identity, PublicKey)>,
+    /// Our own certificates, and those of peers that are trusted as they are.
+    pub certificates: Vec<Certificate>,
+    /// Trusted authorities, and the intermediate ones that lead to them.
+    pub authorities: Vec<Certificate>,
+    /// Revocation lists.
+    pub crls: Vec<Crl>,
+    /// A chain may end at any authority.
+    pub partial_chain: bool,
 }
 
 impl CredentialStore {
     /// Reads the files under `config_dir`. What cannot be used is named in a warning and left out; a
     /// directory that is not there is empty.
-    pub fn load(config_dir: &Path) -> (Self, Vec<String>) {
+    pub fn load(config_dir: &Path, partial_chain: bool) -> (Self, Vec<String>) {
         let mut warnings = Vec::new();
-        let own = load_own(&config_dir.join("private/local.key"), &mut warnings);
-        let mut store = Self {
-            own,
-            peers: BTreeMap::new(),
+        let certificates = |folder: &str, warnings: &mut Vec<String>| {
+            let each = |pem: &[u8]| Certificate::all_from_pem(pem).map_err(|e| e.to_string());
+            load_folder(&config_dir.join(folder), "no certificate", warnings, each)
+        };
+        let crls = |pem: &[u8]| Ok(Crl::all_from_pem(pem));
+        let mut parts = Parts {
+            keys: load_keys(&config_dir.join("private"), &mut warnings),
+            certificates: certificates("certs", &mut warnings),
+            authorities: certificates("ca", &mut warnings),
+            crls: load_folder(&config_dir.join("crls"), "no CRL", &mut warnings, crls),
+            peers: Vec::new(),
+            partial_chain,
         };
         for (folder, kind) in FOLDERS {
-            store.load_folder(
-                &config_dir.join("pubkeys").join(folder),
-                kind,
-                &mut warnings,
-            );
+            let folder = config_dir.join("pubkeys").join(folder);
+            load_peers(&folder, kind, &mut parts.peers, &mut warnings);
         }
-        (store, warnings)
+        (Self::assemble(parts, &mut warnings), warnings)
     }
 
-    /// A store of given keys, for tests and benches.
-    pub fn from_keys(own: Option<PrivateKey>, peers: Vec<(Identity, PublicKey)>) -> Self {
-        let own = own.and_then(|key| key.public().ok().map(|public| (key, public)));
+    /// Puts a store together; what does not fit is named in a warning and left out.
+    pub fn assemble(parts: Parts, warnings: &mut Vec<String>) -> Self {
         let mut store = Self {
-            own,
-            peers: BTreeMap::new(),
+            certificates: parts.certificates,
+            ..Self::default()
         };
-        for (identity, key) in peers {
+        for key in parts.keys {
+            match OwnKey::new(key) {
+                Ok(key) => store.keys.push(key),
+                Err(error) => warnings.push(format!("private key: {error}")),
+            }
+        }
+        for (identity, key) in parts.peers {
             store.peers.entry(identity).or_default().push(key);
+        }
+        if !parts.authorities.is_empty() {
+            match TrustStore::new(&parts.authorities, &parts.crls, parts.partial_chain) {
+                Ok(trust) => store.trust = Some(trust),
+                Err(error) => warnings.push(format!("ca: {error}")),
+            }
+        }
+        store.authorities = parts.authorities;
+        match own::certificates(&store.keys, &store.certificates, &store.authorities) {
+            Ok(certificates) => store.own_certificates = certificates,
+            Err(error) => warnings.push(format!("certs: {error}")),
         }
         store
     }
 
-    /// Our private key.
-    pub fn private_key(&self) -> Option<&PrivateKey> {
-        self.own.as_ref().map(|(key, _)| key)
+    /// A store of given keys, for tests and benches.
+    pub fn from_keys(own: Option<PrivateKey>, peers: Vec<(Identity, PublicKey)>) -> Self {
+        let parts = Parts {
+            keys: own.into_iter().collect(),
+            peers,
+            ..Parts::default()
+        };
+        Self::assemble(parts, &mut Vec::new())
     }
 
-    /// Its public half.
-    pub fn own_public_key(&self) -> Option<&PublicKey> {
-        self.own.as_ref().map(|(_, public)| public)
+    /// Our private keys, `local.key` first.
+    pub fn keys(&self) -> &[OwnKey] {
+        &self.keys
     }
 
     /// The keys on file for a peer.
@@ -72,33 +148,96 @@ impl CredentialStore {
         self.peers.get(identity).map_or(&[], Vec::as_slice)
     }
 
-    /// Reads the keys of one kind of identity. Names with a leading dot are no identities, but
-    /// what version control and editors leave behind.
-    fn load_folder(&mut self, folder: &Path, kind: IdType, warnings: &mut Vec<String>) {
-        let names = match names_in(folder) {
-            Ok(names) => names,
-            Err(error) if error.kind() == ErrorKind::NotFound => return,
-            Err(error) => {
-                warnings.push(format!("{}: {error}", folder.display()));
-                return;
-            }
+    /// A line for each certificate, as `ikectl show certstore` shows them.
+    pub fn list(&self) -> Vec<String> {
+        let line = |kind, certificate: &Certificate| {
+            let subject = certificate.subject().ok();
+            let subject = subject.and_then(|der| dn::show(&der)).unwrap_or_default();
+            format!("{kind}: {subject}")
         };
-        for name in names {
-            if name.as_bytes().starts_with(b".") {
-                continue;
+        let authorities = self.authorities.iter().map(|c| line("CA", c));
+        let certificates = self.certificates.iter().map(|c| line("CERT", c));
+        authorities.chain(certificates).collect()
+    }
+
+    /// The certificates in `certs`.
+    pub fn certificates(&self) -> &[Certificate] {
+        &self.certificates
+    }
+
+    /// Those of them that belong to a key of ours.
+    pub fn own_certificates(&self) -> &[OwnCertificate] {
+        &self.own_certificates
+    }
+
+    /// The certificates in `ca`.
+    pub fn authorities(&self) -> &[Certificate] {
+        &self.authorities
+    }
+
+    /// What chains must lead to.
+    pub const fn trust(&self) -> Option<&TrustStore> {
+        self.trust.as_ref()
+    }
+}
+
+/// Everything that `each` finds in the files of a folder, which may have any name.
+fn load_folder<T>(
+    folder: &Path,
+    nothing: &str,
+    warnings: &mut Vec<String>,
+    each: impl Fn(&[u8]) -> Result<Vec<T>, String>,
+) -> Vec<T> {
+    let mut found = Vec::new();
+    for (_, path) in files_in(folder, warnings) {
+        let read = read_file(&path).map_err(|error| error.to_string());
+        match read.and_then(|(pem, _)| each(&pem)) {
+            Ok(some) if some.is_empty() => warnings.push(format!("{}: {nothing}", path.display())),
+            Ok(some) => found.extend(some),
+            Err(error) => warnings.push(format!("{}: {error}", path.display())),
+        }
+    }
+    found
+}
+
+/// The names of a folder in order, with their paths; none where it is not there.
+fn files_in(folder: &Path, warnings: &mut Vec<String>) -> Vec<(OsString, std::path::PathBuf)> {
+    match names_in(folder) {
+        Ok(names) => {
+            let names = names.into_iter();
+            // Names with a leading dot are what version control and editors leave behind.
+            let names = names.filter(|name| !name.as_bytes().starts_with(b"."));
+            names
+                .map(|name| (name.clone(), folder.join(name)))
+                .collect()
+        }
+        Err(error) => {
+            if error.kind() != ErrorKind::NotFound {
+                warnings.push(format!("{}: {error}", folder.display()));
             }
-            let path = folder.join(&name);
-            let Some(identity) = identity_of(kind, &name) else {
-                warnings.push(format!("{}: not a name of this kind", path.display()));
-                continue;
-            };
-            let key = read_file(&path)
-                .map_err(|error| error.to_string())
-                .and_then(|(pem, _)| PublicKey::from_pem(&pem).map_err(|error| error.to_string()));
-            match key {
-                Ok(key) => self.peers.entry(identity).or_default().push(key),
-                Err(error) => warnings.push(format!("{}: {error}", path.display())),
-            }
+            Vec::new()
+        }
+    }
+}
+
+/// The public keys of peers with one kind of identity.
+fn load_peers(
+    folder: &Path,
+    kind: IdType,
+    peers: &mut Vec<(Identity, PublicKey)>,
+    warnings: &mut Vec<String>,
+) {
+    for (name, path) in files_in(folder, warnings) {
+        let Some(identity) = identity_of(kind, &name) else {
+            warnings.push(format!("{}: not a name of this kind", path.display()));
+            continue;
+        };
+        let key = read_file(&path)
+            .map_err(|error| error.to_string())
+            .and_then(|(pem, _)| PublicKey::from_pem(&pem).map_err(|error| error.to_string()));
+        match key {
+            Ok(key) => peers.push((identity, key)),
+            Err(error) => warnings.push(format!("{}: {error}", path.display())),
         }
     }
 }
@@ -113,11 +252,21 @@ fn names_in(folder: &Path) -> io::Result<Vec<OsString>> {
     Ok(names)
 }
 
-fn load_own(path: &Path, warnings: &mut Vec<String>) -> Option<(PrivateKey, PublicKey)> {
+/// `local.key`, then every other `NAME.key`: a gateway may have an RSA and an ECDSA key side by side.
+fn load_keys(folder: &Path, warnings: &mut Vec<String>) -> Vec<PrivateKey> {
+    let mut files = files_in(folder, warnings);
+    files.retain(|(name, _)| name.as_bytes().ends_with(b".key"));
+    files.sort_by_key(|(name, _)| name != LOCAL_KEY);
+    let mut keys = Vec::new();
+    for (_, path) in files {
+        keys.extend(load_key(&path, warnings));
+    }
+    keys
+}
+
+fn load_key(path: &Path, warnings: &mut Vec<String>) -> Option<PrivateKey> {
     let (pem, metadata) = match read_file(path) {
         Ok(file) => file,
-        // A gateway with pre-shared keys only needs none.
-        Err(error) if error.kind() == ErrorKind::NotFound => return None,
         Err(error) => {
             warnings.push(format!("{}: {error}", path.display()));
             return None;
@@ -128,8 +277,8 @@ fn load_own(path: &Path, warnings: &mut Vec<String>) -> Option<(PrivateKey, Publ
     if let Some(exposure) = exposure(metadata.uid(), metadata.mode(), own) {
         warnings.push(format!("{}: {exposure}", path.display()));
     }
-    let key = PrivateKey::from_pem(&pem).and_then(|key| key.public().map(|public| (key, public)));
-    key.map_err(|error| warnings.push(format!("{}: {error}", path.display())))
+    PrivateKey::from_pem(&pem)
+        .map_err(|error| warnings.push(format!("{}: {error}", path.display())))
         .ok()
 }
 
@@ -173,6 +322,7 @@ fn identity_of(kind: IdType, name: &OsStr) -> Option<Identity> {
     Some(Identity { kind, data })
 }
 
+const LOCAL_KEY: &str = "local.key";
 const FOLDERS: [(&str, IdType); 4] = [
     ("ipv4", IdType::IPV4_ADDR),
     ("ipv6", IdType::IPV6_ADDR),

@@ -2,8 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::dn;
-use crate::policy::Identity;
+use crate::policy::{Identity, dn};
 use crate::wire::registry::IdType;
 
 /// The identity for a text of `srcid` or `dstid`: a leading `/` makes a distinguished name, an

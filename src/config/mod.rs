@@ -13,7 +13,6 @@ use crate::policy::{Config, Generation};
 
 mod ast;
 mod clauses;
-mod dn;
 mod fuzz;
 mod hosts;
 mod identity;

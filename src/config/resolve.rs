@@ -103,7 +103,6 @@ impl Resolver<'_> {
             }
             Set::CertPartialChain => {
                 settings.cert_partial_chain = true;
-                self.pending(at, "'set cert_partial_chain'");
             }
             Set::Ocsp {
                 url,
@@ -238,8 +237,8 @@ impl Resolver<'_> {
         if policy.ipcomp {
             self.pending(at, "'ipcomp'");
         }
-        if matches!(policy.auth, Auth::Eap(_)) {
-            self.pending(at, "'eap'");
+        if matches!(policy.auth, Auth::Eap(EapMethod::Radius)) {
+            self.pending(at, "'eap radius'");
         }
         if policy.flows.iter().any(|flow| flow.pre_nat.is_some()) {
             self.pending(at, "'from A (B)'");

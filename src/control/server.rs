@@ -14,6 +14,7 @@ use super::gather::{Answer, Gather};
 use super::imsg::{Frame, Kind, PAYLOAD_MAX, Reset};
 use super::listener::Listener;
 use super::signals::{self, Signal, Signals};
+use crate::auth::store::CredentialStore;
 use crate::ike::{Command, Level};
 use crate::log;
 use crate::mail::{self, ControlMail, Inbox, KernelMail, Mailbox, Outlet, ShardMail};
@@ -29,15 +30,14 @@ pub trait Hooks: Send {
     /// `ikectl log verbose|brief`.
     fn verbose(&mut self, verbose: bool);
 
-    /// `ikectl reset ca|policy|user`: a configuration for the shards if they need a new one.
-    fn forget(&mut self, what: Reset) -> Result<Option<Arc<Config>>, String> {
-        Err(format!("reset {what:?} is not supported").to_lowercase())
-    }
+    /// Reads keys and certificates again: after a reload, and for `ikectl reset ca`.
+    fn credentials(&mut self) -> Arc<CredentialStore>;
+
+    /// `ikectl reset policy|user`: the configuration without them.
+    fn forget(&mut self, what: Reset) -> Arc<Config>;
 
     /// `ikectl show certstore`: a line per certificate.
-    fn certificates(&mut self) -> Vec<String> {
-        Vec::new()
-    }
+    fn certificates(&mut self) -> Vec<String>;
 }
 
 /// The server's end of its mailbox, made before the threads that write to it.
@@ -398,13 +398,14 @@ impl Server {
         match what {
             Some(Reset::All) => self.ask(client, Form::Done, &Command::ResetAll),
             Some(Reset::Sa) => self.ask(client, Form::Done, &Command::ResetSa),
-            Some(what @ (Reset::Ca | Reset::Policy | Reset::User)) => {
-                let result = self.hooks.forget(what).map(|config| {
-                    if let Some(config) = config {
-                        self.configure(&config);
-                    }
-                });
-                self.done(client, result);
+            Some(Reset::Ca) => {
+                self.accredit();
+                self.done(client, Ok(()));
+            }
+            Some(what @ (Reset::Policy | Reset::User)) => {
+                let config = self.hooks.forget(what);
+                self.configure(&config);
+                self.done(client, Ok(()));
             }
             None => self.done(client, Err("malformed request".to_owned())),
         }
@@ -414,6 +415,7 @@ impl Server {
         match self.hooks.reload(path) {
             Ok(config) => {
                 self.configure(&config);
+                self.accredit();
                 log::write(Level::Info, "configuration reloaded");
                 Ok(())
             }
@@ -430,6 +432,13 @@ impl Server {
     fn configure(&mut self, config: &Arc<Config>) {
         for shard in &mut self.shards {
             shard.send(ShardMail::Config(Arc::clone(config)));
+        }
+    }
+
+    fn accredit(&mut self) {
+        let store = self.hooks.credentials();
+        for shard in &mut self.shards {
+            shard.send(ShardMail::Credentials(Arc::clone(&store)));
         }
     }
 

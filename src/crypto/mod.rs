@@ -10,10 +10,12 @@ use crate::wire::registry::{EncrId, HashAlgorithm, IntegId, KeId, PrfId};
 
 pub mod boring;
 pub mod keymat;
+pub mod mschap;
 #[cfg(any(test, feature = "sim"))]
 pub mod null;
 pub mod rng;
 pub mod sign;
+pub mod x509;
 
 pub use rng::Rng;
 
@@ -38,6 +40,9 @@ pub enum CryptoError {
     /// A key cannot be read, or is of a kind not supported.
     #[error("unsupported key")]
     UnsupportedKey,
+    /// A certificate cannot be read.
+    #[error("malformed certificate")]
+    Certificate,
     /// The library refused.
     #[error("crypto library failure")]
     Library,

@@ -64,13 +64,7 @@ impl PrivateKey {
     /// AUTH data of method 14 (RFC 7427, 3): length and DER of the AlgorithmIdentifier, signature.
     /// RSA signs with PKCS #1 v1.5, which every peer verifies.
     pub fn sign_rfc7427(&self, hash: HashAlgorithm, data: &[u8]) -> Result<Vec<u8>, CryptoError> {
-        let algorithm = algorithm(self.kind, false, hash).ok_or(CryptoError::UnsupportedKey)?;
-        let identifier = algorithm.identifier();
-        let length = u8::try_from(identifier.len()).map_err(|_| CryptoError::Library)?;
-        let mut out = vec![length];
-        out.extend_from_slice(&identifier);
-        out.extend(self.sign(algorithm, data)?);
-        Ok(out)
+        self.sign_identified(algorithm(self.kind, false, hash), data)
     }
 
     /// The same with RSASSA-PSS.
@@ -79,7 +73,15 @@ impl PrivateKey {
         hash: HashAlgorithm,
         data: &[u8],
     ) -> Result<Vec<u8>, CryptoError> {
-        let algorithm = algorithm(self.kind, true, hash).ok_or(CryptoError::UnsupportedKey)?;
+        self.sign_identified(algorithm(self.kind, true, hash), data)
+    }
+
+    fn sign_identified(
+        &self,
+        algorithm: Option<Algorithm>,
+        data: &[u8],
+    ) -> Result<Vec<u8>, CryptoError> {
+        let algorithm = algorithm.ok_or(CryptoError::UnsupportedKey)?;
         let identifier = algorithm.identifier();
         let length = u8::try_from(identifier.len()).map_err(|_| CryptoError::Library)?;
         let mut out = vec![length];
@@ -272,6 +274,19 @@ impl PublicKey {
             Err(CryptoError::Signature)
         }
     }
+}
+
+/// Whether AUTH data of method 14 name RSASSA-PSS.
+pub fn is_pss(auth_data: &[u8]) -> bool {
+    let Some((&length, rest)) = auth_data.split_first() else {
+        return false;
+    };
+    rest.split_at_checked(usize::from(length))
+        .is_some_and(|(identifier, _)| {
+            HASHES
+                .iter()
+                .any(|&hash| Algorithm::RsaPss(hash).is(identifier))
+        })
 }
 
 fn kind_of<T: HasParams + HasPublic>(key: &PKeyRef<T>) -> Result<KeyKind, CryptoError> {

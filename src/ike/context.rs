@@ -18,6 +18,7 @@ use super::ike_sa::IkeSa;
 use super::lease::{Lease, Pools};
 use super::stats::Stats;
 use super::trap::Traps;
+use crate::auth::chain::ChainCache;
 use crate::auth::store::CredentialStore;
 use crate::crypto::{Provider, Rng};
 use crate::kernel::{self, KernelRequest, RequestId};
@@ -36,6 +37,8 @@ pub struct Context {
     pub options: Arc<Options>,
     /// Keys and certificates.
     pub store: Arc<CredentialStore>,
+    /// Certificate chains of peers that were verified.
+    pub chains: ChainCache,
     /// Algorithms.
     pub provider: Provider,
     /// The one source of randomness.
@@ -115,6 +118,7 @@ impl Context {
             config: parts.config,
             options: parts.options,
             store: parts.store,
+            chains: ChainCache::default(),
             provider: parts.provider,
             rng: parts.rng,
             cookies: Cookies::new(parts.cookie_seed),

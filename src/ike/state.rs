@@ -6,13 +6,14 @@ use std::time::Instant;
 
 use super::child_sa::ChildSa;
 use super::exchange::auth::AuthReply;
+use super::exchange::auth_eap;
 use super::negotiate::Chosen;
 use super::own::{Answering, Own};
 use crate::crypto::ActiveKeyExchange;
 use crate::crypto::keymat::{self, IkeKeys, IkeSuite};
 use crate::kernel::RequestId;
 use crate::wire::TrafficSelector;
-use crate::wire::registry::{HashAlgorithm, KeId};
+use crate::wire::registry::{CertEncoding, HashAlgorithm, KeId};
 use crate::wire::spi::{EspSpi, IkeSpi};
 
 /// Where an IKE SA is in its life.
@@ -67,6 +68,8 @@ pub struct HalfOpen {
     pub response: Vec<u8>,
     /// Hash algorithms the peer verifies (RFC 7427); empty: it does not do method 14.
     pub peer_hashes: Vec<HashAlgorithm>,
+    /// The peer is in the middle of EAP.
+    pub eap: Option<Box<auth_eap::Wait>>,
 }
 
 impl HalfOpen {
@@ -111,6 +114,8 @@ pub struct AuthSent {
     pub response: Vec<u8>,
     /// Hash algorithms the peer verifies (RFC 7427); empty: it does not do method 14.
     pub peer_hashes: Vec<HashAlgorithm>,
+    /// CERTREQ payloads of the responder.
+    pub cert_requests: Vec<(CertEncoding, Vec<u8>)>,
     /// Our inbound SPI of the first Child SA.
     pub inbound_spi: EspSpi,
     /// The policy's selectors as offered: ours, the peer's.

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use crate::wire::registry::{CfgAttrType, IdType, ProtocolId};
 use crate::wire::{Transform, TransformId};
 
+pub mod dn;
 pub mod net;
 pub mod pool;
 pub mod select;
@@ -255,10 +256,28 @@ pub struct Identity {
     pub data: Vec<u8>,
 }
 
+impl Identity {
+    /// Whether both name the same: distinguished names without regard to string types, case and
+    /// spacing (RFC 5280, 7.1), host names without regard to case, anything else byte for byte.
+    pub fn same(&self, other: &Self) -> bool {
+        self.kind == other.kind
+            && match self.kind {
+                IdType::DER_ASN1_DN => dn::same(&self.data, &other.data),
+                IdType::FQDN => self.data.eq_ignore_ascii_case(&other.data),
+                _ => self.data == other.data,
+            }
+    }
+}
+
 impl fmt::Display for Identity {
     /// `FQDN/host.example`, the form that logs and `ikectl reset id` use.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/", self.kind)?;
+        if self.kind == IdType::DER_ASN1_DN
+            && let Some(text) = dn::show(&self.data)
+        {
+            return f.write_str(&text);
+        }
         match (self.kind, self.data.len()) {
             (IdType::IPV4_ADDR, 4) => {
                 let octets: [u8; 4] = self.data.as_slice().try_into().map_err(|_| fmt::Error)?;

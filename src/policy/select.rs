@@ -49,7 +49,7 @@ fn matches(policy: &Policy, key: &PolicyKey<'_>) -> bool {
         Family::Inet6
     };
     let id_fits = |wanted: Option<&Identity>, known: Option<&Identity>| match (wanted, known) {
-        (Some(wanted), Some(known)) => wanted == known,
+        (Some(wanted), Some(known)) => wanted.same(known),
         (_, _) => true,
     };
     policy.family.is_none_or(|wanted| wanted == family)

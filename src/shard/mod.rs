@@ -209,6 +209,7 @@ impl Shard {
                     self.change_addresses(now);
                 }
                 ShardMail::Config(config) => self.endpoint.handle_config(now, config),
+                ShardMail::Credentials(store) => self.endpoint.handle_credentials(store),
                 ShardMail::InitialContact { identity, except } => {
                     self.endpoint.handle_initial_contact(now, &identity, except);
                 }

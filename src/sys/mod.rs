@@ -3,6 +3,8 @@
 #![allow(unsafe_code, reason = "this room exists to hold it")]
 
 pub mod bssl;
+pub mod mschap;
 pub mod net;
 pub mod netlink;
 pub mod process;
+pub mod x509;

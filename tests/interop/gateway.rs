@@ -17,6 +17,8 @@ pub const SECRET: &str = "a secret of the tests";
 pub struct Conf {
     /// `set` lines, without the word.
     pub set: Vec<String>,
+    /// Other lines before the policy.
+    pub lines: Vec<String>,
     /// `passive` or `active`.
     pub mode: &'static str,
     /// `tunnel` or `transport`.
@@ -43,6 +45,7 @@ impl Default for Conf {
     fn default() -> Self {
         Self {
             set: Vec::new(),
+            lines: Vec::new(),
             mode: "passive",
             encap: "tunnel",
             hosts: "local any peer any".to_owned(),
@@ -65,6 +68,9 @@ impl Conf {
         }
         for set in &self.set {
             out += &format!("set {set}\n");
+        }
+        for line in &self.lines {
+            out += &format!("{line}\n");
         }
         out += &format!(
             "ikev2 \"warriors\" {} {} esp {} {} \\\n",

@@ -13,7 +13,7 @@ ALL="strongswan-6.0.1 libreswan-4.10 libreswan-5.2 openiked-7.2 openiked-7.4"
 describe() { # peer: its suite, packages and a command that shows that it runs
   case $1 in
     strongswan-6.0.1) SUITE=trixie PACKAGES="strongswan-swanctl charon-systemd libcharon-extra-plugins
-      libstrongswan-standard-plugins libstrongswan-extra-plugins" CHECK="swanctl --help";;
+      libcharon-extauth-plugins libstrongswan-standard-plugins libstrongswan-extra-plugins" CHECK="swanctl --help";;
     libreswan-4.10) SUITE=bookworm PACKAGES="libreswan dash" CHECK="/usr/libexec/ipsec/pluto --version";;
     libreswan-5.2) SUITE=trixie PACKAGES="libreswan dash" CHECK="/usr/libexec/ipsec/pluto --version";;
     openiked-7.2) SUITE=bookworm PACKAGES=openiked CHECK="/usr/sbin/iked -V";;
@@ -48,8 +48,9 @@ CONF
 
 unpack() { # peer
   local root=$CACHE/$1 work=$CACHE/$1.$$ part deb
-  [ ! -e "$root/ok" ] || return 0
   describe "$1"
+  # Unpacked before, and of the same packages.
+  [ "$(cat "$root/ok" 2>/dev/null)" != "$PACKAGES" ] || return 0
   apt_for "$SUITE"
   trap 'rm -rf "$work"' EXIT
   mkdir -p "$work"/{debs/partial,root/usr/{bin,sbin,lib,lib64}}
@@ -66,7 +67,7 @@ unpack() { # peer
   printf 'root:x:0:\n_iked:x:900:\nnogroup:x:65534:\n' > "$work/root/etc/group"
   # shellcheck disable=SC2086
   chroot "$work/root" $CHECK >/dev/null
-  touch "$work/root/ok"
+  printf '%s' "$PACKAGES" > "$work/root/ok"
   rm -rf "$root" "$work/debs"
   mv -T "$work/root" "$root"
   rm -rf "$work"

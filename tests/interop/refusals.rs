@@ -7,7 +7,7 @@ use super::strongswan::{Client, StrongSwan};
 use super::world::{Layout, World, assert_says};
 
 /// The client fails with these words in its log, and the gateway keeps nothing.
-fn is_refused(world: &World, conf: &Conf, client: &Client, words: &str) -> Gateway {
+pub fn is_refused(world: &World, conf: &Conf, client: &Client, words: &str) -> Gateway {
     let gateway = Gateway::start(world, conf);
     let swan = StrongSwan::start(world, client);
     let (up, said) = swan.try_connect();

@@ -73,7 +73,7 @@ pub fn turned<'w>(mut conf: Conf, client: &Client, world: &'w World) -> (Gateway
 }
 
 /// The gateway connects and either side rekeys; gives what the client has logged.
-fn begins(conf: Conf, client: &Client, world: &World) -> String {
+pub fn begins(conf: Conf, client: &Client, world: &World) -> String {
     let (gateway, swan) = turned(conf, client, world);
     passes_packets(world, CLIENT, INSIDE);
     // Whoever began, either side may rekey, and the roles turn.

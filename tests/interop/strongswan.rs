@@ -13,7 +13,7 @@ use super::world::{
 };
 
 const PACKAGES: &str = "strongswan-swanctl charon-systemd libcharon-extra-plugins \
-                        libstrongswan-extra-plugins";
+                        libcharon-extauth-plugins libstrongswan-extra-plugins";
 
 /// What of the client's configuration differs from test to test.
 #[derive(Clone, Debug)]
@@ -32,12 +32,27 @@ pub struct Client {
     pub secret: String,
     /// Own keys and the gateway's, instead of the secret.
     pub keys: Option<(Keys, Keys)>,
+    /// How both ends prove themselves, where it is neither of these.
+    pub credentials: Option<Credentials>,
     /// More lines of the connection.
     pub lines: Vec<String>,
     /// More Child SAs.
     pub children: Vec<String>,
     /// More lines of strongswan.conf.
     pub daemon_lines: Vec<String>,
+}
+
+/// Certificates or EAP, in the words of swanctl.conf.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// Lines of `local`.
+    pub local: String,
+    /// Lines of `remote`.
+    pub remote: String,
+    /// Sections of `secrets`.
+    pub secrets: String,
+    /// What goes where under the folder of swanctl.
+    pub files: Vec<(PathBuf, String)>,
 }
 
 impl Default for Client {
@@ -53,6 +68,7 @@ impl Default for Client {
             child_lines: Vec::new(),
             secret: SECRET.to_owned(),
             keys: None,
+            credentials: None,
             lines: Vec::new(),
             children: Vec::new(),
             daemon_lines: Vec::new(),
@@ -76,8 +92,12 @@ impl Client {
         for line in &self.lines {
             out += &format!(" {line}\n");
         }
-        out += &format!(" local {{ {} id = {CLIENT_ID}\n }}\n", auth("client"));
-        out += &format!(" remote {{ {} id = {GATEWAY_ID}\n }}\n", auth("gateway"));
+        let (local, remote) = match &self.credentials {
+            Some(credentials) => (credentials.local.clone(), credentials.remote.clone()),
+            None => (auth("client"), auth("gateway")),
+        };
+        out += &format!(" local {{ {local} id = {CLIENT_ID}\n }}\n");
+        out += &format!(" remote {{ {remote} id = {GATEWAY_ID}\n }}\n");
         out += " children {\n";
         let first = ("net", self.remote_ts.as_str());
         for (name, remote_ts) in [&[first][..], &self.more_children].concat() {
@@ -97,7 +117,9 @@ impl Client {
             out += &format!(" {child}\n");
         }
         out += "} } }\n";
-        if self.keys.is_none() {
+        if let Some(credentials) = &self.credentials {
+            out += &format!("secrets {{ {} }}\n", credentials.secrets);
+        } else if self.keys.is_none() {
             out += &format!(
                 "secrets {{ ike-home {{ secret = \"{}\" }} }}\n",
                 self.secret
@@ -115,7 +137,7 @@ impl Client {
         let more = self.daemon_lines.join("\n ");
         format!(
             "charon-systemd {{\n load = random nonce openssl aes sha1 sha2 hmac kdf curve25519 gcm \
-             pem pkcs1 pkcs8 pubkey vici {kernel} socket-default updown\n \
+             pem pkcs1 pkcs8 pubkey x509 constraints eap-identity eap-mschapv2 vici {kernel} socket-default updown\n \
              plugins {{ vici {{ socket = unix://{folder}/vici\n }} }}\n \
              filelog {{ file {{ path = {folder}/../charon-file.log\n default = 1\n ike = 2\n cfg = 2\n \
              flush_line = yes\n }} }}\n retransmit_tries = 3\n {more}\n}}\n\
@@ -143,13 +165,16 @@ impl<'w> StrongSwan<'w> {
         let settings = client.settings(text(&folder));
         fs::write(folder.join("strongswan.conf"), settings).unwrap();
         fs::write(folder.join("swanctl.conf"), client.connection()).unwrap();
-        for part in ["private", "pubkey"] {
+        for part in ["private", "pubkey", "x509", "x509ca"] {
             fs::create_dir_all(folder.join(part)).unwrap();
         }
         if let Some((own, gateway)) = &client.keys {
             fs::copy(&own.private, folder.join("private/client.pem")).unwrap();
             fs::copy(&own.public, folder.join("pubkey/client.pem")).unwrap();
             fs::copy(&gateway.public, folder.join("pubkey/gateway.pem")).unwrap();
+        }
+        for (from, to) in client.credentials.iter().flat_map(|c| &c.files) {
+            fs::copy(from, folder.join(to)).unwrap();
         }
         let mut command = world.command_in("rw", root.as_deref(), "charon-systemd");
         command.env("STRONGSWAN_CONF", folder.join("strongswan.conf"));

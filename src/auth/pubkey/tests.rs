@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::UNIX_EPOCH;
 
 use super::*;
 use crate::crypto::{CryptoError, boring};
@@ -23,6 +24,9 @@ const WORDS: [PublicKeyAuth; 6] = [
     PublicKeyAuth::Ecdsa384,
     PublicKeyAuth::Ecdsa521,
 ];
+
+/// id-RSASSA-PSS.
+const PSS_OID: [u8; 9] = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0a];
 
 fn vector(name: &str) -> Vec<u8> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/auth");
@@ -57,18 +61,33 @@ struct Proof<'a> {
 
 impl Proof<'_> {
     fn check(&self, store: &CredentialStore) -> Result<(), AuthError> {
-        let provider = boring::provider();
-        verify(
-            &provider,
+        self.check_with(store, OCTETS, boring::provider().signature_hashes)
+    }
+
+    fn check_with(
+        &self,
+        store: &CredentialStore,
+        octets: &[u8],
+        hashes: &[HashAlgorithm],
+    ) -> Result<(), AuthError> {
+        let claim = Claim {
+            identity: &peer(),
+            certs: &self.certs,
+            method: self.method,
+            auth: self.data,
+            octets,
+            hashes,
+        };
+        let pss = verify(
             store,
+            &mut ChainCache::default(),
+            UNIX_EPOCH,
             self.words,
-            &peer(),
-            &self.certs,
-            self.method,
-            self.data,
-            OCTETS,
-            provider.signature_hashes,
-        )
+            &claim,
+        )?;
+        let by_identifier = self.data.windows(9).any(|oid| oid == PSS_OID);
+        assert_eq!(pss, by_identifier && self.method == AuthMethod::SIGNATURE);
+        Ok(())
     }
 }
 
@@ -91,6 +110,15 @@ fn signatures() -> Vec<(String, AuthMethod, Vec<u8>)> {
         (words[0].to_owned(), method, hex::decode(words[2]).unwrap())
     };
     lines.map(read).collect()
+}
+
+/// AUTH made with a store's first key.
+fn signed(
+    store: &CredentialStore,
+    words: PublicKeyAuth,
+    hashes: &[HashAlgorithm],
+) -> Result<(AuthMethod, Vec<u8>), AuthError> {
+    sign(&store.keys()[0].private, words, hashes, false, OCTETS)
 }
 
 fn bad_signature() -> Result<(), AuthError> {
@@ -136,19 +164,11 @@ fn a_signature_does_not_verify_with_another_key() {
 
 #[test]
 fn a_signature_over_other_octets_does_not_verify() {
-    let provider = boring::provider();
+    let hashes = boring::provider().signature_hashes;
     for (key, method, data) in &signatures() {
-        let result = verify(
-            &provider,
-            &store("rsa", &[key]),
-            PublicKeyAuth::Any,
-            &peer(),
-            &[],
-            *method,
-            data,
-            b"octets that only one side signs",
-            provider.signature_hashes,
-        );
+        let proof = proof(PublicKeyAuth::Any, *method, data);
+        let other = b"octets that only one side signs";
+        let result = proof.check_with(&store("rsa", &[key]), other, hashes);
         assert_eq!(result, bad_signature(), "{key} {method}");
     }
 }
@@ -162,20 +182,8 @@ fn a_hash_that_we_did_not_announce_is_refused() {
         .filter(|(_, method, _)| *method == AuthMethod::SIGNATURE)
     {
         let store = store("rsa", &[key]);
-        let check = |hashes: &[HashAlgorithm]| {
-            let any = PublicKeyAuth::Any;
-            verify(
-                &provider,
-                &store,
-                any,
-                &peer(),
-                &[],
-                *method,
-                data,
-                OCTETS,
-                hashes,
-            )
-        };
+        let proof = proof(PublicKeyAuth::Any, *method, data);
+        let check = |hashes: &[HashAlgorithm]| proof.check_with(&store, OCTETS, hashes);
         // Each signature needs one of them.
         let enough = all.iter().filter(|hash| check(&[**hash]).is_ok()).count();
         assert_eq!(enough, 1, "{key}");
@@ -188,11 +196,10 @@ fn a_hash_that_we_did_not_announce_is_refused() {
 fn every_key_proves_itself_by_method_14_to_a_peer_that_knows_it() {
     let hashes = boring::provider().signature_hashes;
     for (key, kind) in KEYS {
-        let (method, data) =
-            sign(&store(key, &[]), PublicKeyAuth::Rfc7427, hashes, OCTETS).unwrap();
+        let (method, data) = signed(&store(key, &[]), PublicKeyAuth::Rfc7427, hashes).unwrap();
         assert_eq!(method, AuthMethod::SIGNATURE);
         for words in WORDS {
-            let expected = match kind_allowed(words, kind) {
+            let expected = match allows_key(words, kind) {
                 true => Ok(()),
                 false => Err(AuthError::Method),
             };
@@ -206,8 +213,9 @@ fn every_key_proves_itself_by_method_14_to_a_peer_that_knows_it() {
 fn a_key_signs_with_the_hash_of_its_strength_or_one_that_the_peer_knows() {
     // The identifier ends in the number of the hash: 2, 3, 4 for ECDSA (RFC 7427, A.3).
     let hash_of = |key, hashes: &[HashAlgorithm]| {
-        let signed = sign(&store(key, &[]), PublicKeyAuth::Any, hashes, OCTETS);
-        signed.unwrap().1[12]
+        signed(&store(key, &[]), PublicKeyAuth::Any, hashes)
+            .unwrap()
+            .1[12]
     };
     let all = boring::provider().signature_hashes;
     assert_eq!(hash_of("p256", all), 2);
@@ -224,7 +232,7 @@ fn a_peer_without_rfc_7427_gets_the_older_method_where_the_policy_has_it() {
         // SHA-1 in method 14 is not made here: it counts as nothing in common.
         for hashes in [&[][..], &[HashAlgorithm::SHA1]] {
             for words in WORDS {
-                let signed = sign(&store(key, &[]), words, hashes, OCTETS);
+                let signed = signed(&store(key, &[]), words, hashes);
                 let older = older_method(kind).filter(|method| allows(words, *method));
                 let Some(older) = older else {
                     assert_eq!(signed, Err(AuthError::NoCommonHash), "{key} {words:?}");
@@ -302,11 +310,15 @@ fn a_raw_key_sent_must_be_the_one_on_file() {
     let same = (CertEncoding::RAW_PUBLIC_KEY, rsa.spki_der());
     let other = (CertEncoding::OPENIKED_ECDSA, p256.spki_der());
     let garbage = (CertEncoding::RAW_RSA, &b"garbage"[..]);
-    let certificate = (CertEncoding::X509, &b"not looked at"[..]);
+    let certificate = (CertEncoding::X509, &b"no certificate"[..]);
+    let url = (CertEncoding::HASH_URL, &b"http://peer.example/"[..]);
     assert_eq!(check(&[same]), Ok(()));
     assert_eq!(check(&[(CertEncoding::RAW_RSA, &rsa_pkcs1)]), Ok(()));
-    assert_eq!(check(&[certificate]), Ok(()));
-    assert_eq!(check(&[certificate, same, other]), Ok(()));
+    let malformed = Err(AuthError::Crypto(CryptoError::Certificate));
+    assert_eq!(check(&[certificate]), malformed);
+    assert_eq!(check(&[certificate, same, other]), malformed);
+    let unfetched = AuthError::Certificate("behind a URL, which is not fetched");
+    assert_eq!(check(&[url, same]), Err(unfetched));
     let mismatch = Err(AuthError::KeyMismatch);
     assert_eq!(check(&[other]), mismatch);
     assert_eq!(check(&[other, same]), mismatch);
@@ -328,47 +340,14 @@ fn any_of_several_keys_on_file_will_do() {
 }
 
 #[test]
-fn without_a_private_key_nothing_is_signed_sent_or_asked_for() {
-    let store = CredentialStore::default();
+fn an_rsa_key_signs_with_pss_for_a_peer_that_did_and_no_other_key_does() {
     let hashes = boring::provider().signature_hashes;
-    let signed = sign(&store, PublicKeyAuth::Any, hashes, OCTETS);
-    assert_eq!(signed, Err(AuthError::NoPrivateKey));
-    let asked = [(CertEncoding::RAW_PUBLIC_KEY, &[][..])];
-    assert_eq!(certs_to_send(&store, &asked), []);
-    assert_eq!(certreq_to_send(&store), []);
-}
-
-#[test]
-fn our_key_is_sent_in_the_encoding_asked_for() {
-    let sent = |own: &str, asked: &[CertEncoding]| {
-        let asked: Vec<_> = asked.iter().map(|encoding| (*encoding, &[][..])).collect();
-        certs_to_send(&store(own, &[]), &asked)
-    };
-    let spki = |name| public(name).spki_der().to_vec();
-    let (raw, rsa, ecdsa) = (
-        CertEncoding::RAW_PUBLIC_KEY,
-        CertEncoding::RAW_RSA,
-        CertEncoding::OPENIKED_ECDSA,
-    );
-    for (own, _) in KEYS {
-        assert_eq!(sent(own, &[CertEncoding::X509, raw]), [(raw, spki(own))]);
-        assert_eq!(sent(own, &[]), []);
-        assert_eq!(sent(own, &[CertEncoding::X509, CertEncoding::HASH_URL]), []);
+    for (key, _) in KEYS {
+        let own = store(key, &[]);
+        let own = &own.keys()[0].private;
+        let (method, data) = sign(own, PublicKeyAuth::Any, hashes, true, OCTETS).unwrap();
+        assert_eq!(sign::is_pss(&data), key == "rsa");
+        let result = proof(PublicKeyAuth::Any, method, &data).check(&store("rsa", &[key]));
+        assert_eq!(result, Ok(()), "{key}");
     }
-    let pkcs1 = public("rsa").rsa_pkcs1_der().unwrap();
-    assert_eq!(sent("rsa", &[ecdsa, rsa]), [(rsa, pkcs1)]);
-    assert_eq!(sent("p256", &[rsa, ecdsa]), [(ecdsa, spki("p256"))]);
-    assert_eq!(sent("rsa", &[ecdsa]), []);
-    assert_eq!(sent("p256", &[rsa]), []);
-    assert_eq!(sent("ed25519", &[rsa, ecdsa]), []);
-}
-
-#[test]
-fn rsa_and_ed25519_keys_are_asked_for_and_ecdsa_keys_are_not() {
-    let asked = |own| certreq_to_send(&store(own, &[]));
-    assert_eq!(asked("rsa"), [(CertEncoding::RAW_RSA, vec![])]);
-    for own in ["p256", "p384", "p521"] {
-        assert_eq!(asked(own), []);
-    }
-    assert_eq!(asked("ed25519"), [(CertEncoding::RAW_PUBLIC_KEY, vec![])]);
 }

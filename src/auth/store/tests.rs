@@ -33,7 +33,7 @@ impl Dir {
 
     /// The store, and the warnings without the name of the directory.
     fn load(&self) -> (CredentialStore, Vec<String>) {
-        let (store, warnings) = CredentialStore::load(self.0.path());
+        let (store, warnings) = CredentialStore::load(self.0.path(), false);
         let prefix = format!("{}/", self.0.path().display());
         let warnings = warnings
             .iter()
@@ -56,11 +56,10 @@ fn identity(kind: IdType, data: &[u8]) -> Identity {
 #[test]
 fn an_empty_directory_is_an_empty_store() {
     let (store, warnings) = Dir::with(&[]).load();
-    assert!(store.private_key().is_none());
-    assert!(store.own_public_key().is_none());
+    assert!(store.keys().is_empty());
     assert!(store.peers.is_empty());
     assert_eq!(warnings, [""; 0]);
-    let (store, warnings) = CredentialStore::load(Path::new("/nonexistent"));
+    let (store, warnings) = CredentialStore::load(Path::new("/nonexistent"), false);
     assert!(store.peers.is_empty());
     assert_eq!(warnings, [""; 0]);
 }
@@ -78,9 +77,10 @@ fn a_private_key_is_read_in_every_form_and_its_public_half_known() {
     for (private, public, kind) in forms {
         let (store, warnings) = Dir::with(&[("private/local.key", private)]).load();
         assert_eq!(warnings, [""; 0]);
-        assert_eq!(store.private_key().unwrap().kind(), kind, "{private}");
+        assert_eq!(store.keys().len(), 1);
+        assert_eq!(store.keys()[0].private.kind(), kind, "{private}");
         let public = PublicKey::from_pem(&fs::read(vectors().join(public)).unwrap()).unwrap();
-        assert_eq!(store.own_public_key(), Some(&public));
+        assert_eq!(store.keys()[0].public, public);
     }
 }
 
@@ -88,7 +88,7 @@ fn a_private_key_is_read_in_every_form_and_its_public_half_known() {
 fn a_private_key_that_cannot_be_used_is_named() {
     for vector in ["rsa-encrypted.key", "rsa-1024.key", "rsa.pub", "make.sh"] {
         let (store, warnings) = Dir::with(&[("private/local.key", vector)]).load();
-        assert!(store.private_key().is_none(), "{vector}");
+        assert!(store.keys().is_empty(), "{vector}");
         assert_eq!(warnings, ["private/local.key: unsupported key"]);
     }
 }
@@ -99,7 +99,7 @@ fn a_private_key_open_to_others_is_used_but_named() {
     let mode = fs::Permissions::from_mode(0o640);
     fs::set_permissions(dir.path("private/local.key"), mode).unwrap();
     let (store, warnings) = dir.load();
-    assert!(store.private_key().is_some());
+    assert!(!store.keys().is_empty());
     assert_eq!(warnings, ["private/local.key: mode 640 lets others at it"]);
 }
 
@@ -228,7 +228,7 @@ fn what_is_no_key_is_named_and_left_out() {
 #[test]
 fn nothing_of_a_private_key_is_printed() {
     let (store, _) = Dir::with(&[("private/local.key", "ed25519.key")]).load();
-    let text =
-        "CredentialStore { own: Some((PrivateKey(Ed25519), PublicKey(Ed25519))), peers: {} }";
-    assert_eq!(format!("{store:?}"), text);
+    let text = format!("{store:?}");
+    let shown = "private: PrivateKey(Ed25519), public: PublicKey(Ed25519), rsa_der: None";
+    assert!(text.contains(shown), "{text}");
 }

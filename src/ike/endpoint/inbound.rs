@@ -5,8 +5,8 @@ use super::super::context::Context;
 use super::super::error::{Answer, Error, Trust};
 use super::super::event::Path;
 use super::super::exchange::{
-    auth, auth_initiator, create_child, create_child_initiator, informational, mobike, rekey_ike,
-    sa_init, sa_init_initiator,
+    auth, auth_eap, auth_initiator, create_child, create_child_initiator, informational, mobike,
+    rekey_ike, sa_init, sa_init_initiator,
 };
 use super::super::ike_sa::IkeSa;
 use super::super::message::{self, Opened};
@@ -156,7 +156,11 @@ impl Endpoint {
                 self.cx.stats.msg_rcvd_busy += 1;
                 return;
             }
-            State::AwaitAuthRequest(_) if header.exchange != ExchangeType::IKE_AUTH => {
+            State::AwaitAuthRequest(half_open)
+                if header.exchange != ExchangeType::IKE_AUTH
+                    && (half_open.eap.is_none()
+                        || header.exchange != ExchangeType::INFORMATIONAL) =>
+            {
                 return self.drop_unexpected();
             }
             State::AwaitAuthRequest(_) | State::Established(_) | State::Deleting(_) => {}
@@ -235,6 +239,9 @@ impl Endpoint {
         match (&sa.state, header.exchange) {
             (State::AwaitAuthRequest(_), ExchangeType::IKE_AUTH) => {
                 auth::respond(cx, sa, now, id, digest, payloads);
+            }
+            (State::AwaitAuthRequest(_), ExchangeType::INFORMATIONAL) => {
+                auth_eap::abandon(cx, sa, (id, digest));
             }
             (State::Established(_) | State::Deleting(_), ExchangeType::INFORMATIONAL) => {
                 informational::respond(cx, sa, now, id, digest, payloads);

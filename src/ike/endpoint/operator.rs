@@ -14,6 +14,7 @@ use super::super::state::State;
 use super::super::table::Key;
 use super::super::trap;
 
+use crate::auth::store::CredentialStore;
 use crate::policy::Config;
 use crate::time::Now;
 
@@ -146,6 +147,12 @@ impl Endpoint {
         self.cx.config = config;
         self.plan_starts(now.mono);
         trap::refresh(&mut self.cx);
+    }
+
+    /// Takes keys and certificates that were read again; IKE SAs that are up stay.
+    pub fn handle_credentials(&mut self, store: Arc<CredentialStore>) {
+        self.cx.store = store;
+        self.cx.chains.clear();
     }
 
     pub(super) fn show_chunk(&mut self) {

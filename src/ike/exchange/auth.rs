@@ -16,22 +16,26 @@ use super::super::negotiate::{Chosen, Rules};
 use super::super::own;
 use super::super::show;
 use super::super::state::{AwaitKernel, Established, HalfOpen, Keying, State};
+use super::auth_eap;
 use super::auth_request::{Request, identity, read};
 use super::mobike;
 use super::sa_init::status;
-use crate::auth::{octets, psk, pubkey};
+use crate::auth::pubkey::Claim;
+use crate::auth::{AuthError, octets, own as credentials, psk, pubkey};
 use crate::crypto::keymat::{ChildKeys, IkeKeys, IkeSuite};
 use crate::kernel::KernelError;
 use crate::policy::select::{self, PolicyKey};
-use crate::policy::{Auth as AuthWords, Identity, Policy};
+use crate::policy::{Auth as AuthWords, Identity, Policy, PublicKeyAuth};
 use crate::time::Now;
-use crate::wire::registry::{AuthMethod, CertEncoding, CfgType, ExchangeType, NotifyType};
+use crate::wire::registry::{
+    AuthMethod, CertEncoding, CfgType, ExchangeType, HashAlgorithm, NotifyType,
+};
 use crate::wire::{Auth, Cert, CfgAttribute, Cp, Id, Payload};
 
 /// An IKE_AUTH response to be: everything in it, owned.
 #[derive(Debug)]
 pub struct AuthReply {
-    id: Identity,
+    id: Option<Identity>,
     certs: Vec<(CertEncoding, Vec<u8>)>,
     auth: (AuthMethod, Vec<u8>),
     cp: Option<CfgReply>,
@@ -50,48 +54,60 @@ pub fn respond(
     digest: u64,
     payloads: &[Payload<'_>],
 ) {
-    let proven = match &sa.state {
-        State::AwaitAuthRequest(half_open) => match &half_open.keying {
-            Keying::Ready(keys) => read(payloads).and_then(|request| {
-                let proof = prove(cx, sa, half_open, keys, &request)?;
-                mobike::check_nats(sa.asked_from, payloads)?;
-                Ok((request, proof))
-            }),
-            Keying::Pending(..) | Keying::Failed => return,
-        },
-        State::AwaitSaInitResponse(_)
-        | State::AwaitAuthResponse(_)
-        | State::AwaitKernel(_)
-        | State::Established(_)
-        | State::Deleting(_)
-        | State::Closed => return,
+    let State::AwaitAuthRequest(half_open) = &sa.state else {
+        return;
     };
-    let (request, proof) = match proven {
-        Ok(proven) => proven,
+    let Keying::Ready(keys) = &half_open.keying else {
+        return;
+    };
+    if half_open.eap.is_some() {
+        return auth_eap::proceed(cx, sa, now, (message_id, digest), payloads);
+    }
+    let proven = read(payloads).and_then(|request| {
+        if request.auth.is_none() {
+            return Ok(None);
+        }
+        let proof = prove(cx, sa, now, half_open, keys, &request)?;
+        mobike::check_nats(sa.asked_from, payloads)?;
+        Ok(Some((request, proof)))
+    });
+    match proven {
+        Ok(Some((request, proof))) => {
+            admit(cx, sa, now, (message_id, digest), payloads, &request, proof);
+        }
+        // Without AUTH the peer wants EAP (RFC 7296, 2.16).
+        Ok(None) => auth_eap::begin(cx, sa, now, (message_id, digest), payloads),
         Err(error) => {
             let exchange = ExchangeType::IKE_AUTH;
-            return endpoint::refuse(cx, sa, now, exchange, message_id, digest, &error);
+            endpoint::refuse(cx, sa, now, exchange, message_id, digest, &error);
         }
-    };
+    }
+}
+
+/// Lets in a peer that has proven its identity; `payloads` and `request` are those in which it said
+/// what it wants.
+pub fn admit(
+    cx: &mut Context,
+    sa: &mut IkeSa,
+    now: Now,
+    (message_id, digest): (u32, u64),
+    payloads: &[Payload<'_>],
+    request: &Request<'_>,
+    proof: Proof,
+) {
     let Some((half_open, keys)) = take_half_open(sa) else {
         return;
     };
     sa.peer_id = Some(proof.peer_id.clone());
     sa.policy = Arc::clone(&proof.policy);
     mobike::agree(cx, sa, payloads);
-    grant(
-        cx,
-        sa,
-        now,
-        Pending {
-            message_id,
-            digest,
-            half_open,
-            keys,
-        },
-        &request,
-        proof,
-    );
+    let pending = Pending {
+        message_id,
+        digest,
+        half_open,
+        keys,
+    };
+    grant(cx, sa, now, pending, request, proof);
 }
 
 /// What `respond` holds while it decides about the Child SA.
@@ -114,16 +130,23 @@ fn take_half_open(sa: &mut IkeSa) -> Option<(Box<HalfOpen>, IkeKeys)> {
 }
 
 /// Both proofs: the peer's, checked, and ours, made.
-struct Proof {
-    peer_id: Identity,
-    policy: Arc<Policy>,
-    certs: Vec<(CertEncoding, Vec<u8>)>,
-    auth: (AuthMethod, Vec<u8>),
+pub struct Proof {
+    /// Who the peer is.
+    pub peer_id: Identity,
+    /// The policy that lets it in.
+    pub policy: Arc<Policy>,
+    /// Who we say we are; `None` where that was said before.
+    pub id: Option<Identity>,
+    /// Our CERT payloads.
+    pub certs: Vec<(CertEncoding, Vec<u8>)>,
+    /// Our AUTH payload.
+    pub auth: (AuthMethod, Vec<u8>),
 }
 
 fn prove(
     cx: &mut Context,
     sa: &IkeSa,
+    now: Now,
     half_open: &HalfOpen,
     keys: &IkeKeys,
     request: &Request<'_>,
@@ -131,44 +154,38 @@ fn prove(
     let id_i = request.id_i.ok_or(Error::Missing("IDi"))?;
     let peer_id = identity(&id_i).ok_or(Error::NoPolicy)?;
     let policy = choose_policy(cx, sa, &half_open.chosen, &peer_id, request)?;
-    // Without AUTH the peer wants EAP (RFC 7296, 2.16), which no policy here offers.
-    let auth = request.auth.ok_or(crate::auth::AuthError::Method)?;
+    let auth = request.auth.ok_or(Error::Missing("AUTH"))?;
     let prf = half_open.suite.prf;
     let (theirs, ours) = both_octets(half_open, keys, &id_i, &policy.srcid);
+    let (method, data) = (auth.method, auth.data);
     let (auth, certs) = match &policy.auth {
         AuthWords::Psk(secret) => {
-            psk::verify(
-                &cx.provider,
-                prf,
-                secret.expose(),
-                &theirs,
-                auth.method,
-                auth.data,
-            )?;
-            let mac = psk::shared_key_auth(prf, secret.expose(), &ours);
+            let secret = secret.expose();
+            psk::verify(&cx.provider, prf, secret, &theirs, method, data)?;
+            let mac = psk::shared_key_auth(prf, secret, &ours);
             ((AuthMethod::SHARED_KEY, mac), Vec::new())
         }
         AuthWords::PublicKey(words) => {
-            pubkey::verify(
-                &cx.provider,
-                &cx.store,
-                *words,
-                &peer_id,
-                &request.certs,
-                auth.method,
-                auth.data,
-                &theirs,
-                cx.provider.signature_hashes,
-            )?;
-            let signed = pubkey::sign(&cx.store, *words, &half_open.peer_hashes, &ours)?;
-            (
-                signed,
-                pubkey::certs_to_send(&cx.store, &request.cert_requests),
-            )
+            let claim = Claim {
+                identity: &peer_id,
+                certs: &request.certs,
+                method,
+                auth: data,
+                octets: &theirs,
+                hashes: cx.provider.signature_hashes,
+            };
+            let pss = pubkey::verify(&cx.store, &mut cx.chains, now.wall, *words, &claim)?;
+            let wishes = Wishes {
+                asked: &request.cert_requests,
+                hashes: &half_open.peer_hashes,
+                pss,
+            };
+            our_signature(cx, sa, *words, &policy.srcid, &wishes, &ours)?
         }
-        AuthWords::Eap(_) => return Err(crate::auth::AuthError::Method.into()),
+        AuthWords::Eap(_) => return Err(AuthError::Method.into()),
     };
     Ok(Proof {
+        id: Some(policy.srcid.clone()),
         peer_id,
         policy,
         certs,
@@ -176,8 +193,42 @@ fn prove(
     })
 }
 
+/// AUTH and CERT payloads of ours.
+pub type Ours = ((AuthMethod, Vec<u8>), Vec<(CertEncoding, Vec<u8>)>);
+
+/// What the peer wants to see of us.
+pub struct Wishes<'a> {
+    /// CERTREQ payloads.
+    pub asked: &'a [(CertEncoding, &'a [u8])],
+    /// Hash algorithms it verifies.
+    pub hashes: &'a [HashAlgorithm],
+    /// It signs with RSASSA-PSS itself.
+    pub pss: bool,
+}
+
+/// Signs with the key that the policy's word, the identity we use and the peer's wishes lead to.
+pub fn our_signature(
+    cx: &mut Context,
+    sa: &IkeSa,
+    words: PublicKeyAuth,
+    srcid: &Identity,
+    wishes: &Wishes<'_>,
+    octets: &[u8],
+) -> Result<Ours, AuthError> {
+    let store = Arc::clone(&cx.store);
+    let shown = credentials::show(&store, words, srcid, wishes.asked)?;
+    if let Some(note) = &shown.note {
+        cx.info(format_args!("{}: {note}", sa.tag()));
+    }
+    let key = &shown.key.private;
+    let auth = pubkey::sign(key, words, wishes.hashes, wishes.pss, octets)?;
+    let certs = shown.certs.into_iter();
+    let certs = certs.map(|(encoding, data)| (encoding, data.to_vec()));
+    Ok((auth, certs.collect()))
+}
+
 /// What the initiator signs and what we sign (RFC 7296, 2.15).
-fn both_octets(
+pub fn both_octets(
     half_open: &HalfOpen,
     keys: &IkeKeys,
     id_i: &Id<'_>,
@@ -207,7 +258,7 @@ fn both_octets(
 
 /// The policy of IKE_SA_INIT was chosen by addresses; the identities may lead to another one, which
 /// must be content with what was agreed.
-fn choose_policy(
+pub fn choose_policy(
     cx: &mut Context,
     sa: &IkeSa,
     agreed: &Chosen,
@@ -222,7 +273,9 @@ fn choose_policy(
                 .iter()
                 .all(|t| proposal.transforms.contains(t))
         };
-        policy.ike_proposals.iter().any(holds)
+        // Who proves nothing wants EAP, and who proves something does not.
+        let eap = matches!(policy.auth, AuthWords::Eap(_));
+        eap == request.auth.is_none() && policy.ike_proposals.iter().any(holds)
     };
     let key = |local_id, transport| PolicyKey {
         local: sa.path.local.ip(),
@@ -273,7 +326,7 @@ fn grant(
         }
     };
     let reply = AuthReply {
-        id: sa.policy.srcid.clone(),
+        id: proof.id,
         certs: proof.certs,
         auth: proof.auth,
         cp,
@@ -483,10 +536,13 @@ pub fn add_child(cx: &mut Context, sa: &mut IkeSa, child: ChildSa) {
 }
 
 fn answer(cx: &mut Context, sa: &mut IkeSa, message_id: u32, digest: u64, reply: &AuthReply) {
-    let mut payloads = vec![Payload::IdR(Id {
-        kind: reply.id.kind,
-        data: &reply.id.data,
-    })];
+    let id = reply.id.iter().map(|id| {
+        Payload::IdR(Id {
+            kind: id.kind,
+            data: &id.data,
+        })
+    });
+    let mut payloads: Vec<Payload<'_>> = id.collect();
     for (encoding, data) in &reply.certs {
         payloads.push(Payload::Cert(Cert {
             encoding: *encoding,

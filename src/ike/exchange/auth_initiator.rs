@@ -12,13 +12,14 @@ use super::super::message;
 use super::super::negotiate::{self, Rules};
 use super::super::own;
 use super::super::state::{AuthSent, AwaitKernel, Established, State};
-use super::auth::{add_child, establish};
+use super::auth::{Ours, Wishes, add_child, establish, our_signature};
 use super::auth_request::identity;
 use super::create_child_initiator::{granted, offered_selectors};
 use super::informational;
 use super::sa_init::status;
 use super::{mobike, redirect};
-use crate::auth::{AuthError, octets, psk, pubkey};
+use crate::auth::pubkey::Claim;
+use crate::auth::{AuthError, octets, own as credentials, psk, pubkey};
 use crate::crypto::keymat::{ChildKeys, IkeKeys, IkeSuite};
 use crate::policy::{Auth as AuthWords, Policy};
 use crate::time::Now;
@@ -43,6 +44,8 @@ pub struct Facts {
     pub response: Vec<u8>,
     /// Hash algorithms of the responder.
     pub peer_hashes: Vec<HashAlgorithm>,
+    /// Its CERTREQ payloads.
+    pub cert_requests: Vec<(CertEncoding, Vec<u8>)>,
 }
 
 /// Moves the SA to the state that waits for the IKE_AUTH response; [`send`] follows.
@@ -57,6 +60,7 @@ pub fn prepare(cx: &mut Context, sa: &mut IkeSa, facts: Facts) {
         request,
         response,
         peer_hashes,
+        cert_requests,
     } = facts;
     let sent = AuthSent {
         keys,
@@ -66,6 +70,7 @@ pub fn prepare(cx: &mut Context, sa: &mut IkeSa, facts: Facts) {
         request,
         response,
         peer_hashes,
+        cert_requests,
         inbound_spi,
         offered,
     };
@@ -77,7 +82,7 @@ pub fn send(cx: &mut Context, sa: &mut IkeSa, now: Now) {
     let State::AwaitAuthResponse(sent) = &sa.state else {
         return;
     };
-    let (auth, certs) = match prove(cx, &sa.policy, sent) {
+    let (auth, certs) = match prove(cx, sa, sent) {
         Ok(proof) => proof,
         Err(error) => {
             cx.warn(format_args!("{}: cannot authenticate: {error}", sa.tag()));
@@ -93,18 +98,18 @@ pub fn send(cx: &mut Context, sa: &mut IkeSa, now: Now) {
         kind: policy.srcid.kind,
         data: &policy.srcid.data,
     })];
-    for (encoding, data) in &certs {
-        payloads.push(Payload::Cert(Cert {
+    payloads.extend(certs.iter().map(|(encoding, data)| {
+        Payload::Cert(Cert {
             encoding: *encoding,
             data,
-        }));
-    }
-    for (encoding, data) in &requests {
-        payloads.push(Payload::CertReq(CertReq {
+        })
+    }));
+    payloads.extend(requests.iter().map(|(encoding, data)| {
+        Payload::CertReq(CertReq {
             encoding: *encoding,
             data,
-        }));
-    }
+        })
+    }));
     if let Some(id) = &policy.dstid {
         payloads.push(Payload::IdR(Id {
             kind: id.kind,
@@ -145,14 +150,13 @@ pub fn send(cx: &mut Context, sa: &mut IkeSa, now: Now) {
 
 fn pubkey_requests(cx: &Context, policy: &Policy) -> Vec<(CertEncoding, Vec<u8>)> {
     match policy.auth {
-        AuthWords::PublicKey(_) => pubkey::certreq_to_send(&cx.store),
+        AuthWords::PublicKey(_) => credentials::request(&cx.store),
         AuthWords::Psk(_) | AuthWords::Eap(_) => Vec::new(),
     }
 }
 
-type Ours = ((AuthMethod, Vec<u8>), Vec<(CertEncoding, Vec<u8>)>);
-
-fn prove(cx: &Context, policy: &Policy, sent: &AuthSent) -> Result<Ours, AuthError> {
+fn prove(cx: &mut Context, sa: &IkeSa, sent: &AuthSent) -> Result<Ours, AuthError> {
+    let policy = &sa.policy;
     let id = Id {
         kind: policy.srcid.kind,
         data: &policy.srcid.data,
@@ -171,8 +175,14 @@ fn prove(cx: &Context, policy: &Policy, sent: &AuthSent) -> Result<Ours, AuthErr
             Ok(((AuthMethod::SHARED_KEY, mac), Vec::new()))
         }
         AuthWords::PublicKey(words) => {
-            let signed = pubkey::sign(&cx.store, *words, &sent.peer_hashes, &octets)?;
-            Ok((signed, pubkey::certs_to_send(&cx.store, &[])))
+            let asked = sent.cert_requests.iter();
+            let asked: Vec<_> = asked.map(|(kind, data)| (*kind, data.as_slice())).collect();
+            let wishes = Wishes {
+                asked: &asked,
+                hashes: &sent.peer_hashes,
+                pss: false,
+            };
+            our_signature(cx, sa, *words, &policy.srcid, &wishes, &octets)
         }
         AuthWords::Eap(_) => Err(AuthError::Method),
     }
@@ -192,7 +202,7 @@ fn is_sole(cx: &Context, policy: &Policy) -> bool {
 pub fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<'_>]) {
     sa.window.settle();
     let verified = match &sa.state {
-        State::AwaitAuthResponse(sent) => verify(cx, &sa.policy, sent, payloads),
+        State::AwaitAuthResponse(sent) => verify(cx, now, &sa.policy, sent, payloads),
         State::AwaitSaInitResponse(_)
         | State::AwaitAuthRequest(_)
         | State::AwaitKernel(_)
@@ -277,7 +287,8 @@ fn finish(cx: &mut Context, sa: &mut IkeSa, now: Now, sent: AuthSent, payloads: 
     reason = "payloads of no use here are passed over"
 )]
 fn verify(
-    cx: &Context,
+    cx: &mut Context,
+    now: Now,
     policy: &Policy,
     sent: &AuthSent,
     payloads: &[Payload<'_>],
@@ -302,7 +313,7 @@ fn verify(
     if policy
         .dstid
         .as_ref()
-        .is_some_and(|wanted| *wanted != peer_id)
+        .is_some_and(|wanted| !wanted.same(&peer_id))
     {
         return Err(Error::NoPolicy);
     }
@@ -325,17 +336,17 @@ fn verify(
                 auth.data,
             )?;
         }
-        AuthWords::PublicKey(words) => pubkey::verify(
-            &cx.provider,
-            &cx.store,
-            *words,
-            &peer_id,
-            &certs,
-            auth.method,
-            auth.data,
-            &octets,
-            cx.provider.signature_hashes,
-        )?,
+        AuthWords::PublicKey(words) => {
+            let claim = Claim {
+                identity: &peer_id,
+                certs: &certs,
+                method: auth.method,
+                auth: auth.data,
+                octets: &octets,
+                hashes: cx.provider.signature_hashes,
+            };
+            pubkey::verify(&cx.store, &mut cx.chains, now.wall, *words, &claim)?;
+        }
         AuthWords::Eap(_) => return Err(AuthError::Method.into()),
     }
     Ok(peer_id)

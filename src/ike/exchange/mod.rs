@@ -1,6 +1,7 @@
 //! One file for each exchange of RFC 7296, section 1; both roles of an exchange share its file.
 
 pub mod auth;
+pub mod auth_eap;
 pub mod auth_initiator;
 pub mod auth_request;
 pub mod create_child;

@@ -255,6 +255,7 @@ fn accept(
         request: bytes.to_vec(),
         response,
         peer_hashes,
+        eap: None,
     };
     let state = State::AwaitAuthRequest(Box::new(half_open));
     let peer_spi = Some(request.spi);
@@ -353,7 +354,7 @@ fn build(
 fn cert_requests(cx: &Context, policy: &Policy) -> Vec<(CertEncoding, Vec<u8>)> {
     match policy.auth {
         Auth::Psk(_) | Auth::Eap(_) => Vec::new(),
-        Auth::PublicKey(_) => crate::auth::pubkey::certreq_to_send(&cx.store),
+        Auth::PublicKey(_) => crate::auth::own::request(&cx.store),
     }
 }
 

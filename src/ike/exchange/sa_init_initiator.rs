@@ -19,7 +19,7 @@ use super::sa_init::{
 use crate::crypto::keymat::{self, IkeKeys};
 use crate::policy::Policy;
 use crate::time::Now;
-use crate::wire::registry::{ExchangeType, KeId, NotifyType};
+use crate::wire::registry::{CertEncoding, ExchangeType, KeId, NotifyType};
 use crate::wire::spi::IkeSpi;
 use crate::wire::{Ke, Message, Payload, encode_message};
 
@@ -244,6 +244,7 @@ fn accept(
         request,
         response: bytes.to_vec(),
         peer_hashes: signature_hashes(payloads),
+        cert_requests: cert_requests(payloads),
     };
     auth_initiator::prepare(cx, sa, facts);
     Ok(())
@@ -308,6 +309,18 @@ fn read<'a>(sa: &IkeSa, payloads: &[Payload<'a>]) -> Result<(Chosen, &'a [u8], &
     ))
 }
 
+/// What the responder asks us to show. It is not known yet, so it is taken at its word for as much as
+/// an honest one says.
+fn cert_requests(payloads: &[Payload<'_>]) -> Vec<(CertEncoding, Vec<u8>)> {
+    let asked = payloads.iter().filter_map(|payload| {
+        let Payload::CertReq(asked) = payload else {
+            return None;
+        };
+        Some((asked.encoding, asked.data.to_vec()))
+    });
+    asked.take(CERT_REQUESTS_MAX).collect()
+}
+
 /// The IKE port.
 const IKE_PORT: u16 = 500;
 /// The NAT-T port.
@@ -316,3 +329,5 @@ const NATT_PORT: u16 = 4500;
 const COOKIE_MAX: usize = 64;
 /// Times a responder may ask for something else: twice for each is the RFC's own example.
 const ROUNDS_MAX: u32 = 4;
+/// CERTREQ payloads that are remembered.
+const CERT_REQUESTS_MAX: usize = 8;

@@ -1,11 +1,12 @@
 //! Distinguished names: `/C=DE/O=Example/CN=host` to the DER of RFC 5280, 4.1.2.4 and back. One
-//! attribute for each relative name; a backslash quotes the next character.
+//! attribute for each relative name; a backslash quotes the next character. Names are compared as
+//! RFC 5280, 7.1 says: string types, case and spacing do not count.
 
 /// A short name, the content of its OID and the tag of its string type.
 type Attribute = (&'static str, &'static [u8], u8);
 
-/// The DER of a name.
-pub(super) fn encode(text: &str) -> Result<Vec<u8>, String> {
+/// The DER of a name from its text; says what is wrong with the text.
+pub fn encode(text: &str) -> Result<Vec<u8>, String> {
     let mut name = Vec::new();
     for (attribute, value) in split(text)? {
         let wanted = |row: &&Attribute| row.0.eq_ignore_ascii_case(&attribute);
@@ -22,26 +23,40 @@ pub(super) fn encode(text: &str) -> Result<Vec<u8>, String> {
 }
 
 /// The text of a name, or `None` for one that [`encode`] would not have made.
-pub(super) fn decode(der: &[u8]) -> Option<String> {
-    let (mut names, rest) = take(der, TAG_SEQUENCE)?;
-    if !rest.is_empty() || names.is_empty() {
-        return None;
-    }
+pub fn decode(der: &[u8]) -> Option<String> {
+    text(der, |row, tag, value| {
+        let exact = row.is_some_and(|row| row.2 == tag);
+        let value = std::str::from_utf8(value).ok().filter(|_| exact)?;
+        Some(value.to_owned())
+    })
+}
+
+/// The text of any name, for people: string types do not count, and what cannot be shown is `?`.
+pub fn show(der: &[u8]) -> Option<String> {
+    text(der, |_, _, value| {
+        let value = String::from_utf8_lossy(value);
+        let shown = value.chars().map(|c| if c.is_control() { '?' } else { c });
+        Some(shown.collect())
+    })
+}
+
+/// Writes a name out; `value` turns the row of `ATTRIBUTES`, the tag and the content of a value into
+/// text.
+fn text(
+    der: &[u8],
+    value: impl Fn(Option<&Attribute>, u8, &[u8]) -> Option<String>,
+) -> Option<String> {
     let mut text = String::new();
-    while !names.is_empty() {
-        let (set, rest) = take(names, TAG_SET)?;
-        names = rest;
-        let (pair, more) = take(set, TAG_SEQUENCE)?;
-        let (oid, value) = take(pair, TAG_OID)?;
-        let (attribute, _, tag) = ATTRIBUTES.iter().find(|row| row.1 == oid)?;
-        let (value, end) = take(value, *tag)?;
-        if !more.is_empty() || !end.is_empty() {
+    for (number, set) in sets(der)?.into_iter().enumerate() {
+        let [(oid, tag, content)] = set.as_slice() else {
             return None;
-        }
+        };
+        let row = ATTRIBUTES.iter().find(|row| row.1 == *oid);
+        let known = row.map_or_else(|| format!("?{number}"), |row| row.0.to_owned());
         text.push('/');
-        text.push_str(attribute);
+        text.push_str(&known);
         text.push('=');
-        for c in std::str::from_utf8(value).ok()?.chars() {
+        for c in value(row, *tag, content)?.chars() {
             if matches!(c, '/' | '\\') {
                 text.push('\\');
             }
@@ -49,6 +64,84 @@ pub(super) fn decode(der: &[u8]) -> Option<String> {
         }
     }
     Some(text)
+}
+
+/// A relative name: the content of each OID, tag and content of each value.
+type Relative<'a> = Vec<(&'a [u8], u8, &'a [u8])>;
+
+/// The relative names in order.
+fn sets(der: &[u8]) -> Option<Vec<Relative<'_>>> {
+    let (mut names, rest) = take(der, TAG_SEQUENCE)?;
+    let mut out = Vec::new();
+    while !names.is_empty() {
+        let (mut set, more) = take(names, TAG_SET)?;
+        names = more;
+        let mut attributes = Vec::new();
+        while !set.is_empty() {
+            let (pair, more) = take(set, TAG_SEQUENCE)?;
+            set = more;
+            let (oid, value) = take(pair, TAG_OID)?;
+            let (&tag, _) = value.split_first()?;
+            let (content, end) = take(value, tag)?;
+            if !end.is_empty() {
+                return None;
+            }
+            attributes.push((oid, tag, content));
+        }
+        out.push(attributes);
+    }
+    (rest.is_empty() && !out.is_empty()).then_some(out)
+}
+
+/// Whether two names in DER are the same (RFC 5280, 7.1). What is no name equals only itself.
+pub fn same(a: &[u8], b: &[u8]) -> bool {
+    a == b || normal(a).is_some_and(|name| normal(b) == Some(name))
+}
+
+/// A relative name in the form that is compared.
+type Normal<'a> = Vec<(&'a [u8], Value)>;
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Value {
+    Text(String),
+    /// A type that is no string: tag and content.
+    Bytes(u8, Vec<u8>),
+}
+
+/// The form that is compared: relative names in order, the attributes of each sorted.
+fn normal(der: &[u8]) -> Option<Vec<Normal<'_>>> {
+    let mut names = Vec::new();
+    for set in sets(der)? {
+        let folded = set
+            .into_iter()
+            .map(|(oid, tag, value)| (oid, fold(tag, value)));
+        let mut attributes: Vec<_> = folded.collect();
+        attributes.sort();
+        names.push(attributes);
+    }
+    Some(names)
+}
+
+/// A string without case and without spaces that do not count.
+fn fold(tag: u8, content: &[u8]) -> Value {
+    let text = match tag {
+        TAG_UTF8 | TAG_PRINTABLE | TAG_IA5 => std::str::from_utf8(content).ok().map(str::to_owned),
+        TAG_BMP if content.len().is_multiple_of(2) => {
+            let units = content.chunks_exact(2).filter_map(|unit| match unit {
+                [high, low] => Some(u16::from_be_bytes([*high, *low])),
+                _ => None,
+            });
+            String::from_utf16(&units.collect::<Vec<_>>()).ok()
+        }
+        _ => None,
+    };
+    match text {
+        Some(text) => {
+            let words: Vec<&str> = text.split_whitespace().collect();
+            Value::Text(words.join(" ").to_lowercase())
+        }
+        None => Value::Bytes(tag, content.to_vec()),
+    }
 }
 
 /// `/type=value/type=value` as pairs.
@@ -122,6 +215,7 @@ const TAG_OID: u8 = 0x06;
 const TAG_UTF8: u8 = 0x0c;
 const TAG_PRINTABLE: u8 = 0x13;
 const TAG_IA5: u8 = 0x16;
+const TAG_BMP: u8 = 0x1e;
 const TAG_SEQUENCE: u8 = 0x30;
 const TAG_SET: u8 = 0x31;
 
@@ -176,6 +270,25 @@ mod tests {
             let text = format!("/O={}/CN=b\\\\c", "a".repeat(len));
             assert_eq!(decode(&encode(&text).unwrap()), Some(text));
         }
+    }
+
+    #[test]
+    fn string_types_case_and_spacing_do_not_count_but_everything_else_does() {
+        let name = encode("/C=DE/O=Example Org/CN=gate").unwrap();
+        let same_as = |text: &str| same(&name, &encode(text).unwrap());
+        assert!(same_as("/C=de/O=example  ORG/CN= Gate "));
+        assert!(!same_as("/C=DE/O=ExampleOrg/CN=gate"));
+        assert!(!same_as("/C=DE/CN=gate/O=Example Org"));
+        assert!(!same_as("/C=DE/O=Example Org/CN=gate/CN=x"));
+        assert!(!same_as("/C=DE/O=Example Org"));
+        let printable = name
+            .iter()
+            .map(|&b| if b == TAG_UTF8 { TAG_PRINTABLE } else { b });
+        assert!(same(&name, &printable.collect::<Vec<_>>()));
+        for len in 0..name.len() {
+            assert!(!same(&name, name.get(..len).unwrap()), "{len}");
+        }
+        assert!(!same(&[0x30, 0x00], &[0x30, 0x80, 0x00]));
     }
 
     #[test]

@@ -1,0 +1,255 @@
+//! IKE_AUTH as responder with EAP (RFC 7296, 2.16): we prove ourselves in the first answer, the peer
+//! by as many rounds as its method takes, and both once more with the key that came of it. What the
+//! peer asked for in its first request is granted in the last answer.
+
+use std::sync::Arc;
+
+use super::super::context::Context;
+use super::super::endpoint;
+use super::super::error::Error;
+use super::super::ike_sa::IkeSa;
+use super::super::message;
+use super::super::state::{HalfOpen, Keying, State};
+use super::auth::{self, Proof, Wishes};
+use super::auth_request::{identity, read};
+use super::mobike;
+use crate::auth::eap::{Dialog, Passed, Step};
+use crate::auth::{AuthError, psk};
+use crate::policy::{Auth as AuthWords, EapMethod, Identity, Policy, PublicKeyAuth};
+use crate::time::Now;
+use crate::wire::registry::{AuthMethod, ExchangeType, PayloadType};
+use crate::wire::{Auth, Cert, Id, Payload, decode_payloads, encode_payloads};
+
+/// What stands between the first request and the last.
+pub struct Wait {
+    policy: Arc<Policy>,
+    peer_id: Identity,
+    dialog: Dialog,
+    /// Once the method has ended well.
+    passed: Option<Passed>,
+    /// The first request's payloads, for when the peer is known.
+    first: (PayloadType, Vec<u8>),
+}
+
+/// Answers a request without AUTH: our own proof, and EAP's first question.
+pub fn begin(
+    cx: &mut Context,
+    sa: &mut IkeSa,
+    now: Now,
+    (message_id, digest): (u32, u64),
+    payloads: &[Payload<'_>],
+) {
+    let State::AwaitAuthRequest(half_open) = &sa.state else {
+        return;
+    };
+    let (wait, question, (auth, certs)) = match opening(cx, sa, half_open, payloads) {
+        Ok(begun) => begun,
+        Err(error) => {
+            let exchange = ExchangeType::IKE_AUTH;
+            return endpoint::refuse(cx, sa, now, exchange, message_id, digest, &error);
+        }
+    };
+    let id = wait.policy.srcid.clone();
+    let mut answer = vec![Payload::IdR(Id {
+        kind: id.kind,
+        data: &id.data,
+    })];
+    for (encoding, data) in &certs {
+        answer.push(Payload::Cert(Cert {
+            encoding: *encoding,
+            data,
+        }));
+    }
+    answer.push(Payload::Auth(Auth {
+        method: auth.0,
+        data: &auth.1,
+    }));
+    answer.push(Payload::Eap(&question));
+    if let State::AwaitAuthRequest(half_open) = &mut sa.state {
+        half_open.eap = Some(Box::new(wait));
+    }
+    let exchange = ExchangeType::IKE_AUTH;
+    message::respond(cx, sa, exchange, message_id, digest, &answer);
+}
+
+type Opening = (Wait, Vec<u8>, auth::Ours);
+
+fn opening(
+    cx: &mut Context,
+    sa: &IkeSa,
+    half_open: &HalfOpen,
+    payloads: &[Payload<'_>],
+) -> Result<Opening, Error> {
+    let Keying::Ready(keys) = &half_open.keying else {
+        return Err(Error::Missing("AUTH"));
+    };
+    let request = read(payloads)?;
+    let id_i = request.id_i.ok_or(Error::Missing("IDi"))?;
+    let peer_id = identity(&id_i).ok_or(Error::NoPolicy)?;
+    let policy = auth::choose_policy(cx, sa, &half_open.chosen, &peer_id, &request)?;
+    if policy.auth != AuthWords::Eap(EapMethod::MsChapV2) {
+        return Err(AuthError::Method.into());
+    }
+    mobike::check_nats(sa.asked_from, payloads)?;
+    let (_, ours) = auth::both_octets(half_open, keys, &id_i, &policy.srcid);
+    let wishes = Wishes {
+        asked: &request.cert_requests,
+        hashes: &half_open.peer_hashes,
+        pss: false,
+    };
+    let any = PublicKeyAuth::Any;
+    let shown = auth::our_signature(cx, sa, any, &policy.srcid, &wishes, &ours)?;
+    let (dialog, question) = Dialog::begin(&mut cx.rng);
+    let mut first = Vec::new();
+    let kind = encode_payloads(payloads, &mut first);
+    let wait = Wait {
+        policy,
+        peer_id,
+        dialog,
+        passed: None,
+        first: (kind, first),
+    };
+    Ok((wait, question, shown))
+}
+
+/// Takes a later request: EAP's next packet, or at its end the AUTH that proves the key.
+pub fn proceed(
+    cx: &mut Context,
+    sa: &mut IkeSa,
+    now: Now,
+    (message_id, digest): (u32, u64),
+    payloads: &[Payload<'_>],
+) {
+    let State::AwaitAuthRequest(half_open) = &mut sa.state else {
+        return;
+    };
+    let Some(mut wait) = half_open.eap.take() else {
+        return;
+    };
+    let exchange = ExchangeType::IKE_AUTH;
+    let outcome = if wait.passed.is_some() {
+        let outcome = conclude(cx, half_open, &wait, payloads);
+        outcome.map(|proof| (wait.first, proof))
+    } else {
+        let packet = payloads.iter().find_map(|payload| {
+            let Payload::Eap(packet) = payload else {
+                return None;
+            };
+            Some(*packet)
+        });
+        let Some(packet) = packet else {
+            let error = Error::Missing("EAP");
+            return endpoint::refuse(cx, sa, now, exchange, message_id, digest, &error);
+        };
+        let users = &cx.config.users;
+        let step = wait.dialog.answer(users, &cx.provider, &mut cx.rng, packet);
+        return take(cx, sa, (message_id, digest), wait, step);
+    };
+    match outcome {
+        Ok(((kind, first), proof)) => {
+            // It decoded before, and nothing has touched it since.
+            let Ok(payloads) = decode_payloads(kind, &first) else {
+                return;
+            };
+            match read(&payloads) {
+                Ok(request) => {
+                    auth::admit(
+                        cx,
+                        sa,
+                        now,
+                        (message_id, digest),
+                        &payloads,
+                        &request,
+                        proof,
+                    );
+                }
+                Err(error) => {
+                    endpoint::refuse(cx, sa, now, exchange, message_id, digest, &error);
+                }
+            }
+        }
+        Err(error) => endpoint::refuse(cx, sa, now, exchange, message_id, digest, &error),
+    }
+}
+
+/// Sends what the dialog wants sent.
+fn take(
+    cx: &mut Context,
+    sa: &mut IkeSa,
+    (message_id, digest): (u32, u64),
+    mut wait: Box<Wait>,
+    step: Step,
+) {
+    let (packet, refusal) = match step {
+        Step::Ask(packet) => (packet, None),
+        Step::Deny(packet, why) => {
+            cx.noise(format_args!("{}: {why}", sa.tag()));
+            (packet, None)
+        }
+        Step::Success(packet, passed) => {
+            let (tag, user) = (sa.tag(), &passed.user);
+            cx.info(format_args!("{tag}: EAP user '{user}' authenticated"));
+            wait.passed = Some(passed);
+            (packet, None)
+        }
+        Step::Failure(packet, why) => (packet, Some(why)),
+    };
+    let exchange = ExchangeType::IKE_AUTH;
+    let answer = [Payload::Eap(&packet)];
+    message::respond(cx, sa, exchange, message_id, digest, &answer);
+    if let Some(why) = refusal {
+        cx.noise(format_args!("{}: sa_free: {why}", sa.tag()));
+        cx.stats.sa_established_failures += 1;
+        sa.state = State::Closed;
+    } else if let State::AwaitAuthRequest(half_open) = &mut sa.state {
+        half_open.eap = Some(wait);
+    }
+}
+
+/// The peer ends it (RFC 7296, 2.21.2): with AUTHENTICATION_FAILED where it does not take us for who
+/// we say, or knows that it did not pass.
+pub fn abandon(cx: &mut Context, sa: &mut IkeSa, (message_id, digest): (u32, u64)) {
+    let exchange = ExchangeType::INFORMATIONAL;
+    message::respond(cx, sa, exchange, message_id, digest, &[]);
+    cx.noise(format_args!("{}: sa_free: given up by the peer", sa.tag()));
+    cx.stats.sa_established_failures += 1;
+    sa.state = State::Closed;
+}
+
+/// Checks the peer's AUTH with the key that EAP gave, and makes ours.
+fn conclude(
+    cx: &Context,
+    half_open: &HalfOpen,
+    wait: &Wait,
+    payloads: &[Payload<'_>],
+) -> Result<Proof, Error> {
+    let (Keying::Ready(keys), Some(passed)) = (&half_open.keying, &wait.passed) else {
+        return Err(AuthError::Method.into());
+    };
+    let auth = payloads.iter().find_map(|payload| {
+        let Payload::Auth(auth) = payload else {
+            return None;
+        };
+        Some(*auth)
+    });
+    let auth = auth.ok_or(Error::Missing("AUTH"))?;
+    let id_i = Id {
+        kind: wait.peer_id.kind,
+        data: &wait.peer_id.data,
+    };
+    let prf = half_open.suite.prf;
+    let (theirs, ours) = auth::both_octets(half_open, keys, &id_i, &wait.policy.srcid);
+    let msk = passed.msk.expose();
+    psk::verify(&cx.provider, prf, msk, &theirs, auth.method, auth.data)?;
+    Ok(Proof {
+        peer_id: wait.peer_id.clone(),
+        policy: Arc::clone(&wait.policy),
+        // The first answer had it.
+        id: None,
+        certs: Vec::new(),
+        auth: (
+            AuthMethod::SHARED_KEY,
+            psk::shared_key_auth(prf, msk, &ours),
+        ),
+    })
+}

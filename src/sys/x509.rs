@@ -1,0 +1,105 @@
+//! X.509 where the `boring` crate has no safe call: revocation lists, times as numbers, key usage.
+
+use std::ptr::{self, NonNull};
+
+use boring::asn1::Asn1TimeRef;
+use boring::x509::X509Ref;
+use boring::x509::store::X509StoreBuilder;
+use boring_sys as ffi;
+use foreign_types::{ForeignType, ForeignTypeRef};
+
+/// A certificate revocation list (RFC 5280, 5).
+#[derive(Debug)]
+pub struct Crl(NonNull<ffi::X509_CRL>);
+
+// SAFETY: never changed after it was read; BoringSSL counts references atomically.
+unsafe impl Send for Crl {}
+// SAFETY: as above.
+unsafe impl Sync for Crl {}
+
+impl Crl {
+    /// Every list in a PEM file; other blocks are passed over.
+    pub fn all_from_pem(pem: &[u8]) -> Vec<Self> {
+        let Ok(length) = ffi::ossl_ssize_t::try_from(pem.len()) else {
+            return Vec::new();
+        };
+        // SAFETY: pointer and length are those of a slice that outlives the BIO, which only reads.
+        let bio = unsafe { ffi::BIO_new_mem_buf(pem.as_ptr().cast(), length) };
+        if bio.is_null() {
+            return Vec::new();
+        }
+        let mut lists = Vec::new();
+        loop {
+            // SAFETY: the BIO is live; no old object, no password callback.
+            let crl =
+                unsafe { ffi::PEM_read_bio_X509_CRL(bio, ptr::null_mut(), None, ptr::null_mut()) };
+            match NonNull::new(crl) {
+                Some(crl) => lists.push(Self(crl)),
+                None => break,
+            }
+        }
+        // SAFETY: made above, freed once; then this thread's error queue, which has "no start line".
+        unsafe {
+            ffi::BIO_free(bio);
+            ffi::ERR_clear_error();
+        }
+        lists
+    }
+
+    /// One list in DER.
+    pub fn from_der(der: &[u8]) -> Option<Self> {
+        let length = std::ffi::c_long::try_from(der.len()).ok()?;
+        let mut input = der.as_ptr();
+        // SAFETY: pointer and length are those of a slice; no old object.
+        let crl = unsafe { ffi::d2i_X509_CRL(ptr::null_mut(), &raw mut input, length) };
+        if crl.is_null() {
+            // SAFETY: no arguments.
+            unsafe { ffi::ERR_clear_error() };
+        }
+        NonNull::new(crl).map(Self)
+    }
+
+    /// When the next list is due, in seconds since 1970.
+    pub fn next_update(&self) -> Option<i64> {
+        // SAFETY: the list is live; the time belongs to it and is null where there is none.
+        unsafe {
+            let time = ffi::X509_CRL_get0_nextUpdate(self.0.as_ptr());
+            if time.is_null() {
+                return None;
+            }
+            seconds(Asn1TimeRef::from_ptr(time.cast_mut()))
+        }
+    }
+
+    /// Adds it to a store, which keeps a reference.
+    pub fn add_to(&self, store: &mut X509StoreBuilder) -> bool {
+        // SAFETY: both are live.
+        unsafe { ffi::X509_STORE_add_crl(store.as_ptr(), self.0.as_ptr()) == 1 }
+    }
+}
+
+impl Drop for Crl {
+    fn drop(&mut self) {
+        // SAFETY: made by a d2i function, this reference freed once.
+        unsafe { ffi::X509_CRL_free(self.0.as_ptr()) };
+    }
+}
+
+/// A time in seconds since 1970.
+pub fn seconds(time: &Asn1TimeRef) -> Option<i64> {
+    let mut out = 0;
+    // SAFETY: the time is live, `out` is ours.
+    let read = unsafe { ffi::ASN1_TIME_to_posix(time.as_ptr(), &raw mut out) };
+    (read == 1).then_some(out)
+}
+
+/// Whether a certificate's key may sign: key usage is absent, or has digitalSignature or
+/// nonRepudiation (RFC 4945, 5.1.3.2).
+pub fn may_sign(certificate: &X509Ref) -> bool {
+    // SAFETY: the certificate is live; all ones where there is no such extension.
+    let usage = unsafe { ffi::X509_get_key_usage(certificate.as_ptr()) };
+    usage & (KU_DIGITAL_SIGNATURE | KU_NON_REPUDIATION) != 0
+}
+
+const KU_DIGITAL_SIGNATURE: u32 = 0x80;
+const KU_NON_REPUDIATION: u32 = 0x40;

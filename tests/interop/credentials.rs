@@ -1,0 +1,185 @@
+//! Certificates and EAP: who gets in, and who does not.
+
+use std::fs;
+use std::path::Path;
+
+use super::gateway::{CLIENT_ID, Conf, GATEWAY_ID};
+use super::keys::Kind;
+use super::pki::Holder;
+use super::refusals::is_refused;
+use super::roles;
+use super::session::Session;
+use super::strongswan::{Client, Credentials};
+use super::world::{Layout, World, assert_says};
+
+/// The gateway's key and certificates, and the authorities it trusts.
+fn certify_gateway(world: &World, own: &Holder, chain: &[&Holder], trusted: &[&Holder]) {
+    let folder = world.folder("iked");
+    for part in ["ca", "certs", "private"] {
+        fs::create_dir_all(folder.join(part)).unwrap();
+    }
+    fs::copy(&own.keys.private, folder.join("private/local.key")).unwrap();
+    let mut pem = fs::read(&own.certificate).unwrap();
+    for above in chain {
+        pem.extend(fs::read(&above.certificate).unwrap());
+    }
+    fs::write(folder.join("certs/gateway-fullchain.pem"), pem).unwrap();
+    for (number, authority) in trusted.iter().enumerate() {
+        let to = folder.join(format!("ca/{number}.crt"));
+        fs::copy(&authority.certificate, to).unwrap();
+    }
+}
+
+/// A client that holds this, with intermediate certificates, and trusts that authority.
+fn certified_client(own: &Holder, above: &[&Holder], trusted: &Holder) -> Client {
+    let mut files = vec![
+        (own.keys.private.clone(), "private/client.pem".to_owned()),
+        (own.certificate.clone(), "x509/client.pem".to_owned()),
+        (trusted.certificate.clone(), "x509ca/root.pem".to_owned()),
+    ];
+    for (number, above) in above.iter().enumerate() {
+        files.push((above.certificate.clone(), format!("x509ca/{number}.pem")));
+    }
+    Client {
+        credentials: Some(Credentials {
+            local: "auth = pubkey\n certs = client.pem\n".to_owned(),
+            remote: "auth = pubkey\n".to_owned(),
+            secrets: String::new(),
+            files,
+        }),
+        ..Client::default()
+    }
+}
+
+fn by_signature() -> Conf {
+    Conf {
+        auth: String::new(),
+        ..Conf::default()
+    }
+}
+
+pub fn certificates_of_one_authority() {
+    let world = World::new(Layout::Wire);
+    let root = Holder::authority(&world, "root");
+    let gateway = root.vouches_for(&world, "gateway", GATEWAY_ID, Kind::EcdsaP256);
+    let client = root.vouches_for(&world, "client", CLIENT_ID, Kind::Rsa2048);
+    certify_gateway(&world, &gateway, &[], &[&root]);
+    let client = certified_client(&client, &[], &root);
+    let session = Session::open(&world, &by_signature(), &client);
+    let words = [
+        "received end entity cert \"C=DE, O=Interop, CN=gateway\"",
+        "ECDSA_WITH_SHA256",
+    ];
+    assert_says(&session.said, &words);
+    let listed = session.gateway.ikectl(&["show", "certstore"]);
+    let expected = "CA: /C=DE/O=Interop/CN=root\nCERT: /C=DE/O=Interop/CN=gateway\n";
+    assert_eq!(listed, expected);
+}
+
+pub fn intermediate_authorities_on_both_sides() {
+    let world = World::new(Layout::Wire);
+    let root = Holder::authority(&world, "root");
+    let ours = root.intermediate(&world, "ours");
+    let theirs = root.intermediate(&world, "theirs");
+    let gateway = ours.vouches_for(&world, "gateway", GATEWAY_ID, Kind::Rsa2048);
+    let client = theirs.vouches_for(&world, "client", CLIENT_ID, Kind::EcdsaP256);
+    certify_gateway(&world, &gateway, &[&ours], &[&root]);
+    let client = certified_client(&client, &[&theirs], &root);
+    let session = Session::open(&world, &by_signature(), &client);
+    let issuer = "received issuer cert \"C=DE, O=Interop, CN=ours\"";
+    assert_says(
+        &session.said,
+        &[issuer, "sending issuer cert \"C=DE, O=Interop, CN=theirs\""],
+    );
+}
+
+pub fn a_certificate_of_a_stranger_is_refused() {
+    let world = World::new(Layout::Wire);
+    let root = Holder::authority(&world, "root");
+    let other = Holder::authority(&world, "other");
+    let gateway = root.vouches_for(&world, "gateway", GATEWAY_ID, Kind::EcdsaP256);
+    let client = other.vouches_for(&world, "client", CLIENT_ID, Kind::EcdsaP256);
+    certify_gateway(&world, &gateway, &[], &[&root]);
+    let client = certified_client(&client, &[], &root);
+    let words = "received AUTHENTICATION_FAILED notify error";
+    let gateway = is_refused(&world, &by_signature(), &client, words);
+    let why = "certificate: unable to get local issuer certificate";
+    assert_says(&gateway.log(), &[why]);
+}
+
+pub fn a_certificate_of_another_user_is_refused() {
+    let world = World::new(Layout::Wire);
+    let root = Holder::authority(&world, "root");
+    let gateway = root.vouches_for(&world, "gateway", GATEWAY_ID, Kind::EcdsaP256);
+    let client = root.vouches_for(&world, "client", "mallory.example", Kind::EcdsaP256);
+    certify_gateway(&world, &gateway, &[], &[&root]);
+    // charon does not claim a name that its certificate does not have: it says that of the other
+    // user, whom the policy does not want.
+    let client = certified_client(&client, &[], &root);
+    let words = "received AUTHENTICATION_FAILED notify error";
+    is_refused(&world, &by_signature(), &client, words);
+}
+
+pub fn the_gateway_begins_with_certificates() {
+    let world = World::new(Layout::Wire);
+    let root = Holder::authority(&world, "root");
+    let gateway = root.vouches_for(&world, "gateway", GATEWAY_ID, Kind::EcdsaP256);
+    let client = root.vouches_for(&world, "client", CLIENT_ID, Kind::EcdsaP256);
+    certify_gateway(&world, &gateway, &[], &[&root]);
+    let client = Client {
+        vips: String::new(),
+        ..certified_client(&client, &[], &root)
+    };
+    let said = roles::begins(by_signature(), &client, &world);
+    let method = "authentication of 'gateway.example' with ECDSA_WITH_SHA256_DER successful";
+    assert_says(&said, &[method]);
+}
+
+/// A client that proves itself by a password, and the gateway by its certificate.
+fn by_password(root: &Path, user: &str, password: &str) -> Client {
+    Client {
+        credentials: Some(Credentials {
+            local: format!("auth = eap-mschapv2\n eap_id = {user}\n"),
+            remote: "auth = pubkey\n".to_owned(),
+            secrets: format!("eap-1 {{ id = {user}\n secret = \"{password}\"\n }}\n"),
+            files: vec![(root.to_owned(), "x509ca/root.pem".to_owned())],
+        }),
+        ..Client::default()
+    }
+}
+
+fn asks_for_passwords(world: &World) -> (Holder, Conf) {
+    let root = Holder::authority(world, "root");
+    let gateway = root.vouches_for(world, "gateway", GATEWAY_ID, Kind::Rsa2048);
+    certify_gateway(world, &gateway, &[], &[&root]);
+    let conf = Conf {
+        auth: "eap \"mschap-v2\"".to_owned(),
+        lines: vec!["user \"alice\" \"Hier ist's grün\"".to_owned()],
+        ..Conf::default()
+    };
+    (root, conf)
+}
+
+pub fn a_password_gets_in() {
+    let world = World::new(Layout::Wire);
+    let (root, conf) = asks_for_passwords(&world);
+    let client = by_password(&root.certificate, "alice", "Hier ist's grün");
+    let session = Session::open(&world, &conf, &client);
+    let words = [
+        "EAP method EAP_MSCHAPV2 succeeded, MSK established",
+        "with EAP successful",
+    ];
+    assert_says(&session.said, &words);
+    assert_says(&session.gateway.log(), &["EAP user 'alice' authenticated"]);
+}
+
+pub fn a_wrong_password_does_not() {
+    let world = World::new(Layout::Wire);
+    let (root, conf) = asks_for_passwords(&world);
+    let client = by_password(&root.certificate, "alice", "hier ist's grün");
+    let words = "EAP-MS-CHAPv2 failed with error ERROR_AUTHENTICATION_FAILURE";
+    let gateway = is_refused(&world, &conf, &client, words);
+    let why = "EAP: wrong user name or password for 'alice'";
+    assert_says(&gateway.log(), &[why, "sa_free: given up by the peer"]);
+    assert_eq!(gateway.count("IKE SA failed to establish"), 1);
+}
