@@ -437,6 +437,7 @@ impl Play {
             ["local-address", old, new] => Command::LocalAddress {
                 old: old.parse().unwrap(),
                 new: new.parse().unwrap(),
+                towards: None,
             },
             ["shutdown"] => Command::Shutdown,
             other => panic!("{}: {other:?}?", self.place),

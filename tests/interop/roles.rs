@@ -3,7 +3,7 @@
 
 use super::gateway::{CLIENT_ID, Conf, Gateway};
 use super::keys::Kind;
-use super::session::{Session, kernel_holds_traps, passes_packets, raw_keys};
+use super::session::{Session, kernel_holds_traps, kernel_is_clean, passes_packets, raw_keys};
 use super::strongswan::{Client, StrongSwan};
 use super::world::{CLIENT, GATEWAY, INSIDE, Layout, World, assert_says, wait_for};
 

@@ -426,7 +426,11 @@ fn from_up(pair: &mut Pair, stage: Stage) -> Side {
         }
         Stage::Mobike => {
             let (old, new) = (setup::WARRIOR, [198, 51, 100, 7].into());
-            let command = Command::LocalAddress { old, new };
+            let command = Command::LocalAddress {
+                old,
+                new,
+                towards: None,
+            };
             pair.initiator.command(now, command);
         }
         Stage::Redirected => {
