@@ -35,6 +35,8 @@ pub struct Conf {
     pub auth: String,
     /// `config` clauses.
     pub config: Vec<String>,
+    /// `request` clauses.
+    pub requests: Vec<&'static str>,
     /// `--shards`.
     pub shards: u8,
 }
@@ -52,6 +54,7 @@ impl Default for Conf {
             lifetimes: String::new(),
             auth: format!("psk \"{SECRET}\""),
             config: vec!["address 10.9.0.0/24".to_owned()],
+            requests: Vec::new(),
             shards: 2,
         }
     }
@@ -81,6 +84,9 @@ impl Conf {
         );
         for config in &self.config {
             out += &format!(" \\\n  config {config}");
+        }
+        for request in &self.requests {
+            out += &format!(" \\\n  request {request}");
         }
         out + "\n"
     }

@@ -29,6 +29,8 @@ pub struct Client {
     pub more_children: Vec<(&'static str, &'static str)>,
     /// More lines of every child.
     pub child_lines: Vec<String>,
+    /// Addresses for whoever asks: name and `addrs`.
+    pub pools: Vec<(&'static str, &'static str)>,
     pub secret: String,
     /// Own keys and the gateway's, instead of the secret.
     pub keys: Option<(Keys, Keys)>,
@@ -49,6 +51,7 @@ impl Default for Client {
             remote_ts: INSIDE_NET.to_owned(),
             more_children: Vec::new(),
             child_lines: Vec::new(),
+            pools: Vec::new(),
             secret: SECRET.to_owned(),
             keys: None,
             lines: Vec::new(),
@@ -69,6 +72,10 @@ impl Client {
         );
         if !self.vips.is_empty() {
             out += &format!(" vips = {}\n", self.vips);
+        }
+        if !self.pools.is_empty() {
+            let names: Vec<&str> = self.pools.iter().map(|(name, _)| *name).collect();
+            out += &format!(" pools = {}\n", names.join(", "));
         }
         for line in &self.lines {
             out += &format!(" {line}\n");
@@ -91,6 +98,9 @@ impl Client {
             out += " }\n";
         }
         out += "} } }\n";
+        for (name, addresses) in &self.pools {
+            out += &format!("pools {{ {name} {{ addrs = {addresses}\n }} }}\n");
+        }
         if self.keys.is_none() {
             out += &format!(
                 "secrets {{ ike-home {{ secret = \"{}\" }} }}\n",
