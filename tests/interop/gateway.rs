@@ -37,6 +37,8 @@ pub struct Conf {
     pub auth: String,
     /// `config` clauses.
     pub config: Vec<String>,
+    /// `request` clauses.
+    pub requests: Vec<&'static str>,
     /// `--shards`.
     pub shards: u8,
 }
@@ -55,6 +57,7 @@ impl Default for Conf {
             lifetimes: String::new(),
             auth: format!("psk \"{SECRET}\""),
             config: vec!["address 10.9.0.0/24".to_owned()],
+            requests: Vec::new(),
             shards: 2,
         }
     }
@@ -87,6 +90,9 @@ impl Conf {
         );
         for config in &self.config {
             out += &format!(" \\\n  config {config}");
+        }
+        for request in &self.requests {
+            out += &format!(" \\\n  request {request}");
         }
         out + "\n"
     }

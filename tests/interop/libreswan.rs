@@ -214,9 +214,11 @@ impl Libreswan {
 
     /// Begins a rekey of the Child SA.
     pub fn rekey_child(&self) {
-        let word = match release::running() {
-            Release::Libreswan4_10 => "--rekey-ipsec",
-            _ => "--rekey-child",
+        let older = release::running() == Release::Libreswan4_10;
+        let word = if older {
+            "--rekey-ipsec"
+        } else {
+            "--rekey-child"
         };
         self.whack(&[word, "--name", "home"]);
     }

@@ -6,7 +6,9 @@ use super::libreswan::{Client, Libreswan};
 use super::pluto_session::Session;
 use super::rekey::inbound_spis_of;
 use super::session::{gateway_has_let_go, passes_packets};
-use super::world::{CLIENT, GATEWAY, INSIDE, Layout, World, assert_says, coupled, wait_for};
+use super::world::{
+    CLIENT, GATEWAY, INSIDE, Layout, World, assert_says, coupled, wait_for, wait_long_for,
+};
 
 /// A network behind the client, and a host there.
 const BEHIND_NET: &str = "10.66.0.0/24";
@@ -159,4 +161,48 @@ pub fn in_transport_mode() {
     let states = world.ip("gw", &["xfrm", "state"]);
     assert_eq!(states.matches("mode transport").count(), 2, "{states}");
     passes_packets(&world, CLIENT, GATEWAY);
+}
+
+pub fn a_gateway_that_died_is_noticed_by_the_client() {
+    if !coupled() {
+        return;
+    }
+    let world = World::new(Layout::Wire);
+    let (conf, mut client) = networks("passive");
+    let lines = ["dpddelay=1s", "dpdtimeout=5s", "retransmit-timeout=4s"];
+    client.lines.extend(lines.map(str::to_owned));
+    let session = Session::connect(&world, &conf, &client);
+    let Session { gateway, swan, .. } = session;
+    gateway.kill();
+    swan.wait_for_states(|states| !states.contains("ESTABLISHED_IKE_SA"));
+}
+
+pub fn both_sides_rekey_over_a_lossy_wire() {
+    if !coupled() {
+        return;
+    }
+    let world = World::new(Layout::Wire);
+    world.disturb();
+    let (mut conf, client) = networks("passive");
+    conf.lifetimes = "ikelifetime 20".to_owned();
+    let session = Session::connect(&world, &conf, &client);
+    let (gateway, swan) = (&session.gateway, &session.swan);
+    for _ in 0..2 {
+        let before = inbound_spis_of(gateway);
+        swan.rekey_child();
+        wait_for("another Child SA", || {
+            let now = inbound_spis_of(gateway);
+            (now.len() == 1 && now != before).then_some(())
+        });
+    }
+    wait_long_for("rekeys by the gateway", || {
+        (gateway.count("IKE SA rekeyed") >= 2).then_some(())
+    });
+    world.calm();
+    let lines =
+        format!("addr add {BEHIND}/32 dev lo\nroute add {INSIDE}/32 dev wan src {BEHIND}\n");
+    world.batch("rw", &lines);
+    still_works(&world, gateway);
+    swan.disconnect();
+    gateway_has_let_go(&world, gateway);
 }

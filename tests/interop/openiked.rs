@@ -29,6 +29,8 @@ pub struct Peer {
     pub suite: Suite,
     /// `ikelifetime` and `lifetime`.
     pub lifetimes: String,
+    /// `config` and `request` clauses, and `iface`.
+    pub config: &'static str,
     /// Own keys and the gateway's, instead of the secret.
     pub keys: Option<(Keys, Keys)>,
 }
@@ -59,6 +61,7 @@ impl Peer {
             flows: format!("from {BEHIND_NET} to 10.8.0.0/24"),
             suite: CBC_X25519,
             lifetimes: String::new(),
+            config: "",
             keys: None,
         }
     }
@@ -97,8 +100,14 @@ impl Peer {
         };
         out + &format!(
             "ikev2 \"home\" {} {} esp {} local {CLIENT} peer {GATEWAY} \\\n  ikesa {} \\\n  \
-             childsa {} \\\n  srcid {CLIENT_ID} dstid {GATEWAY_ID} {} {auth}\n",
-            self.mode, self.encap, self.flows, self.suite.ikesa, self.suite.childsa, self.lifetimes
+             childsa {} \\\n  srcid {CLIENT_ID} dstid {GATEWAY_ID} {} {auth} {}\n",
+            self.mode,
+            self.encap,
+            self.flows,
+            self.suite.ikesa,
+            self.suite.childsa,
+            self.lifetimes,
+            self.config
         )
     }
 }

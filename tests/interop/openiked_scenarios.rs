@@ -7,6 +7,7 @@ use super::rekey::inbound_spis_of;
 use super::session::{kernel_is_clean, passes_packets, raw_keys};
 use super::world::{
     CLIENT, GATEWAY, INSIDE, INSIDE_NET, Layout, World, assert_says, coupled, wait_for,
+    wait_long_for,
 };
 
 /// Both ends, up.
@@ -218,4 +219,113 @@ pub fn fragments_of_both_sides() {
     assert_eq!(ends.gateway.count("fragment dropped"), 0);
     ends.carries();
     assert_says(&ends.gateway.show_sa(), &[BEHIND_NET]);
+}
+
+/// A fifth of all datagrams is lost, a tenth comes twice, a quarter out of turn; both ends rekey.
+fn over_a_lossy_wire(mode: &'static str) {
+    if !coupled() {
+        return;
+    }
+    let peer = Peer {
+        lifetimes: "ikelifetime 25".to_owned(),
+        ..Peer::new(mode)
+    };
+    let conf = Conf {
+        lifetimes: "ikelifetime 20".to_owned(),
+        ..peer.mirror()
+    };
+    let world = World::new(Layout::Wire);
+    world.disturb();
+    let ends = Ends::meet(world, &peer, &conf);
+    wait_long_for("rekeys over a lossy wire", || {
+        (ends.gateway.count("IKE SA rekeyed") >= 2).then_some(())
+    });
+    ends.world.calm();
+    ends.gateway
+        .wait_for_count("IKE SA currently established", 1);
+    ends.wait_for_one_child();
+    ends.carries();
+}
+
+pub fn the_peer_begins_over_a_lossy_wire() {
+    over_a_lossy_wire("active");
+}
+
+pub fn the_gateway_begins_over_a_lossy_wire() {
+    over_a_lossy_wire("passive");
+}
+
+pub fn both_sides_rekey_the_ike_sa_at_once() {
+    if !coupled() {
+        return;
+    }
+    let peer = Peer {
+        lifetimes: "ikelifetime 10".to_owned(),
+        ..Peer::new("active")
+    };
+    let conf = Conf {
+        lifetimes: "ikelifetime 10".to_owned(),
+        ..peer.mirror()
+    };
+    let ends = Ends::meet(World::new(Layout::Wire), &peer, &conf);
+    ends.world.interrupt();
+    // Both begin between 8.5 and 9.5 seconds after the start, and neither hears of the other.
+    std::thread::sleep(std::time::Duration::from_secs(10));
+    ends.world.calm();
+    ends.gateway.wait_for_count_above("IKE SA rekeyed", 0);
+    ends.gateway
+        .wait_for_count("IKE SA currently established", 1);
+    ends.wait_for_one_child();
+    ends.carries();
+}
+
+pub fn an_address_is_assigned_to_the_peer() {
+    if !coupled() {
+        return;
+    }
+    let peer = Peer {
+        flows: format!("from dynamic to {INSIDE_NET}"),
+        config: "request address any iface wan",
+        ..Peer::new("active")
+    };
+    let conf = Conf {
+        hosts: "local any peer any".to_owned(),
+        flows: format!("from {INSIDE_NET} to dynamic"),
+        config: vec!["address 10.9.0.7".to_owned()],
+        ..peer.mirror()
+    };
+    let ends = Ends::meet(World::new(Layout::Wire), &peer, &conf);
+    assert_says(&ends.gateway.show_sa(), &["[10.9.0.7]", "-> 10.9.0.7/32 "]);
+    wait_for("the address on the peer's interface", || {
+        let addresses = ends.world.ip("rw", &["addr", "show", "dev", "wan"]);
+        addresses.contains("10.9.0.7").then_some(())
+    });
+    passes_packets(&ends.world, "10.9.0.7", INSIDE);
+}
+
+pub fn the_peer_assigns_an_address() {
+    if !coupled() {
+        return;
+    }
+    let peer = Peer {
+        flows: format!("from {BEHIND_NET} to dynamic"),
+        // With a single address instead of a pool it leaves 0.0.0.0 in its selector.
+        config: "config address 10.7.0.0/24",
+        ..Peer::new("passive")
+    };
+    let conf = Conf {
+        flows: format!("from dynamic to {BEHIND_NET}"),
+        requests: vec!["address any"],
+        ..peer.mirror()
+    };
+    let ends = Ends::meet(World::new(Layout::Wire), &peer, &conf);
+    let shown = ends.gateway.show_sa();
+    let before = shown.split("/32 -> 10.66.0.0/24 ").next().unwrap();
+    let address = before.rsplit(' ').next().unwrap();
+    assert!(address.starts_with("10.7.0."), "{shown}");
+    let lines = format!("addr add {address}/32 dev lo\n");
+    ends.world.batch("gw", &lines);
+    let lines = format!("route add {address}/32 dev wan src {BEHIND}\n");
+    ends.world.batch("rw", &lines);
+    passes_packets(&ends.world, BEHIND, address);
 }

@@ -56,7 +56,9 @@ pub fn a_client_comes_without_a_child_sa_and_asks_for_one_later() {
 pub fn turned<'w>(mut conf: Conf, client: &Client, world: &'w World) -> (Gateway, StrongSwan<'w>) {
     conf.mode = "active";
     conf.hosts = format!("local {GATEWAY} peer {CLIENT}");
-    conf.flows = format!("from 10.8.0.0/24 to {CLIENT}");
+    if conf.requests.is_empty() {
+        conf.flows = format!("from 10.8.0.0/24 to {CLIENT}");
+    }
     conf.config = Vec::new();
     let swan = StrongSwan::start(world, client);
     let gateway = Gateway::start(world, &conf);
@@ -167,4 +169,30 @@ pub fn the_gateway_begins_and_deletes_at_the_client() {
     });
     gateway.wait_for_count("IKE SA currently established", 0);
     kernel_is_clean(&world);
+}
+
+pub fn the_gateway_asks_for_addresses_of_both_families() {
+    let world = World::new(Layout::Wire);
+    let lines = "addr add 10.66.0.1/24 dev lo\naddr add fd00:66::1/64 dev lo nodad\n";
+    world.batch("rw", lines);
+    let client = Client {
+        remote_ts: "dynamic".to_owned(),
+        local_ts: Some("10.66.0.0/24, fd00:66::/64".to_owned()),
+        pools: vec![("four", "10.7.0.1/32"), ("six", "fd00:7::1/128")],
+        ..answers()
+    };
+    let conf = Conf {
+        flows: "from dynamic to 10.66.0.0/24 from dynamic to fd00:66::/64".to_owned(),
+        requests: vec!["address any", "address ::"],
+        ..Conf::default()
+    };
+    let (gateway, swan) = turned(conf, &client, &world);
+    assert_says(&swan.list_sas(), &["10.7.0.1/32 fd00:7::1/128"]);
+    let shown = gateway.show_sa();
+    assert_says(&shown, &["10.7.0.1/32 -> ", "fd00:7::1/128 -> "]);
+    // Nobody but the administrator gives the addresses to an interface yet.
+    let lines = "addr add 10.7.0.1/32 dev lo\naddr add fd00:7::1/128 dev lo nodad\n";
+    world.batch("gw", lines);
+    passes_packets(&world, "10.66.0.1", "10.7.0.1");
+    passes_packets(&world, "fd00:66::1", "fd00:7::1");
 }

@@ -29,6 +29,8 @@ pub struct Client {
     pub more_children: Vec<(&'static str, &'static str)>,
     /// More lines of every child.
     pub child_lines: Vec<String>,
+    /// Addresses for whoever asks: name and `addrs`.
+    pub pools: Vec<(&'static str, &'static str)>,
     pub secret: String,
     /// Own keys and the gateway's, instead of the secret.
     pub keys: Option<(Keys, Keys)>,
@@ -66,6 +68,7 @@ impl Default for Client {
             remote_ts: INSIDE_NET.to_owned(),
             more_children: Vec::new(),
             child_lines: Vec::new(),
+            pools: Vec::new(),
             secret: SECRET.to_owned(),
             keys: None,
             credentials: None,
@@ -88,6 +91,10 @@ impl Client {
         );
         if !self.vips.is_empty() {
             out += &format!(" vips = {}\n", self.vips);
+        }
+        if !self.pools.is_empty() {
+            let names: Vec<&str> = self.pools.iter().map(|(name, _)| *name).collect();
+            out += &format!(" pools = {}\n", names.join(", "));
         }
         for line in &self.lines {
             out += &format!(" {line}\n");
@@ -117,9 +124,16 @@ impl Client {
             out += &format!(" {child}\n");
         }
         out += "} } }\n";
+<<<<<<< HEAD
         if let Some(credentials) = &self.credentials {
             out += &format!("secrets {{ {} }}\n", credentials.secrets);
         } else if self.keys.is_none() {
+=======
+        for (name, addresses) in &self.pools {
+            out += &format!("pools {{ {name} {{ addrs = {addresses}\n }} }}\n");
+        }
+        if self.keys.is_none() {
+>>>>>>> peers
             out += &format!(
                 "secrets {{ ike-home {{ secret = \"{}\" }} }}\n",
                 self.secret

@@ -110,6 +110,7 @@ mod strongswan {
         credentials::the_gateway_begins_with_certificates [yes dry]
         credentials::a_password_gets_in [yes yes]
         credentials::a_wrong_password_does_not [yes dry]
+        roles::the_gateway_asks_for_addresses_of_both_families [yes yes]
         lossy::the_client_rekeys_over_a_lossy_wire [yes yes]
         lossy::the_gateway_rekeys_over_a_lossy_wire [yes yes]
         lossy::fragments_pass_a_lossy_wire [yes yes]
@@ -148,6 +149,8 @@ mod libreswan {
         libreswan_rekey::the_gateway_rekeys_with_key_exchange [yes yes]
         libreswan_rekey::the_gateway_begins [yes yes]
         libreswan_rekey::in_transport_mode [yes yes]
+        libreswan_rekey::a_gateway_that_died_is_noticed_by_the_client [yes yes]
+        libreswan_rekey::both_sides_rekey_over_a_lossy_wire [yes yes]
     }
 }
 
@@ -165,5 +168,10 @@ mod openiked {
         openiked_scenarios::the_peer_rekeys [yes yes]
         openiked_scenarios::in_transport_mode [yes yes]
         openiked_scenarios::fragments_of_both_sides [yes yes]
+        openiked_scenarios::the_peer_begins_over_a_lossy_wire [yes yes]
+        openiked_scenarios::the_gateway_begins_over_a_lossy_wire [yes yes]
+        openiked_scenarios::both_sides_rekey_the_ike_sa_at_once [yes yes]
+        openiked_scenarios::an_address_is_assigned_to_the_peer [yes yes]
+        openiked_scenarios::the_peer_assigns_an_address [yes yes]
     }
 }

@@ -131,12 +131,19 @@ impl World {
 
     /// A fifth of all datagrams is lost, a tenth comes twice, a quarter out of turn, on the wire.
     pub fn disturb(&self) {
+        self.shape("delay 20ms loss 20% duplicate 10% reorder 25%");
+    }
+
+    /// Nothing passes the wire.
+    pub fn interrupt(&self) {
+        self.shape("loss 100%");
+    }
+
+    fn shape(&self, netem: &str) {
         need("tc", "iproute2");
+        let words = format!("qdisc add dev wan root netem {netem}");
         for host in ["gw", "rw"] {
-            let words =
-                "qdisc add dev wan root netem delay 20ms loss 20% duplicate 10% reorder 25%";
-            let words: Vec<&str> = words.split(' ').collect();
-            self.run(host, "tc", &words);
+            self.run(host, "tc", &words.split(' ').collect::<Vec<_>>());
         }
     }
 
