@@ -124,16 +124,12 @@ impl Client {
             out += &format!(" {child}\n");
         }
         out += "} } }\n";
-<<<<<<< HEAD
-        if let Some(credentials) = &self.credentials {
-            out += &format!("secrets {{ {} }}\n", credentials.secrets);
-        } else if self.keys.is_none() {
-=======
         for (name, addresses) in &self.pools {
             out += &format!("pools {{ {name} {{ addrs = {addresses}\n }} }}\n");
         }
-        if self.keys.is_none() {
->>>>>>> peers
+        if let Some(credentials) = &self.credentials {
+            out += &format!("secrets {{ {} }}\n", credentials.secrets);
+        } else if self.keys.is_none() {
             out += &format!(
                 "secrets {{ ike-home {{ secret = \"{}\" }} }}\n",
                 self.secret
