@@ -64,7 +64,8 @@ fn state(state: &State) -> String {
             let failed = matches!(half_open.keying, Keying::Failed);
             let nonces = (&half_open.nonce_i, &half_open.nonce_r);
             let messages = (&half_open.request, &half_open.response);
-            format!("{:?}", (failed, nonces, messages, &half_open.peer_hashes))
+            let hashes = &half_open.peer_hashes;
+            format!("{:?}", (failed, nonces, messages, hashes, &half_open.eap))
         }
         State::AwaitAuthResponse(sent) => {
             let nonces = (&sent.nonce_i, &sent.nonce_r);

@@ -21,6 +21,7 @@ use crate::wire::registry::{AuthMethod, ExchangeType, PayloadType};
 use crate::wire::{Auth, Cert, Id, Payload, decode_payloads, encode_payloads};
 
 /// What stands between the first request and the last.
+#[derive(Debug)]
 pub struct Wait {
     policy: Arc<Policy>,
     peer_id: Identity,
