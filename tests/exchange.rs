@@ -22,6 +22,8 @@ mod matrix;
 mod mobike;
 #[path = "exchange/noise.rs"]
 mod noise;
+#[path = "exchange/path_mtu.rs"]
+mod path_mtu;
 #[path = "exchange/peer.rs"]
 mod peer;
 #[path = "exchange/refusals.rs"]

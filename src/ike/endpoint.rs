@@ -18,6 +18,7 @@ use super::ike_sa::{self, IkeSa, PIECES};
 use super::message;
 use super::mobility;
 use super::own;
+use super::path_mtu;
 use super::state::State;
 use super::stats::Stats;
 use super::table::{Key, Table};
@@ -264,7 +265,7 @@ impl Endpoint {
         let Some(mut sa) = self.table.take(key) else {
             return;
         };
-        mobility::mapped(&mut self.cx, &mut sa, remote);
+        mobility::mapped(&mut self.cx, &mut sa, now.mono, remote);
         self.give_back(now, key, sa);
     }
 
@@ -331,7 +332,7 @@ impl Endpoint {
     }
 
     fn due(&mut self, sa: &mut IkeSa, now: Now) {
-        match sa.window.retry(now.mono) {
+        match sa.window.retry(now.mono, &mut self.cx.rng) {
             Some(Retry::Again) => self.retransmit(sa),
             Some(Retry::GiveUp) => {
                 self.cx.stats.retransmit_limit += 1;
@@ -376,7 +377,10 @@ impl Endpoint {
         }
     }
 
-    fn retransmit(&mut self, sa: &IkeSa) {
+    fn retransmit(&mut self, sa: &mut IkeSa) {
+        if let Some(smaller) = path_mtu::shrink(&mut self.cx, sa) {
+            sa.window.recut(smaller);
+        }
         let Some(outstanding) = sa.window.outstanding() else {
             return;
         };

@@ -59,6 +59,8 @@ pub struct IkeSa {
     pub mobility: Mobility,
     /// Both sides do RFC 7383.
     pub fragmentation: bool,
+    /// Bytes of the largest IP packet known to pass, once that is less than we begin with.
+    pub packet_max: Option<u16>,
     /// The peer's identity, proven once the state says so.
     pub peer_id: Option<Identity>,
     /// Child SAs.
@@ -120,6 +122,7 @@ impl IkeSa {
             nat: NatState::default(),
             mobility: Mobility::new(role),
             fragmentation: false,
+            packet_max: None,
             peer_id: None,
             children: Vec::new(),
             orphans: Vec::new(),

@@ -21,6 +21,7 @@ pub mod narrow;
 pub mod natt;
 pub mod negotiate;
 pub mod own;
+pub mod path_mtu;
 pub mod show;
 pub mod state;
 pub mod stats;

@@ -91,7 +91,18 @@ fn a_dead_peer_is_given_up_after_126_seconds_of_retransmissions() {
         sends.extend(sent.into_iter().map(|datagram| (second, datagram)));
     }
     let times: Vec<_> = sends.iter().map(|(second, _)| *second).collect();
-    assert_eq!(times, [300, 302, 306, 314, 330, 362]);
+    let about = [
+        300..=300,
+        302..=303,
+        305..=307,
+        313..=316,
+        327..=334,
+        355..=369,
+    ];
+    assert_eq!(times.len(), about.len());
+    for (range, second) in about.iter().zip(&times) {
+        assert!(range.contains(second), "{second} is not in {range:?}");
+    }
     assert!(sends.iter().all(|(_, datagram)| *datagram == sends[0].1));
     assert_eq!(host.stats().sa_established_current, 1);
     assert_eq!(host.wake(at(426)), []);

@@ -143,10 +143,12 @@ fn a_peer_that_never_answers_is_given_up_after_126_seconds() {
             sends.push((second, sent));
         }
     }
-    assert_eq!(
-        sends.iter().map(|(second, _)| *second).collect::<Vec<_>>(),
-        [0, 2, 6, 14, 30, 62]
-    );
+    // About 2, 6, 14, 30 and 62 s; we look once a second.
+    let about = [0..=0, 2..=3, 5..=7, 13..=16, 27..=34, 55..=69];
+    assert_eq!(sends.len(), about.len());
+    for (range, (second, _)) in about.iter().zip(&sends) {
+        assert!(range.contains(second), "{second} is not in {range:?}");
+    }
     assert!(sends.iter().all(|(_, sent)| *sent == sends[0].1));
     assert_eq!(host.endpoint.len(), 1);
     assert_eq!(host.wake(at(126)), []);

@@ -242,6 +242,7 @@ fn derive(old: &IkeSa, now: Now, material: &Material<'_>) -> Result<IkeSa, Error
     sa.nat = old.nat;
     sa.mobility = old.mobility.inherited();
     sa.fragmentation = old.fragmentation;
+    sa.packet_max = old.packet_max;
     sa.peer_id = old.peer_id.clone();
     sa.redirectable = old.redirectable;
     sa.assigned = old.assigned;
