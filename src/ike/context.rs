@@ -102,6 +102,8 @@ pub struct Bequest {
     pub lease: Lease,
     /// What it meant to do for its Child SAs.
     pub tasks: Vec<(Instant, Task)>,
+    /// From when on the peer should know the successor, and so requests on it.
+    pub known_at: Instant,
     /// When the successor must end: it is none, but lost against another.
     pub end_at: Option<Instant>,
 }

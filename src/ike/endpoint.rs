@@ -13,7 +13,9 @@ use super::context::{Bequest, Context};
 use super::error::{Answer, Error, Trust};
 use super::event::{Event, Level, Path, Reply, Transmit};
 use super::exchange::redirect::Start;
-use super::exchange::{auth, create_child, create_child_initiator, informational, mobike, sa_init};
+use super::exchange::{
+    auth, create_child, create_child_initiator, informational, mobike, rekey_ike, sa_init,
+};
 use super::ike_sa::{self, IkeSa, PIECES};
 use super::message;
 use super::mobility;
@@ -176,10 +178,10 @@ impl Endpoint {
             heir.children.push(child);
         }
         for (at, task) in bequest.tasks {
-            heir.agenda.plan(at, task);
+            heir.agenda.plan(at.max(bequest.known_at), task);
         }
         if heir.children.iter().any(|child| child.fate == Fate::Doomed) {
-            heir.agenda.plan(now.mono, Task::DeleteChildren);
+            heir.agenda.plan(bequest.known_at, Task::DeleteChildren);
         }
         if heir.mobility.left.is_none() {
             mobility::move_children(&mut self.cx, &mut heir);
@@ -339,6 +341,8 @@ impl Endpoint {
                 if !sa.state.is_authenticated() {
                     self.cx.stats.sa_established_failures += 1;
                 }
+                // What the peer made in its place while we waited may be all that it has.
+                rekey_ike::bequeath_to_rival(&mut self.cx, sa, now.mono);
                 return self.close(sa, "retransmit limit reached");
             }
             None => {}

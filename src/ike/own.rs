@@ -10,6 +10,7 @@ use super::event::Path;
 use super::exchange::{create_child_initiator, informational, mobike, redirect, rekey_ike};
 use super::ike_sa::{self, IkeSa};
 use super::state::State;
+use super::timer;
 use super::window::Wear;
 use crate::crypto::ActiveKeyExchange;
 use crate::kernel::{Count, KernelRequest, RequestId, SelectorPair};
@@ -229,9 +230,7 @@ pub fn begin(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
     }
     let lifetime = sa.policy.ike_lifetime;
     if !lifetime.is_zero() {
-        // Drawn for each SA: those that came in one storm do not rekey in one.
-        let permille = 850 + cx.rng.below(100);
-        let soft = lifetime.mul_f64(f64::from(u32::try_from(permille).unwrap_or(850)) / 1000.0);
+        let soft = timer::soft_lifetime(lifetime, &mut cx.rng);
         sa.agenda.plan(now + soft, Task::RekeyIke);
         sa.agenda.plan(now + lifetime, Task::DeleteIke);
     }
