@@ -34,6 +34,8 @@ mod rekey;
 mod repetition;
 #[path = "exchange/setup.rs"]
 mod setup;
+#[path = "exchange/single.rs"]
+mod single;
 #[path = "exchange/traps.rs"]
 mod traps;
 #[path = "exchange/world.rs"]

@@ -91,6 +91,8 @@ pub struct IkeSa {
     pub init_digest: Option<u64>,
     /// Listed under its peer's identity.
     pub indexed: bool,
+    /// The peer began another; once it has answered on this one, that one goes.
+    pub wants_single: bool,
     /// Counted for an active policy.
     pub counted: bool,
 }
@@ -138,6 +140,7 @@ impl IkeSa {
             timer_at: None,
             init_digest: None,
             indexed: false,
+            wants_single: false,
             counted: false,
         }
     }

@@ -31,7 +31,7 @@ pub mod trap;
 pub mod window;
 
 pub use endpoint::{Endpoint, EndpointParts};
-pub use event::{Command, Event, Level, Path, Reply, Transmit};
+pub use event::{Command, Event, Level, News, Path, Reply, Transmit};
 pub use stats::Stats;
 
 /// Which side of the IKE SA we are. Kept for its whole life; who started one exchange is

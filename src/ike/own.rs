@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::agenda::Task;
 use super::child_sa::{ChildSa, Fate, Grant};
 use super::context::Context;
+use super::endpoint::news;
 use super::event::Path;
 use super::exchange::{create_child_initiator, informational, mobike, redirect, rekey_ike};
 use super::ike_sa::{self, IkeSa};
@@ -190,6 +191,8 @@ pub fn advance(cx: &mut Context, sa: &mut IkeSa, now: Now) {
 fn perform(cx: &mut Context, sa: &mut IkeSa, now: Now, task: Task) {
     match task {
         Task::CheckPeer => check_peer(cx, sa, now.mono),
+        Task::Confirm => informational::probe(cx, sa, now.mono),
+        Task::ReportDouble => news::announce(cx, sa),
         Task::Keepalive => {
             // Not an IKE message, so it goes without the marker of those.
             let path = Path {
@@ -227,6 +230,9 @@ pub fn begin(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
     mobike::resume(sa, now);
     if sa.policy.active {
         plan_check(cx, sa, now);
+    }
+    if sa.wants_single {
+        sa.agenda.plan(now, Task::Confirm);
     }
     let lifetime = sa.policy.ike_lifetime;
     if !lifetime.is_zero() {

@@ -16,7 +16,7 @@ use super::super::state::{Keying, State};
 use super::super::table::Key;
 use super::super::window::Arrival;
 use super::super::{Role, mobility};
-use super::{Endpoint, refuse};
+use super::{Endpoint, news, refuse};
 
 use crate::time::Now;
 use crate::wire::registry::{ExchangeType, NotifyType};
@@ -335,6 +335,10 @@ fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<'_>]
         own @ (Own::Delete(_) | Own::Probe | Own::Idle | Own::Install(_)) => {
             informational::conclude(cx, sa, now, own);
         }
+    }
+    if std::mem::take(&mut sa.wants_single) {
+        // It is up at both ends.
+        news::announce(cx, sa);
     }
     own::advance(cx, sa, now);
 }

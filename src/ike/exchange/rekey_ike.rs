@@ -244,6 +244,7 @@ fn derive(old: &IkeSa, now: Now, material: &Material<'_>) -> Result<IkeSa, Error
     sa.mobility = old.mobility.inherited();
     sa.fragmentation = old.fragmentation;
     sa.packet_max = old.packet_max;
+    sa.wants_single = old.wants_single;
     sa.peer_id = old.peer_id.clone();
     sa.redirectable = old.redirectable;
     sa.assigned = old.assigned;
