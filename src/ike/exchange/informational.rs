@@ -34,20 +34,7 @@ pub fn respond(
     for payload in payloads {
         match payload {
             Payload::Delete(delete) if delete.protocol == ProtocolId::IKE => close = true,
-            Payload::Delete(delete) => {
-                if delete.spi_size != 4 {
-                    cx.debug(format_args!(
-                        "{}: Delete of {} with SPIs of {} bytes",
-                        sa.tag(),
-                        delete.protocol,
-                        delete.spi_size
-                    ));
-                }
-                for spi in delete.esp_spis() {
-                    let deleted = child_deleted(cx, sa, now, delete.protocol, spi);
-                    ours.extend(deleted.into_iter().flatten());
-                }
-            }
+            Payload::Delete(delete) => ours.extend(deleted(cx, sa, now, delete)),
             Payload::Notify(notify) if notify.kind.is_error() => {
                 cx.info(format_args!(
                     "{}: {} notification from peer",
@@ -92,6 +79,22 @@ pub fn respond(
         sa.window.settle();
         linger(cx, sa, now);
     }
+}
+
+/// The peer deletes Child SAs. Returns our SPIs of them for the answer.
+fn deleted(cx: &mut Context, sa: &mut IkeSa, now: Now, delete: &Delete<'_>) -> Vec<u8> {
+    if delete.spi_size != 4 {
+        cx.debug(format_args!(
+            "{}: Delete of {} with SPIs of {} bytes",
+            sa.tag(),
+            delete.protocol,
+            delete.spi_size
+        ));
+    }
+    let spis = delete.esp_spis();
+    spis.filter_map(|spi| child_deleted(cx, sa, now, delete.protocol, spi))
+        .flatten()
+        .collect()
 }
 
 /// The peer deletes a Child SA, named by its inbound SPI. Returns our SPI of it for the answer, but
