@@ -10,11 +10,10 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use mio::Waker;
 
 use crate::auth::store::CredentialStore;
-use crate::ike::{Command, Path, Reply};
+use crate::ike::{Command, News, Path, Reply};
 use crate::kernel::{KernelEvent, KernelRequest};
-use crate::policy::{Config, Identity};
+use crate::policy::Config;
 use crate::steer::ShardId;
-use crate::wire::spi::IkeSpi;
 
 /// To a shard.
 #[derive(Debug)]
@@ -41,13 +40,8 @@ pub enum ShardMail {
     Config(Arc<Config>),
     /// Keys and certificates, read again.
     Credentials(Arc<CredentialStore>),
-    /// Another shard authenticated this identity, which says it has no other IKE SA.
-    InitialContact {
-        /// The identity.
-        identity: Identity,
-        /// The IKE SA that stays.
-        except: IkeSpi,
-    },
+    /// Another shard tells all.
+    News(News),
 }
 
 /// The id of a command that no operator gave: nobody waits for its answer.

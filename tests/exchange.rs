@@ -22,6 +22,8 @@ mod matrix;
 mod mobike;
 #[path = "exchange/noise.rs"]
 mod noise;
+#[path = "exchange/path_mtu.rs"]
+mod path_mtu;
 #[path = "exchange/peer.rs"]
 mod peer;
 #[path = "exchange/refusals.rs"]
@@ -32,6 +34,8 @@ mod rekey;
 mod repetition;
 #[path = "exchange/setup.rs"]
 mod setup;
+#[path = "exchange/single.rs"]
+mod single;
 #[path = "exchange/traps.rs"]
 mod traps;
 #[path = "exchange/world.rs"]

@@ -11,6 +11,10 @@ use crate::wire::spi::EspSpi;
 pub enum Task {
     /// Is the peer alive?
     CheckPeer,
+    /// Is this IKE SA, of two that do the same, up at the peer?
+    Confirm,
+    /// Tell the other shards that this IKE SA may be one too many.
+    ReportDouble,
     /// Keep the mapping of the NAT before us (RFC 3948, 4).
     Keepalive,
     /// Is there a Child SA, where the policy is active?
@@ -41,6 +45,7 @@ impl Task {
         match self {
             Self::CheckChildren
             | Self::MakeChild(_)
+            | Self::Confirm
             | Self::RekeyChild(_)
             | Self::DeleteChildren
             | Self::Redirect(_)
@@ -48,7 +53,7 @@ impl Task {
             | Self::DeleteIke
             | Self::VerifyPath
             | Self::UpdateAddresses => true,
-            Self::CheckPeer | Self::Keepalive | Self::Activate(_) => false,
+            Self::CheckPeer | Self::ReportDouble | Self::Keepalive | Self::Activate(_) => false,
         }
     }
 }
@@ -77,6 +82,8 @@ impl Agenda {
         tasks.retain(|(_, task)| match task {
             Task::RekeyChild(_) | Task::Activate(_) | Task::DeleteChildren => true,
             Task::CheckPeer
+            | Task::Confirm
+            | Task::ReportDouble
             | Task::Keepalive
             | Task::CheckChildren
             | Task::MakeChild(_)

@@ -11,6 +11,7 @@ use super::ike_sa::IkeSa;
 use super::names;
 use super::narrow::{self, Narrowed};
 use super::negotiate::{self, Chosen, Rules};
+use super::timer;
 use crate::crypto::keymat::{self, ChildKeys};
 use crate::crypto::{CryptoError, Prf, Rng};
 use crate::kernel::{ChildInstall, ChildRemove, Encap, KernelRequest, Outer, RequestId};
@@ -275,16 +276,17 @@ pub fn derive_keys(
 
 /// What the kernel must know to install `child`.
 pub fn install(rng: &mut Rng, policy: &Policy, child: &ChildSa, keys: ChildKeys) -> ChildInstall {
-    // Soft is 85 to 95 % of hard, drawn for each SA: no thundering herd of rekeys.
-    let permille = 850 + rng.below(100);
     let hard = policy.child_lifetime;
+    let soft = timer::soft_lifetime(hard, rng);
+    // The same spread: no thundering herd of rekeys.
+    let permille = 850 + rng.below(100);
     let bytes_hard = policy.child_lifetime_bytes;
     ChildInstall {
         names: child.names.clone(),
         transforms: child.transforms.clone(),
         keys,
         encap: child.encap,
-        lifetime_soft: Duration::from_secs(per_mille(hard.as_secs(), permille)),
+        lifetime_soft: Duration::from_secs(soft.as_secs()),
         lifetime_hard: hard,
         bytes_soft: per_mille(bytes_hard, permille),
         bytes_hard,

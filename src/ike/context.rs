@@ -1,7 +1,7 @@
 //! What every exchange of a shard shares: configuration, algorithms, randomness, pools, counters,
 //! and the places where output waits to be drained.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use hashbrown::HashMap;
 use super::agenda::Task;
 use super::child_sa::ChildSa;
 use super::cookie::Cookies;
-use super::event::{Event, Level, Path, Reply};
+use super::event::{Event, Level, News, Path, Reply};
 use super::exchange::redirect::Start;
 use super::ike_sa::IkeSa;
 use super::lease::{Lease, Pools};
@@ -22,7 +22,7 @@ use crate::auth::chain::ChainCache;
 use crate::auth::store::CredentialStore;
 use crate::crypto::{Provider, Rng};
 use crate::kernel::{self, KernelRequest, RequestId};
-use crate::policy::{Config, Identity, Options, Policy};
+use crate::policy::{Config, Options, Policy};
 use crate::steer::{self, ShardId};
 use crate::wire::spi::{EspSpi, IkeSpi};
 
@@ -55,6 +55,11 @@ pub struct Context {
     pub coupled: bool,
     /// Policies, by name, whose peers know since we started that nothing of before is left.
     pub greeted: BTreeSet<String>,
+    /// IKE SAs of each active policy, by its name, in all shards. Told by mail, so for a moment it
+    /// may be off, and even below zero.
+    served: BTreeMap<String, i64>,
+    /// When of two IKE SAs of a policy one may be deleted next, and how long the last pause was.
+    pub singled: BTreeMap<String, (Instant, Duration)>,
     /// May active policies begin?
     pub active: bool,
     /// What the kernel holds back for our policies.
@@ -87,8 +92,8 @@ pub struct Outbox {
     pub bequests: Vec<Bequest>,
     /// IKE SAs to be begun, where a peer sent us elsewhere.
     pub starts: Vec<Start>,
-    /// Identities just proven whose other IKE SAs must go.
-    pub contacts: Vec<(Identity, IkeSpi)>,
+    /// What this shard and the others must hear.
+    pub news: VecDeque<News>,
 }
 
 /// What an IKE SA that was rekeyed leaves behind.
@@ -102,6 +107,8 @@ pub struct Bequest {
     pub lease: Lease,
     /// What it meant to do for its Child SAs.
     pub tasks: Vec<(Instant, Task)>,
+    /// From when on the peer should know the successor, and so requests on it.
+    pub known_at: Instant,
     /// When the successor must end: it is none, but lost against another.
     pub end_at: Option<Instant>,
 }
@@ -129,6 +136,8 @@ impl Context {
             active,
             greeted: BTreeSet::new(),
             traps: Traps::default(),
+            served: BTreeMap::new(),
+            singled: BTreeMap::new(),
             hints: Budget::new(parts.now.mono),
             children: HashMap::with_hasher(hasher),
             started_at: parts.now.mono,
@@ -180,6 +189,21 @@ impl Context {
         let (shard, shards) = (u32::from(self.shard.0), u32::from(self.shards.max(1)));
         let ours = |policy: &&Arc<Policy>| policy.active && policy.index % shards == shard;
         self.config.policies.iter().filter(ours).cloned().collect()
+    }
+
+    /// Counts an IKE SA of an active policy that has come (`more`) or gone.
+    pub fn count_served(&mut self, policy: &str, more: bool) {
+        let change = if more { 1 } else { -1 };
+        let count = self.served.entry(policy.to_owned()).or_default();
+        *count += change;
+        if *count == 0 {
+            self.served.remove(policy);
+        }
+    }
+
+    /// How many IKE SAs this active policy has, in whatever state and shard.
+    pub fn served(&self, policy: &Policy) -> i64 {
+        self.served.get(&policy.name).copied().unwrap_or(0)
     }
 
     /// A fresh IKE SPI of ours.

@@ -11,13 +11,16 @@ use super::agenda::Task;
 use super::child_sa::Fate;
 use super::context::{Bequest, Context};
 use super::error::{Answer, Error, Trust};
-use super::event::{Event, Level, Path, Reply, Transmit};
+use super::event::{Event, Level, News, Path, Reply, Transmit};
 use super::exchange::redirect::Start;
-use super::exchange::{auth, create_child, create_child_initiator, informational, mobike, sa_init};
+use super::exchange::{
+    auth, create_child, create_child_initiator, informational, mobike, rekey_ike, sa_init,
+};
 use super::ike_sa::{self, IkeSa, PIECES};
 use super::message;
 use super::mobility;
 use super::own;
+use super::path_mtu;
 use super::state::State;
 use super::stats::Stats;
 use super::table::{Key, Table};
@@ -26,8 +29,10 @@ use super::window::Retry;
 
 use crate::auth::store::CredentialStore;
 use crate::crypto::{Provider, Rng};
-use crate::kernel::{Count, KernelError, KernelEvent, KernelRequest, RequestId, Trap};
-use crate::policy::{Config, Identity, Options};
+use crate::kernel::{
+    Count, KernelError, KernelEvent, KernelRequest, RequestId, SelectorPair, Trap,
+};
+use crate::policy::{Config, Options};
 use crate::steer::ShardId;
 use crate::time::Now;
 use crate::wire::Header;
@@ -35,6 +40,7 @@ use crate::wire::registry::{ExchangeType, NotifyType};
 use crate::wire::spi::{EspSpi, IkeSpi};
 
 mod inbound;
+pub mod news;
 mod operator;
 #[cfg(any(test, feature = "sim"))]
 mod snapshot;
@@ -105,7 +111,7 @@ impl Endpoint {
     fn start_active(&mut self, now: Now) {
         self.starts_at = Some(now.mono + RESTART_AFTER);
         for policy in self.cx.own_active() {
-            if !self.table.serves(&policy) {
+            if self.cx.served(&policy) <= 0 {
                 self.initiate(now, Start::of(policy));
             }
         }
@@ -150,7 +156,7 @@ impl Endpoint {
         for start in std::mem::take(&mut self.cx.out.starts) {
             self.initiate(now, start);
         }
-        self.meet_contacts(now);
+        self.spread_news(now);
     }
 
     /// Hands Child SAs and addresses to the IKE SA that took the place of another.
@@ -175,41 +181,16 @@ impl Endpoint {
             heir.children.push(child);
         }
         for (at, task) in bequest.tasks {
-            heir.agenda.plan(at, task);
+            heir.agenda.plan(at.max(bequest.known_at), task);
         }
         if heir.children.iter().any(|child| child.fate == Fate::Doomed) {
-            heir.agenda.plan(now.mono, Task::DeleteChildren);
+            heir.agenda.plan(bequest.known_at, Task::DeleteChildren);
         }
         if heir.mobility.left.is_none() {
             mobility::move_children(&mut self.cx, &mut heir);
         }
         own::advance(&mut self.cx, &mut heir, now);
         self.table.put(&mut self.cx, key, heir);
-    }
-
-    /// Drops the other IKE SAs of identities that said INITIAL_CONTACT, here and elsewhere.
-    fn meet_contacts(&mut self, now: Now) {
-        for (identity, except) in std::mem::take(&mut self.cx.out.contacts) {
-            self.handle_initial_contact(now, &identity, except);
-            self.cx
-                .out
-                .events
-                .push_back(Event::InitialContact { identity, except });
-        }
-    }
-
-    /// The peer with this identity has no IKE SA but `except`: drops what is left of others,
-    /// silently, since the peer does not know them (RFC 7296, 2.4).
-    pub fn handle_initial_contact(&mut self, _now: Now, identity: &Identity, except: IkeSpi) {
-        for key in self.table.by_identity(identity) {
-            let Some(mut sa) = self.table.take(key) else {
-                continue;
-            };
-            if sa.own_spi != except {
-                self.close(&mut sa, "initial contact");
-            }
-            self.table.put(&mut self.cx, key, sa);
-        }
     }
 
     /// Takes what the kernel says.
@@ -264,7 +245,7 @@ impl Endpoint {
         let Some(mut sa) = self.table.take(key) else {
             return;
         };
-        mobility::mapped(&mut self.cx, &mut sa, remote);
+        mobility::mapped(&mut self.cx, &mut sa, now.mono, remote);
         self.give_back(now, key, sa);
     }
 
@@ -288,29 +269,41 @@ impl Endpoint {
         let Some(policy) = policy.filter(|_| self.cx.traps.holds(trap)) else {
             return;
         };
-        let mut serving = self.table.by_policy(&policy);
+        let mut serving = self.table.by_policy(&policy.name);
+        let here = i64::try_from(serving.len()).unwrap_or(i64::MAX);
+        let elsewhere = self.cx.served(&policy) > here;
         // What remains of one that was deleted only repeats its last answer.
         serving.retain(|key| {
             let sa = self.table.get(*key);
             sa.is_some_and(|sa| !matches!(&sa.state, State::Deleting(_)))
         });
+        if serving.is_empty() && elsewhere {
+            let (policy, pair) = (policy.name.clone(), trap.pair);
+            self.cx.out.news.push_back(News::Wanted { policy, pair });
+            return self.spread_news(now);
+        }
         if serving.is_empty() && self.cx.traps.may_begin(now.mono, trap.policy) {
             let line = format_args!("policy {}: a packet to its peer", policy.name);
             self.cx.info(line);
             self.initiate(now, Start::of(policy));
         }
         // Those that are not up yet come with all flows.
-        let up = |key: &Key| {
-            let sa = self.table.get(*key);
+        self.make_wanted(now, &serving, trap.pair);
+    }
+
+    /// The first of these IKE SAs that is up asks for a Child SA for these selectors.
+    fn make_wanted(&mut self, now: Now, serving: &[Key], pair: SelectorPair) {
+        let up = |key: &&Key| {
+            let sa = self.table.get(**key);
             sa.is_some_and(|sa| matches!(&sa.state, State::Established(_)))
         };
-        let Some(key) = serving.into_iter().find(up) else {
+        let Some(&key) = serving.iter().find(up) else {
             return;
         };
         let Some(mut sa) = self.table.take(key) else {
             return;
         };
-        sa.agenda.plan(now.mono, Task::MakeChild(trap.pair));
+        sa.agenda.plan(now.mono, Task::MakeChild(pair));
         own::advance(&mut self.cx, &mut sa, now);
         self.give_back(now, key, sa);
     }
@@ -331,13 +324,15 @@ impl Endpoint {
     }
 
     fn due(&mut self, sa: &mut IkeSa, now: Now) {
-        match sa.window.retry(now.mono) {
+        match sa.window.retry(now.mono, &mut self.cx.rng) {
             Some(Retry::Again) => self.retransmit(sa),
             Some(Retry::GiveUp) => {
                 self.cx.stats.retransmit_limit += 1;
                 if !sa.state.is_authenticated() {
                     self.cx.stats.sa_established_failures += 1;
                 }
+                // What the peer made in its place while we waited may be all that it has.
+                rekey_ike::bequeath_to_rival(&mut self.cx, sa, now.mono);
                 return self.close(sa, "retransmit limit reached");
             }
             None => {}
@@ -376,7 +371,10 @@ impl Endpoint {
         }
     }
 
-    fn retransmit(&mut self, sa: &IkeSa) {
+    fn retransmit(&mut self, sa: &mut IkeSa) {
+        if let Some(smaller) = path_mtu::shrink(&mut self.cx, sa) {
+            sa.window.recut(smaller);
+        }
         let Some(outstanding) = sa.window.outstanding() else {
             return;
         };

@@ -1,8 +1,10 @@
 //! What goes into and comes out of an [`Endpoint`](super::endpoint::Endpoint), as plain values.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
 
 use super::stats::Stats;
+use crate::kernel::SelectorPair;
 use crate::policy::Identity;
 use crate::wire::spi::IkeSpi;
 
@@ -102,12 +104,50 @@ pub enum Event {
         /// Caused by bytes that nobody vouches for: the sink limits the rate.
         unauthenticated: bool,
     },
-    /// The peer authenticated and says it has no other IKE SA (RFC 7296, 2.4): the other shards
-    /// drop theirs of this identity.
+    /// The other shards must hear this.
+    News(News),
+}
+
+/// What one shard tells all others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// The peer authenticated and says it has no other IKE SA (RFC 7296, 2.4): the others drop
+    /// theirs of this identity.
     InitialContact {
         /// The identity just proven.
         identity: Identity,
         /// The IKE SA that said so, which stays.
         except: IkeSpi,
+        /// When that one was begun: the peer knows those on which it has spoken since.
+        since: Instant,
+    },
+    /// An active policy has one IKE SA more, or one less.
+    Served {
+        /// Its name.
+        policy: String,
+        /// One more.
+        more: bool,
+    },
+    /// The peer has begun an IKE SA of this active policy: if there is one of ours as well, theirs
+    /// is one too many.
+    Doubled {
+        /// The policy's name.
+        policy: String,
+        /// The peer.
+        identity: Identity,
+    },
+    /// Our IKE SA of this active policy is up at both ends: the peer's goes.
+    Single {
+        /// The policy's name.
+        policy: String,
+        /// The peer.
+        identity: Identity,
+    },
+    /// A packet waits for a Child SA of this active policy, and no shard but another has its IKE SA.
+    Wanted {
+        /// The policy's name.
+        policy: String,
+        /// The selectors it would be for.
+        pair: SelectorPair,
     },
 }

@@ -59,6 +59,8 @@ pub struct IkeSa {
     pub mobility: Mobility,
     /// Both sides do RFC 7383.
     pub fragmentation: bool,
+    /// Bytes of the largest IP packet known to pass, once that is less than we begin with.
+    pub packet_max: Option<u16>,
     /// The peer's identity, proven once the state says so.
     pub peer_id: Option<Identity>,
     /// Child SAs.
@@ -89,6 +91,8 @@ pub struct IkeSa {
     pub init_digest: Option<u64>,
     /// Listed under its peer's identity.
     pub indexed: bool,
+    /// The peer began another; once it has answered on this one, that one goes.
+    pub wants_single: bool,
     /// Counted for an active policy.
     pub counted: bool,
 }
@@ -120,6 +124,7 @@ impl IkeSa {
             nat: NatState::default(),
             mobility: Mobility::new(role),
             fragmentation: false,
+            packet_max: None,
             peer_id: None,
             children: Vec::new(),
             orphans: Vec::new(),
@@ -135,6 +140,7 @@ impl IkeSa {
             timer_at: None,
             init_digest: None,
             indexed: false,
+            wants_single: false,
             counted: false,
         }
     }

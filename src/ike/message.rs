@@ -1,17 +1,17 @@
 //! Sealing what we send and opening what we got: the SK and SKF payloads with the keys of an IKE SA.
 
-use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Instant;
 
 use super::context::Context;
 use super::fragment::{self, Added};
 use super::ike_sa::IkeSa;
+use super::path_mtu;
 use super::state::State;
 use crate::crypto::{MessageKey, Rng};
 use crate::wire::registry::{ExchangeType, PayloadType};
 use crate::wire::sk::{self, SkFailure, SkKey};
-use crate::wire::{Message, Payload};
+use crate::wire::{Header, Message, Payload};
 
 /// A key of `crypto` as `wire::sk` wants it.
 struct Sealer<'a> {
@@ -57,7 +57,7 @@ pub fn seal(
 ) -> Option<Vec<Vec<u8>>> {
     let header = sa.header(exchange, message_id, response);
     let datagram_max = if sa.fragmentation {
-        fragment_limit(cx, sa.path.remote)
+        path_mtu::message_max(cx, sa, response)
     } else {
         65_507
     };
@@ -81,15 +81,49 @@ pub fn seal(
     Some(datagrams)
 }
 
-/// Bytes of IKE message that fit a datagram: the packet size less IP and UDP headers and marker.
-fn fragment_limit(cx: &Context, remote: SocketAddr) -> usize {
-    let configured = usize::from(cx.config.settings.fragment_size);
-    let (default, headers) = match remote {
-        SocketAddr::V4(_) => (1200, 20 + 8 + 4),
-        SocketAddr::V6(_) => (1280, 40 + 8 + 4),
+/// Cuts a message that we sealed before into more and smaller datagrams, as the path wants it now.
+/// `None`: it is none of this SA, or cannot be cut.
+///
+/// A receiver tells the pieces of one cut from those of another by their total alone, and drops
+/// those of the smaller (RFC 7383, 2.6), so there is always one more than before.
+pub fn cut_anew(cx: &mut Context, sa: &mut IkeSa, datagrams: &[Vec<u8>]) -> Option<Vec<Vec<u8>>> {
+    let datagram_max = path_mtu::message_max(cx, sa, false);
+    let mut counter = sa.sealed;
+    let key = sa.outbound_key()?;
+    let mut sealer = Sealer {
+        key,
+        counter: &mut counter,
+        rng: &mut cx.rng,
     };
-    let packet = if configured == 0 { default } else { configured };
-    packet.saturating_sub(headers).max(FRAGMENT_MIN)
+    let mut content: Option<(Header, PayloadType)> = None;
+    let mut plaintext = Vec::new();
+    for datagram in datagrams {
+        let mut bytes = datagram.clone();
+        let message = Message::decode(&bytes).ok()?;
+        let (body_at, first) = match message.payloads.last() {
+            Some(Payload::Sk(body)) => (body.body_at, body.first_inner),
+            Some(Payload::Skf(body)) => (body.body_at, body.first_inner),
+            _ => return None,
+        };
+        content.get_or_insert((message.header, first));
+        let range = sk::open_sk(&mut bytes, body_at, &sealer).ok()?;
+        plaintext.extend_from_slice(bytes.get(range)?);
+    }
+    let (header, first) = content?;
+    let mut anew = Vec::new();
+    let before = datagrams.len();
+    let sealed = sk::cut(
+        &header,
+        (first, &plaintext),
+        &mut sealer,
+        datagram_max,
+        before + 1,
+        &mut anew,
+    );
+    sa.sealed = counter;
+    sealed.ok()?;
+    cx.stats.frag_sent += anew.len() as u64;
+    Some(anew)
 }
 
 /// What opening led to.
@@ -115,6 +149,7 @@ struct Place {
 /// Decrypts the SK or SKF payload of a datagram of this SA. Only a datagram that passes here was
 /// sent by the peer.
 pub fn open(cx: &mut Context, sa: &mut IkeSa, now: Instant, bytes: &mut [u8]) -> Opened {
+    let bytes_len = bytes.len();
     let Some(place) = locate(cx, bytes) else {
         return Opened::Dropped;
     };
@@ -141,6 +176,9 @@ pub fn open(cx: &mut Context, sa: &mut IkeSa, now: Instant, bytes: &mut [u8]) ->
         cx.stats.integrity_errors += 1;
         return Opened::Dropped;
     };
+    if place.fragment.is_some_and(|(number, total)| number < total) {
+        path_mtu::learn(cx, sa, bytes_len);
+    }
     let opened = gather(cx, sa, &place, plaintext);
     let begun = sa.request_pieces.is_some() || sa.response_pieces.is_some();
     sa.pieces_since = begun.then_some(sa.pieces_since.unwrap_or(now));
@@ -260,9 +298,6 @@ pub fn request(
     for datagram in &datagrams {
         cx.transmit(sa.path, datagram.clone());
     }
-    sa.window.sent(id, exchange, datagrams, now);
+    sa.window.sent(id, exchange, datagrams, now, &mut cx.rng);
     Some(id)
 }
-
-/// No fragment is smaller than this, whatever the configuration says.
-const FRAGMENT_MIN: usize = 256;

@@ -5,6 +5,7 @@
 //! came before; who can answer from anywhere has an encrypted channel to say so.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
 
 use super::Role;
 use super::child_sa;
@@ -28,6 +29,8 @@ pub struct Mobility {
     pub left: Option<Path>,
     /// The peer has not shown yet that it receives where it says it is.
     pub doubtful: bool,
+    /// Where the peer's last request came from, if the IKE SA is elsewhere.
+    pub seen: Option<Path>,
     /// How the peer saw us last: its NAT_DETECTION_DESTINATION_IP.
     pub seen_as: Option<Vec<u8>>,
 }
@@ -41,6 +44,7 @@ impl Mobility {
             others: Vec::new(),
             left: None,
             doubtful: false,
+            seen: None,
             seen_as: None,
         }
     }
@@ -58,7 +62,7 @@ impl Mobility {
 /// Follows the peer to the address that its authenticated message came from: into UDP
 /// encapsulation during the handshake, and when its NAT moves it (RFC 7296, 2.23). Not where
 /// MOBIKE is agreed, which has a message for it (RFC 4555, 3.8).
-pub fn follow(cx: &mut Context, sa: &mut IkeSa, path: Path) {
+pub fn follow(cx: &mut Context, sa: &mut IkeSa, now: Instant, path: Path) {
     if matches!(sa.state, State::AwaitAuthRequest(_)) {
         // Who repeats a request that it caught, before the peer's own arrives, must not get the
         // ESP of a peer that no NAT moves.
@@ -67,7 +71,7 @@ pub fn follow(cx: &mut Context, sa: &mut IkeSa, path: Path) {
             sa.path = path;
         }
     } else if path != sa.path && path.marker == sa.path.marker && !sa.mobility.agreed && moves(sa) {
-        relocate(cx, sa, path);
+        relocate(cx, sa, now, path);
     }
 }
 
@@ -75,12 +79,13 @@ pub fn follow(cx: &mut Context, sa: &mut IkeSa, path: Path) {
 /// authentic and no replays, so the peer is there: waiting for it to say so over IKE would only
 /// lose its traffic until then, and RFC 4555, 3.8 allows it also with MOBIKE. A peer that is about
 /// to move (RFC 4555, 3.5) has said better where it is.
-pub fn mapped(cx: &mut Context, sa: &mut IkeSa, remote: SocketAddr) {
-    let fits = sa.path.marker && sa.path.remote.is_ipv4() == remote.is_ipv4();
+pub fn mapped(cx: &mut Context, sa: &mut IkeSa, now: Instant, remote: SocketAddr) {
+    let encapsulated = sa.path.marker && remote.port() != 0;
+    let fits = encapsulated && sa.path.remote.is_ipv4() == remote.is_ipv4();
     let up = matches!(sa.state, State::Established(_));
     if up && fits && remote != sa.path.remote && sa.mobility.left.is_none() && moves(sa) {
         let path = Path { remote, ..sa.path };
-        relocate(cx, sa, path);
+        relocate(cx, sa, now, path);
     }
 }
 
@@ -90,7 +95,20 @@ const fn moves(sa: &IkeSa) -> bool {
     sa.nat.remote && (!sa.nat.local || !sa.mobility.leads)
 }
 
-fn relocate(cx: &mut Context, sa: &mut IkeSa, path: Path) {
+/// A request of the peer came from this path. With MOBIKE that moves nothing (RFC 4555, 3.8), but a
+/// request of ours that is out must not go into a dead mapping until an update comes: it is sent to
+/// both places in turn, and to the new one now.
+pub fn see(sa: &mut IkeSa, now: Instant, path: Path) {
+    let before = sa.mobility.seen;
+    let elsewhere = path.remote != sa.path.remote && path.marker == sa.path.marker;
+    let up = matches!(sa.state, State::Established(_) | State::Deleting(_));
+    sa.mobility.seen = (up && elsewhere && moves(sa)).then_some(path);
+    if sa.mobility.seen.is_some() && sa.mobility.seen != before {
+        sa.window.hurry(now);
+    }
+}
+
+fn relocate(cx: &mut Context, sa: &mut IkeSa, now: Instant, path: Path) {
     cx.info(format_args!(
         "{}: moved by its NAT: old {} new {}",
         sa.tag(),
@@ -98,6 +116,8 @@ fn relocate(cx: &mut Context, sa: &mut IkeSa, path: Path) {
         path.remote
     ));
     sa.path = path;
+    sa.mobility.seen = None;
+    sa.window.hurry(now);
     move_children(cx, sa);
 }
 

@@ -21,6 +21,7 @@ pub mod narrow;
 pub mod natt;
 pub mod negotiate;
 pub mod own;
+pub mod path_mtu;
 pub mod show;
 pub mod state;
 pub mod stats;
@@ -30,7 +31,7 @@ pub mod trap;
 pub mod window;
 
 pub use endpoint::{Endpoint, EndpointParts};
-pub use event::{Command, Event, Level, Path, Reply, Transmit};
+pub use event::{Command, Event, Level, News, Path, Reply, Transmit};
 pub use stats::Stats;
 
 /// Which side of the IKE SA we are. Kept for its whole life; who started one exchange is

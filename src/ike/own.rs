@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 use super::agenda::Task;
 use super::child_sa::{ChildSa, Fate, Grant};
 use super::context::Context;
+use super::endpoint::news;
 use super::event::Path;
 use super::exchange::{create_child_initiator, informational, mobike, redirect, rekey_ike};
 use super::ike_sa::{self, IkeSa};
 use super::state::State;
+use super::timer;
 use super::window::Wear;
 use crate::crypto::ActiveKeyExchange;
 use crate::kernel::{Count, KernelRequest, RequestId, SelectorPair};
@@ -189,6 +191,8 @@ pub fn advance(cx: &mut Context, sa: &mut IkeSa, now: Now) {
 fn perform(cx: &mut Context, sa: &mut IkeSa, now: Now, task: Task) {
     match task {
         Task::CheckPeer => check_peer(cx, sa, now.mono),
+        Task::Confirm => informational::probe(cx, sa, now.mono),
+        Task::ReportDouble => news::announce(cx, sa),
         Task::Keepalive => {
             // Not an IKE message, so it goes without the marker of those.
             let path = Path {
@@ -227,11 +231,12 @@ pub fn begin(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
     if sa.policy.active {
         plan_check(cx, sa, now);
     }
+    if sa.wants_single {
+        sa.agenda.plan(now, Task::Confirm);
+    }
     let lifetime = sa.policy.ike_lifetime;
     if !lifetime.is_zero() {
-        // Drawn for each SA: those that came in one storm do not rekey in one.
-        let permille = 850 + cx.rng.below(100);
-        let soft = lifetime.mul_f64(f64::from(u32::try_from(permille).unwrap_or(850)) / 1000.0);
+        let soft = timer::soft_lifetime(lifetime, &mut cx.rng);
         sa.agenda.plan(now + soft, Task::RekeyIke);
         sa.agenda.plan(now + lifetime, Task::DeleteIke);
     }

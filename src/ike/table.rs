@@ -10,12 +10,13 @@ use hashbrown::HashMap;
 use slab::Slab;
 
 use super::context::Context;
+use super::event::News;
 use super::ike_sa::IkeSa;
 use super::state::State;
 use super::timer::Timers;
 use crate::crypto::Rng;
 use crate::kernel::RequestId;
-use crate::policy::{Identity, Policy};
+use crate::policy::Identity;
 use crate::wire::spi::IkeSpi;
 
 /// A place in the table; reused after its IKE SA is gone.
@@ -97,14 +98,9 @@ impl Table {
             .collect()
     }
 
-    /// Whether this active policy has an IKE SA, in whatever state.
-    pub fn serves(&self, policy: &Policy) -> bool {
-        self.active.contains_key(&policy.name)
-    }
-
     /// The IKE SAs of this active policy, in whatever state.
-    pub fn by_policy(&self, policy: &Policy) -> Vec<Key> {
-        let keys = self.active.get(&policy.name).into_iter().flatten();
+    pub fn by_policy(&self, policy: &str) -> Vec<Key> {
+        let keys = self.active.get(policy).into_iter().flatten();
         keys.copied().collect()
     }
 
@@ -170,6 +166,7 @@ impl Table {
             let name = sa.policy.name.clone();
             self.active.entry(name).or_default().insert(key);
             sa.counted = true;
+            count(cx, &sa, true);
         }
         let deadline = sa.deadline(cx).map(|(at, _)| at);
         self.timers.set(key, sa.timer_at, deadline);
@@ -186,13 +183,14 @@ impl Table {
         if let (true, Some(identity)) = (sa.indexed, sa.peer_id.take()) {
             self.identities.remove(&(identity, key));
         }
-        if sa.counted
-            && let Some(keys) = self.active.get_mut(&sa.policy.name)
-        {
-            keys.remove(&key);
-            if keys.is_empty() {
-                self.active.remove(&sa.policy.name);
+        if sa.counted {
+            if let Some(keys) = self.active.get_mut(&sa.policy.name) {
+                keys.remove(&key);
+                if keys.is_empty() {
+                    self.active.remove(&sa.policy.name);
+                }
             }
+            count(cx, &sa, false);
         }
         self.sas.try_remove(key);
         cx.stats.sa_removed += 1;
@@ -213,4 +211,11 @@ impl Table {
         }
         None
     }
+}
+
+/// Counts an IKE SA of an active policy here and elsewhere.
+fn count(cx: &mut Context, sa: &IkeSa, more: bool) {
+    cx.count_served(&sa.policy.name, more);
+    let policy = sa.policy.name.clone();
+    cx.out.news.push_back(News::Served { policy, more });
 }

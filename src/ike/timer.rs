@@ -1,7 +1,9 @@
 //! One deadline for each IKE SA, ordered; the endpoint asks for the earliest.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use crate::crypto::Rng;
 
 /// The deadlines of all IKE SAs of a shard, by slab key.
 #[derive(Debug, Default)]
@@ -39,14 +41,23 @@ impl Timers {
     }
 }
 
+/// When to replace what lives this long: at 85 to 95 % of it, drawn for each so that those that came
+/// together do not go together. Of a short life more is kept back: a request that is lost once or
+/// twice, or put off by the peer, must still fit.
+pub fn soft_lifetime(hard: Duration, rng: &mut Rng) -> Duration {
+    let least = (hard / 20).max((hard * 3 / 20).min(Duration::from_secs(10)));
+    let most = (hard * 3 / 20).max((hard * 3 / 10).min(Duration::from_secs(20)));
+    let spread = u64::try_from((most - least).as_millis()).unwrap_or(u64::MAX);
+    let drawn = Duration::from_millis(rng.below(spread.saturating_add(1)));
+    hard - least - drawn
+}
+
 #[cfg(test)]
 #[expect(
     clippy::disallowed_methods,
     reason = "tests count from one reading of the clock"
 )]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -65,5 +76,26 @@ mod tests {
         timers.set(3, None, Some(at(9)));
         timers.set(3, Some(at(9)), None);
         assert_eq!(timers.next(), None);
+    }
+
+    #[test]
+    fn soft_lifetimes_are_spread_and_leave_time_for_retries() {
+        let mut rng = Rng::from_seed([1; 32]);
+        for (hard, range) in [
+            (0, 0..=0),
+            (10, 7_000..=8_500),
+            (40, 28_000..=34_000),
+            (100, 80_000..=90_000),
+            (10_800, 9_180_000..=10_260_000),
+        ] {
+            let hard = Duration::from_secs(hard);
+            let mut drawn: Vec<_> = (0..100)
+                .map(|_| soft_lifetime(hard, &mut rng).as_millis())
+                .collect();
+            assert!(drawn.iter().all(|soft| range.contains(soft)), "{drawn:?}");
+            drawn.sort_unstable();
+            drawn.dedup();
+            assert!(hard.is_zero() || drawn.len() > 80, "{hard:?}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::crypto::Rng;
 use crate::wire::registry::ExchangeType;
 
 /// Both directions of one IKE SA.
@@ -31,6 +32,8 @@ pub struct Outstanding {
     pub datagrams: Vec<Vec<u8>>,
     /// When to send it again, or give up.
     pub due_at: Instant,
+    /// Not before this the peer counts as dead.
+    give_up_at: Instant,
     /// Sends after the first.
     pub retries: u32,
 }
@@ -128,6 +131,13 @@ impl Window {
         (answered.id == id && answered.digest == digest).then_some(answered.datagrams.as_slice())
     }
 
+    /// The cached answer goes in these datagrams from now on.
+    pub fn recut_answer(&mut self, datagrams: Vec<Vec<u8>>) {
+        if let Some(answered) = &mut self.answered {
+            answered.datagrams = datagrams;
+        }
+    }
+
     /// The cached answer to the request with this Message ID, if there is one.
     pub fn answer_to(&self, id: u32) -> Option<&[Vec<u8>]> {
         let answered = self.answered.as_ref()?;
@@ -141,14 +151,23 @@ impl Window {
     }
 
     /// Notes that a request was sent.
-    pub fn sent(&mut self, id: u32, exchange: ExchangeType, datagrams: Vec<Vec<u8>>, now: Instant) {
+    pub fn sent(
+        &mut self,
+        id: u32,
+        exchange: ExchangeType,
+        datagrams: Vec<Vec<u8>>,
+        now: Instant,
+        rng: &mut Rng,
+    ) {
         self.next_outbound = id.wrapping_add(1);
-        let due_at = now + FIRST_RETRY_AFTER;
+        // The answer may be on its way for as long as this; only later, not sooner.
+        let due_at = now + FIRST_RETRY_AFTER.max(jittered(FIRST_RETRY_AFTER, rng));
         self.outstanding = Some(Outstanding {
             id,
             exchange,
             datagrams,
             due_at,
+            give_up_at: now + GIVE_UP_AFTER,
             retries: 0,
         });
     }
@@ -177,8 +196,26 @@ impl Window {
         self.outstanding.as_ref()
     }
 
-    /// Moves a due request on: sends at 0, 2, 6, 14, 30 and 62 s, gives up at 126 s.
-    pub fn retry(&mut self, now: Instant) -> Option<Retry> {
+    /// The outstanding request goes in these datagrams from now on.
+    pub fn recut(&mut self, datagrams: Vec<Vec<u8>>) {
+        if let Some(outstanding) = &mut self.outstanding {
+            outstanding.datagrams = datagrams;
+        }
+    }
+
+    /// The outstanding request may reach the peer now and not before: it is sent again at once,
+    /// unless it has been sent as often as it may.
+    pub fn hurry(&mut self, now: Instant) {
+        if let Some(outstanding) = &mut self.outstanding
+            && outstanding.retries < RETRIES_MAX
+        {
+            outstanding.due_at = outstanding.due_at.min(now);
+        }
+    }
+
+    /// Moves a due request on: sends at about 0, 2, 6, 14, 30 and 62 s, each wait a tenth shorter or
+    /// longer, so that what began together does not stay together; gives up at 126 s.
+    pub fn retry(&mut self, now: Instant, rng: &mut Rng) -> Option<Retry> {
         let outstanding = self.outstanding.as_mut()?;
         if now < outstanding.due_at {
             return None;
@@ -187,7 +224,14 @@ impl Window {
         if outstanding.retries > RETRIES_MAX {
             return Some(Retry::GiveUp);
         }
-        outstanding.due_at = now + FIRST_RETRY_AFTER * 2u32.pow(outstanding.retries);
+        let wait = FIRST_RETRY_AFTER * 2u32.pow(outstanding.retries);
+        let due_at = now + jittered(wait, rng);
+        outstanding.due_at = if outstanding.retries == RETRIES_MAX {
+            // A host that was asleep listens for an answer before it gives up.
+            outstanding.give_up_at.max(now + LAST_WAIT_MIN)
+        } else {
+            due_at
+        };
         Some(Retry::Again)
     }
 }
@@ -197,10 +241,21 @@ const WORN_FROM: u32 = 0xf000_0000;
 const WORN_EVERY: u32 = 0x1_0000;
 /// From this one on it is closed; enough are left to do so.
 const SPENT_FROM: u32 = 0xffff_0000;
+
+/// Nine to eleven tenths of a wait.
+fn jittered(wait: Duration, rng: &mut Rng) -> Duration {
+    let permille = u32::try_from(900 + rng.below(201)).unwrap_or(1000);
+    wait * permille / 1000
+}
+
 /// Wait before the first retransmission; each further wait is twice the one before.
 const FIRST_RETRY_AFTER: Duration = Duration::from_secs(2);
-/// Retransmissions: with the waits above a peer is given up after 126 s, as OpenIKED does.
+/// Retransmissions.
 const RETRIES_MAX: u32 = 5;
+/// From the first send until the peer is given up, as OpenIKED does: the waits together.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(126);
+/// The least wait after the last send.
+const LAST_WAIT_MIN: Duration = Duration::from_secs(50);
 
 #[cfg(test)]
 #[expect(
@@ -246,24 +301,60 @@ mod tests {
         assert_eq!(wear(0, u32::MAX), Wear::Spent);
     }
 
-    #[test]
-    fn a_request_is_sent_six_times_and_given_up_after_126_seconds() {
+    /// The times of all sends, and when the peer is given up.
+    fn schedule(seed: u8) -> (Vec<Duration>, Duration) {
         let start = Instant::now();
+        let mut rng = Rng::from_seed([seed; 32]);
         let mut window = Window::new();
-        window.sent(0, ExchangeType::IKE_SA_INIT, vec![vec![0]], start);
-        let mut sends = vec![0];
-        let mut given_up_after = None;
-        for second in 0..200 {
-            match window.retry(start + Duration::from_secs(second)) {
-                Some(Retry::Again) => sends.push(second),
-                Some(Retry::GiveUp) => {
-                    given_up_after = Some(second);
-                    break;
-                }
-                None => {}
+        let (exchange, datagrams) = (ExchangeType::IKE_SA_INIT, vec![vec![0]]);
+        window.sent(0, exchange, datagrams, start, &mut rng);
+        let mut sends = vec![Duration::ZERO];
+        loop {
+            let due_at = window.outstanding().unwrap().due_at;
+            assert_eq!(
+                window.retry(due_at - Duration::from_millis(1), &mut rng),
+                None
+            );
+            match window.retry(due_at, &mut rng).unwrap() {
+                Retry::Again => sends.push(due_at - start),
+                Retry::GiveUp => return (sends, due_at - start),
             }
         }
-        assert_eq!(sends, [0, 2, 6, 14, 30, 62]);
-        assert_eq!(given_up_after, Some(126));
+    }
+
+    #[test]
+    fn a_request_is_sent_six_times_and_given_up_after_126_seconds() {
+        let mut first_retries = Vec::new();
+        for seed in 0..50 {
+            let (sends, given_up_after) = schedule(seed);
+            assert_eq!(sends.len(), 6);
+            assert_eq!(given_up_after, Duration::from_secs(126));
+            for (wait, pair) in [2, 4, 8, 16, 32].into_iter().zip(sends.windows(2)) {
+                let ratio = (pair[1] - pair[0]).as_secs_f64() / f64::from(wait);
+                assert!((0.9..=1.1).contains(&ratio), "{wait}: {sends:?}");
+            }
+            assert!(sends[1] >= FIRST_RETRY_AFTER);
+            first_retries.push(sends[2]);
+        }
+        first_retries.sort_unstable();
+        first_retries.dedup();
+        assert!(first_retries.len() > 25, "they stay together");
+    }
+
+    #[test]
+    fn a_request_in_a_hurry_is_sent_at_once_and_given_up_no_sooner() {
+        let start = Instant::now();
+        let mut rng = Rng::from_seed([1; 32]);
+        let mut window = Window::new();
+        let (exchange, datagrams) = (ExchangeType::INFORMATIONAL, vec![vec![0]]);
+        window.sent(0, exchange, datagrams, start, &mut rng);
+        for second in 1..100 {
+            let now = start + Duration::from_secs(second);
+            window.hurry(now);
+            let sent = (second <= 5).then_some(Retry::Again);
+            assert_eq!(window.retry(now, &mut rng), sent);
+        }
+        let given_up_at = window.outstanding().unwrap().due_at;
+        assert_eq!(given_up_at - start, Duration::from_secs(126));
     }
 }

@@ -90,7 +90,7 @@ pub struct Settings {
     /// `set halfopen_timeout N` (ours): seconds from IKE_SA_INIT until a half-open SA is dropped.
     pub half_open_timeout: Duration,
     /// `set fragment_size N` (ours): bytes of a whole IP packet that an IKE fragment may fill;
-    /// zero means 1280 for IPv6 and 1200 for IPv4.
+    /// zero begins with 1400, and falls to 1280 (IPv4: then 576) without an answer.
     pub fragment_size: u16,
 }
 

@@ -210,9 +210,7 @@ impl Shard {
                 }
                 ShardMail::Config(config) => self.endpoint.handle_config(now, config),
                 ShardMail::Credentials(store) => self.endpoint.handle_credentials(store),
-                ShardMail::InitialContact { identity, except } => {
-                    self.endpoint.handle_initial_contact(now, &identity, except);
-                }
+                ShardMail::News(news) => self.endpoint.handle_news(now, news),
             }
             self.drain();
         }
@@ -327,16 +325,11 @@ impl Shard {
                 line,
                 unauthenticated: true,
             } => log::write_noise(level, &line),
-            Event::InitialContact { identity, except } => {
+            Event::News(news) => {
                 let me = usize::from(self.id.0);
-                for (_, peer) in self
-                    .peers
-                    .iter_mut()
-                    .enumerate()
-                    .filter(|(at, _)| *at != me)
-                {
-                    let identity = identity.clone();
-                    peer.send(ShardMail::InitialContact { identity, except });
+                let peers = self.peers.iter_mut().enumerate();
+                for (_, peer) in peers.filter(|(at, _)| *at != me) {
+                    peer.send(ShardMail::News(news.clone()));
                 }
             }
         }

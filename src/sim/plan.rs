@@ -193,6 +193,7 @@ fn taste(dice: &mut Dice) -> Taste {
             _ => vec![KeId::MODP_2048, KeId::CURVE25519, KeId::ECP_256],
         }
     };
+    let single = dice.chance(200);
     Taste {
         ike: suites[dice.below(3)].clone(),
         methods,
@@ -205,11 +206,11 @@ fn taste(dice: &mut Dice) -> Taste {
         },
         small,
         leases: dice.chance(LEASES),
-        mutual: dice.chance(MUTUAL),
+        mutual: dice.chance(MUTUAL) && !single,
         hasty: dice.chance(HASTY),
         v6: dice.chance(150),
         encapsulate: dice.chance(100),
-        single: dice.chance(200),
+        single,
     }
 }
 
@@ -280,8 +281,8 @@ fn host(dice: &mut Dice, taste: &Taste, number: u64, is_gateway: bool) -> HostPl
 const LEASES: u64 = 300;
 /// Worlds in a thousand where one side wants key exchange in Child SAs and the other has none.
 const MIXED: u64 = 150;
-/// Worlds in a thousand where both ends of a tunnel may begin. None: ends that begin at once keep
-/// both IKE SAs, which works, but is not the one that peace demands.
-const MUTUAL: u64 = 0;
+/// Worlds in a thousand where both ends of a tunnel may begin. Not where the newest IKE SA replaces
+/// the others without a word: there each end would drop what the other just made.
+const MUTUAL: u64 = 250;
 /// Worlds in a thousand with short lifetimes.
 const HASTY: u64 = 400;

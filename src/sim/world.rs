@@ -17,9 +17,9 @@ use super::report::Line;
 use super::traffic;
 use crate::ike::ike_sa::IkeSa;
 use crate::ike::state::State;
-use crate::ike::{Command, Endpoint, Event, Path};
+use crate::ike::{Command, Endpoint, Event, News, Path};
 use crate::kernel::KernelEvent;
-use crate::policy::{Config, Identity};
+use crate::policy::Config;
 use crate::steer::{self, ShardId};
 use crate::time::Now;
 use crate::wire::Header;
@@ -73,10 +73,9 @@ pub(super) enum Inner {
         shard: ShardId,
         ticket: u64,
     },
-    Contact {
+    News {
         shard: ShardId,
-        identity: Identity,
-        except: IkeSpi,
+        news: News,
     },
     Kernel,
     Answer {
@@ -246,12 +245,8 @@ impl World {
                     endpoint.handle_timeout(now)
                 })
             }
-            Inner::Contact {
-                shard,
-                identity,
-                except,
-            } => self.act(host, shard, None, |endpoint, now| {
-                endpoint.handle_initial_contact(now, &identity, except);
+            Inner::News { shard, news } => self.act(host, shard, None, |endpoint, now| {
+                endpoint.handle_news(now, news);
             }),
             Inner::Kernel => self.kernel(host),
             Inner::Answer { shard, event } => {
@@ -362,17 +357,13 @@ impl World {
             self.plan_own(host, at.saturating_sub(self.now), Inner::Kernel);
         }
         for event in output.events {
-            let Event::InitialContact { identity, except } = event else {
+            let Event::News(news) = event else {
                 continue;
             };
             for other in self.hosts[host].shard_ids().filter(|other| *other != shard) {
                 let after = self.dice.millis(0, 20);
-                let identity = identity.clone();
-                let what = Inner::Contact {
-                    shard: other,
-                    identity,
-                    except,
-                };
+                let news = news.clone();
+                let what = Inner::News { shard: other, news };
                 self.plan_own(host, after, what);
             }
         }

@@ -56,20 +56,42 @@ pub fn seal_fragments(
 ) -> Result<(), SkFailure> {
     let mut plaintext = Vec::with_capacity(256);
     let first = encode_payloads(inner, &mut plaintext);
+    if sealed_len(key, plaintext.len(), 0) > datagram_max {
+        return cut(header, (first, &plaintext), key, datagram_max, 1, out);
+    }
     let whole = Piece {
         kind: PayloadType::SK,
         first,
         numbers: None,
         plaintext: &plaintext,
     };
-    if sealed_len(key, plaintext.len(), 0) <= datagram_max {
-        let mut datagram = Vec::with_capacity(sealed_len(key, plaintext.len(), 0));
-        seal_piece(header, whole, key, &mut datagram)?;
-        out.push(datagram);
-        return Ok(());
+    let mut datagram = Vec::with_capacity(sealed_len(key, plaintext.len(), 0));
+    seal_piece(header, whole, key, &mut datagram)?;
+    out.push(datagram);
+    Ok(())
+}
+
+/// Seals a plaintext (with the type of its first payload) into SKF messages of at most
+/// `datagram_max` bytes, and into `total_min` of them or more; each is pushed to `out`.
+pub fn cut(
+    header: &Header,
+    (first, plaintext): (PayloadType, &[u8]),
+    key: &mut impl SkKey,
+    datagram_max: usize,
+    total_min: usize,
+    out: &mut Vec<Vec<u8>>,
+) -> Result<(), SkFailure> {
+    let mut room = fragment_room(key, datagram_max).ok_or(SkFailure)?;
+    if plaintext.len().div_ceil(room) < total_min {
+        // Rounded down, so that there are never fewer.
+        room = plaintext
+            .len()
+            .checked_div(total_min)
+            .filter(|&room| room > 0)
+            .ok_or(SkFailure)?;
     }
-    let room = fragment_room(key, datagram_max).ok_or(SkFailure)?;
-    let total = u16::try_from(plaintext.len().div_ceil(room)).map_err(|_| SkFailure)?;
+    let total = plaintext.len().div_ceil(room);
+    let total = u16::try_from(total).map_err(|_| SkFailure)?;
     for (number, chunk) in (1..=total).zip(plaintext.chunks(room)) {
         let first = if number == 1 {
             first

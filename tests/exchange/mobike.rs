@@ -280,6 +280,58 @@ fn with_mobike_no_other_message_moves_anybody() {
 }
 
 #[test]
+fn a_request_in_a_dead_mapping_is_sent_where_the_peer_was_seen() {
+    let mut pair = up_behind_nat([true; 2]);
+    let lost = begin_rekey(&mut pair, Side::Responder);
+    assert_eq!(lost[0].path.remote.port(), 14_500);
+    pair.nat = Some(|inside| through_nat(20_000, inside));
+    pair.seconds = 1;
+    assert_eq!(pair.responder.wake(at(1)), []);
+    let request = begin_rekey(&mut pair, Side::Initiator);
+    let (_, answers) = pair.give(Side::Initiator, &request[0]);
+    assert_eq!(answers[0].path.remote.port(), 24_500);
+    let again = pair.responder.wake(at(1));
+    assert_eq!(again[0].bytes, lost[0].bytes);
+    assert_eq!(again[0].path.remote.port(), 24_500);
+    // RFC 4555, 3.8: that moves nothing, and the next send tries where the IKE SA is.
+    let sa = pair.responder.endpoint.ike_sas().next().unwrap();
+    assert_eq!(sa.path.remote.port(), 14_500);
+    assert_eq!(pair.responder.kernel.moved, []);
+    let (_, answers) = pair.give(Side::Responder, &again[0]);
+    pair.give(Side::Initiator, &answers[0]);
+    let sa = pair.responder.endpoint.ike_sas().next().unwrap();
+    assert!(sa.window.outstanding().is_none_or(|o| o.id > 0));
+}
+
+/// The Child SA of this side comes to the end of its lifetime.
+fn begin_rekey(pair: &mut Pair, side: Side) -> Vec<Datagram> {
+    let now = pair.now();
+    let host = pair.host(side);
+    let spi = host.kernel.holds()[0];
+    let expire = KernelEvent::Expire { spi, hard: false };
+    host.endpoint.handle_kernel(now, expire);
+    host.wake(now)
+}
+
+#[test]
+fn an_ike_sa_init_answer_from_elsewhere_is_none() {
+    let mut pair = pair([true; 2]);
+    let request = pair.initiate();
+    let (_, answer) = pair.give(Side::Initiator, &request[0]);
+    // Sent on by somebody, it would make the initiator see a NAT before the gateway.
+    let mut path = mirrored(answer[0].path);
+    path.remote.set_ip(ELSEWHERE);
+    let now = pair.now();
+    assert_eq!(pair.initiator.receive(now, path, &answer[0].bytes), []);
+    path.remote = SocketAddr::new(GATEWAY, 501);
+    assert_eq!(pair.initiator.receive(now, path, &answer[0].bytes), []);
+    pair.run(Side::Responder, answer);
+    assert!(pair.is_up());
+    assert_eq!(pair.initiator.kernel.installed[0].encap, None);
+    assert_eq!(pair.responder.kernel.installed[0].encap, None);
+}
+
+#[test]
 fn esp_from_a_new_mapping_moves_a_peer_behind_a_nat_and_no_other() {
     let remote: SocketAddr = "203.0.113.7:24500".parse().unwrap();
     let tell = |host: &mut Host| {

@@ -358,6 +358,54 @@ fn an_unanswered_rekey_of_the_ike_sa_yields_to_the_peers() {
     );
 }
 
+#[test]
+fn an_ike_sa_that_is_given_up_leaves_all_to_the_one_that_the_peer_made() {
+    let lifetime = Duration::from_secs(u64::from(IKE_LIFETIME));
+    let mut pair = up(|policy| Policy {
+        ike_lifetime: lifetime,
+        ..policy
+    });
+    pair.seconds = u64::from(IKE_LIFETIME) - 1;
+    let now = pair.now();
+    // The responder's request is lost, and later the initiator's Delete.
+    let lost = pair.responder.wake(now);
+    assert_eq!(lost.len(), 1);
+    let request = pair.initiator.wake(now);
+    let (_, answer) = pair.give(Side::Initiator, &request[0]);
+    let (_, delete) = pair.give(Side::Responder, &answer[0]);
+    assert_eq!(delete.len(), 1);
+    for _ in 0..130 {
+        pair.seconds += 1;
+        let now = pair.now();
+        pair.responder.wake(now);
+    }
+    assert!(pair.responder.said("retransmit limit reached"));
+    let sas: Vec<_> = pair.responder.endpoint.ike_sas().collect();
+    assert_eq!((sas.len(), sas[0].children.len()), (1, 1));
+    assert_eq!(pair.responder.kernel.holds().len(), 1);
+}
+
+#[test]
+fn a_child_sa_that_the_peer_may_not_know_yet_is_not_rekeyed() {
+    let mut pair = up(|policy| policy);
+    let request = soft_expire(&mut pair, Side::Responder);
+    let (_, lost) = pair.give(Side::Responder, &request[0]);
+    assert_eq!(lost.len(), 1);
+    let unknown = *pair.initiator.kernel.holds().last().unwrap();
+    // Its lifetime is cut short while the answer is asked for again.
+    assert_eq!(soft_expire(&mut pair, Side::Initiator), []);
+    for second in 1..15 {
+        assert_eq!(pair.initiator.wake(at(second)), []);
+    }
+    let again = pair.responder.wake(at(15));
+    pair.seconds = 15;
+    pair.run(Side::Responder, again);
+    // Now it knows, and the rekey is due.
+    pair.pass_time(20);
+    assert_one_child(&pair);
+    assert_ne!(pair.initiator.kernel.holds(), [unknown]);
+}
+
 fn logged_in(host: &mut Host) -> Peer {
     let mut peer = Peer::new(1);
     peer.meet(host, at(0));

@@ -293,6 +293,10 @@ pub(super) struct Pair {
     pub(super) seconds: u64,
     /// The address and port that the responder sees for each port of the initiator.
     pub(super) nat: Option<fn(SocketAddr) -> SocketAddr>,
+    /// The largest IP packet that passes.
+    pub(super) mtu: Option<usize>,
+    /// All datagrams that were sent.
+    pub(super) sent: Vec<(Side, Datagram)>,
     /// All datagrams that passed.
     pub(super) passed: Vec<(Side, Datagram)>,
 }
@@ -312,6 +316,8 @@ impl Pair {
             responder,
             seconds: 0,
             nat: None,
+            mtu: None,
+            sent: Vec::new(),
             passed: Vec::new(),
         }
     }
@@ -344,7 +350,18 @@ impl Pair {
         let mut queue: std::collections::VecDeque<_> =
             sent.into_iter().map(|datagram| (from, datagram)).collect();
         while let Some((from, datagram)) = queue.pop_front() {
-            assert!(self.passed.len() < 1000, "they never stop talking");
+            assert!(self.sent.len() < 1000, "they never stop talking");
+            self.sent.push((from, datagram.clone()));
+            let headers = if datagram.path.remote.is_ipv4() {
+                28
+            } else {
+                48
+            };
+            let marker = if datagram.path.marker { 4 } else { 0 };
+            let packet = datagram.bytes.len() + headers + marker;
+            if self.mtu.is_some_and(|mtu| packet > mtu) {
+                continue;
+            }
             self.passed.push((from, datagram.clone()));
             let (to, answers) = self.give(from, &datagram);
             queue.extend(answers.into_iter().map(|answer| (to, answer)));

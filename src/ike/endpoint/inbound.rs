@@ -11,11 +11,12 @@ use super::super::exchange::{
 use super::super::ike_sa::IkeSa;
 use super::super::message::{self, Opened};
 use super::super::own::{self, Own};
+use super::super::path_mtu;
 use super::super::state::{Keying, State};
 use super::super::table::Key;
 use super::super::window::Arrival;
 use super::super::{Role, mobility};
-use super::{Endpoint, refuse};
+use super::{Endpoint, news, refuse};
 
 use crate::time::Now;
 use crate::wire::registry::{ExchangeType, NotifyType};
@@ -175,6 +176,7 @@ impl Endpoint {
             return;
         };
         sa.asked_from = path;
+        mobility::see(sa, now.mono, path);
         let payloads = match decode_payloads(first, &plaintext) {
             Ok(payloads) => payloads,
             Err(error) => {
@@ -189,18 +191,46 @@ impl Endpoint {
     /// The same bytes again get the same answer, without crypto. A peer may also ask again in other
     /// fragments than before, or in fragments for the first time (RFC 7383, 2.5 and 2.6): of those
     /// only number 1 is answered, once it is known to be the peer's.
-    fn repeat_response(&mut self, sa: &IkeSa, path: Path, id: u32, digest: u64, bytes: &mut [u8]) {
-        let repeated = match message::fragment_number(bytes) {
+    fn repeat_response(
+        &mut self,
+        sa: &mut IkeSa,
+        path: Path,
+        id: u32,
+        digest: u64,
+        bytes: &mut [u8],
+    ) {
+        let len = bytes.len();
+        let number = message::fragment_number(bytes);
+        let repeated = match number {
             None => sa.window.cached(id, digest).is_some(),
             Some(1) => message::is_from_peer(&mut self.cx, sa, bytes),
             Some(_) => false,
         };
+        if repeated && number.is_some() {
+            self.shrink_response(sa, id, len);
+        }
         let Some(datagrams) = sa.window.answer_to(id).filter(|_| repeated) else {
             return self.drop_unexpected();
         };
         self.cx.stats.retransmit_response += 1;
         for datagram in datagrams {
             self.cx.transmit(path, datagram.clone());
+        }
+    }
+
+    /// A peer that asks again in smaller pieces may have missed an answer in larger ones.
+    fn shrink_response(&mut self, sa: &mut IkeSa, id: u32, fragment_len: usize) {
+        path_mtu::learn(&self.cx, sa, fragment_len);
+        let datagram_max = path_mtu::message_max(&self.cx, sa, true);
+        let datagrams = sa.window.answer_to(id).unwrap_or(&[]);
+        if datagrams
+            .iter()
+            .any(|datagram| datagram.len() > datagram_max)
+        {
+            let datagrams = datagrams.to_vec();
+            if let Some(smaller) = message::cut_anew(&mut self.cx, sa, &datagrams) {
+                sa.window.recut_answer(smaller);
+            }
         }
     }
 
@@ -215,7 +245,7 @@ impl Endpoint {
         match message::open(&mut self.cx, sa, now.mono, bytes) {
             Opened::Whole(first, plaintext) => {
                 sa.heard_at = now.mono;
-                mobility::follow(&mut self.cx, sa, path);
+                mobility::follow(&mut self.cx, sa, now.mono, path);
                 Some((first, plaintext))
             }
             // The same fragment may come again, from anywhere, until all are there.
@@ -305,6 +335,10 @@ fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<'_>]
         own @ (Own::Delete(_) | Own::Probe | Own::Idle | Own::Install(_)) => {
             informational::conclude(cx, sa, now, own);
         }
+    }
+    if std::mem::take(&mut sa.wants_single) {
+        // It is up at both ends.
+        news::announce(cx, sa);
     }
     own::advance(cx, sa, now);
 }

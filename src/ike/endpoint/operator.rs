@@ -58,7 +58,7 @@ impl Endpoint {
             Command::Initiate(index) => {
                 let policy = self.cx.config.policies.get(index as usize).cloned();
                 // An active policy has its IKE SA or will have it: a second one helps nobody.
-                let wanted = policy.filter(|policy| !self.table.serves(policy));
+                let wanted = policy.filter(|policy| self.cx.served(policy) <= 0);
                 wanted.map_or(0, |policy| self.initiate(now, Start::of(policy)))
             }
             Command::LocalAddress { old, new, towards } => self.each_where(
@@ -89,6 +89,7 @@ impl Endpoint {
             return 0;
         };
         self.table.insert(&mut self.cx, sa);
+        self.spread_news(now);
         1
     }
 

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use super::super::child_sa::{self, Ask, ChildSa, Grant};
 use super::super::context::Context;
-use super::super::endpoint;
+use super::super::endpoint::{self, news};
 use super::super::error::{Answer, Error, Trust};
+use super::super::event::News;
 use super::super::ike_sa::IkeSa;
 use super::super::lease::{self, CfgReply};
 use super::super::message;
@@ -492,6 +493,7 @@ pub fn establish(cx: &mut Context, sa: &mut IkeSa, now: Now, suite: &IkeSuite) {
     cx.stats.sa_established_total += 1;
     cx.stats.sa_established_current += 1;
     own::begin(cx, sa, now.mono);
+    news::announce(cx, sa);
     let peer = sa
         .peer_id
         .as_ref()
@@ -583,8 +585,17 @@ fn answer(cx: &mut Context, sa: &mut IkeSa, message_id: u32, digest: u64, reply:
         digest,
         &payloads,
     );
-    let single = reply.initial_contact || cx.config.settings.enforce_single_ike_sa;
-    if let (true, Some(identity)) = (single, &sa.peer_id) {
-        cx.out.contacts.push((identity.clone(), sa.own_spi));
+    let since = if cx.config.settings.enforce_single_ike_sa {
+        // Whatever they are: all before this one.
+        Some(sa.heard_at)
+    } else {
+        reply.initial_contact.then_some(sa.born_at)
+    };
+    if let (Some(since), Some(identity)) = (since, sa.peer_id.clone()) {
+        cx.out.news.push_back(News::InitialContact {
+            identity,
+            except: sa.own_spi,
+            since,
+        });
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::super::child_sa::{self, ChildSa};
 use super::super::context::Context;
 use super::super::error::Error;
+use super::super::event::News;
 use super::super::ike_sa::IkeSa;
 use super::super::lease;
 use super::super::message;
@@ -195,7 +196,8 @@ fn prove(cx: &mut Context, sa: &IkeSa, sent: &AuthSent) -> Result<Ours, AuthErro
 fn is_sole(cx: &Context, policy: &Policy) -> bool {
     let policies = cx.config.policies.iter();
     let same = policies.filter(|other| other.peer == policy.peer);
-    !cx.greeted.contains(&policy.name) && same.count() == 1
+    let others = policy.active && cx.served(policy) > 1;
+    !cx.greeted.contains(&policy.name) && same.count() == 1 && !others
 }
 
 /// Takes the response: the responder must prove itself before anything else in it counts.
@@ -225,7 +227,11 @@ pub fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<
         }
     };
     if is_sole(cx, &sa.policy) {
-        cx.out.contacts.push((peer_id.clone(), sa.own_spi));
+        cx.out.news.push_back(News::InitialContact {
+            identity: peer_id.clone(),
+            except: sa.own_spi,
+            since: sa.born_at,
+        });
         cx.greeted.insert(sa.policy.name.clone());
     }
     sa.peer_id = Some(peer_id);

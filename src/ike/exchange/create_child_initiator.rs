@@ -43,11 +43,24 @@ pub fn rekey(cx: &mut Context, sa: &mut IkeSa, now: Now, inbound_spi: EspSpi) {
             .plan(now.mono + MOMENT, Task::RekeyChild(inbound_spi));
     }
     let sent = ask_like(old, Some(inbound_spi));
+    if replaces_one_that_stands(sa, inbound_spi) {
+        // The peer made it, and deletes the old one as soon as it has our answer.
+        return sa
+            .agenda
+            .plan(now.mono + MOMENT, Task::RekeyChild(inbound_spi));
+    }
     if has_twin(sa, inbound_spi) {
         // One of two that do the same, however they came about, is enough.
         return own::doom(sa, inbound_spi, now.mono);
     }
     begin(cx, sa, now, sent);
+}
+
+/// Whether the Child SA whose place this one took is still there.
+fn replaces_one_that_stands(sa: &mut IkeSa, inbound_spi: EspSpi) -> bool {
+    let replaced = sa.child_by_inbound(inbound_spi).and_then(|c| c.replaces);
+    let old = replaced.and_then(|old| sa.child_by_inbound(old));
+    old.is_some_and(|old| old.fate == Fate::Replaced)
 }
 
 /// Whether another Child SA of this IKE SA is for the same selectors.
@@ -512,8 +525,11 @@ fn vanished(cx: &mut Context, sa: &mut IkeSa, now: Now, sent: ChildSent) {
         return;
     };
     let again = ask_like(&old, None);
-    ike_sa::unload(cx, old);
-    if !replaced {
+    let before = old.replaces;
+    own::gone(cx, sa, now, old);
+    let revived = before.and_then(|before| sa.child_by_inbound(before));
+    let stands = revived.is_some_and(|child| child.fate == Fate::Living);
+    if !replaced && !stands {
         begin(cx, sa, now, again);
     }
 }

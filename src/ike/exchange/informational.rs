@@ -46,7 +46,7 @@ pub fn respond(
         }
     }
     if close {
-        rekey_ike::bequeath_to_rival(cx, sa);
+        rekey_ike::bequeath_to_rival(cx, sa, now.mono);
     }
     let notes = mobike::heed(cx, sa, now.mono, payloads);
     // RFC 7296, 1.4.1: the Delete of an IKE SA is answered with an empty message.

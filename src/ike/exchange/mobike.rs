@@ -216,7 +216,10 @@ fn accept(
     if path != sa.path {
         sa.mobility.left.get_or_insert(sa.path);
         sa.mobility.doubtful = true;
+        sa.mobility.seen = None;
+        sa.packet_max = None;
         sa.path = path;
+        sa.window.hurry(now);
     }
     if sa.mobility.doubtful {
         sa.agenda.plan(now, Task::VerifyPath);
@@ -280,8 +283,10 @@ pub fn change_address(
         return false;
     };
     sa.mobility.left.get_or_insert(sa.path);
+    sa.packet_max = None;
     sa.path.local.set_ip(new);
     sa.path.remote.set_ip(remote);
+    sa.window.hurry(now);
     sa.agenda.plan(now, Task::UpdateAddresses);
     true
 }
@@ -418,7 +423,11 @@ fn arrive(cx: &mut Context, sa: &mut IkeSa) {
 /// may have stopped working. Only the initiator decides which is used (RFC 4555, 3.4).
 pub fn path_for_retry(sa: &IkeSa, retries: u32) -> Path {
     let all = candidates(sa);
-    let turn = usize::try_from(retries.saturating_sub(1)).unwrap_or(0) % all.len().max(1);
+    let turn = usize::try_from(retries.saturating_sub(1)).unwrap_or(0);
+    if let Some(path) = sa.mobility.seen {
+        return if turn % 2 == 0 { path } else { sa.path };
+    }
+    let turn = turn % all.len().max(1);
     let mut path = sa.path;
     if let Some(address) = all.get(turn) {
         path.remote.set_ip(*address);

@@ -2,7 +2,7 @@
 //! one lives in the same shard and inherits the Child SAs, addresses and tasks of the old one.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::super::Role;
 use super::super::agenda::Task;
@@ -165,18 +165,19 @@ fn note_rival(cx: &mut Context, sa: &mut IkeSa, now: Now, newborn: IkeSpi, lowes
         sent.rival = Some((newborn, lowest.to_vec()));
         return;
     }
-    succeed(cx, sa, newborn);
+    succeed(cx, sa, newborn, now.mono + KNOWN_AFTER);
     // The peer deletes the old one; should it not, we do.
     sa.agenda.plan(now.mono + OUTLIVE_MAX, Task::DeleteIke);
 }
 
 /// Gives everything to the successor.
-fn succeed(cx: &mut Context, sa: &mut IkeSa, successor: IkeSpi) {
+fn succeed(cx: &mut Context, sa: &mut IkeSa, successor: IkeSpi, known_at: Instant) {
     let bequest = Bequest {
         to: successor,
         children: std::mem::take(&mut sa.children),
         lease: std::mem::take(&mut sa.lease),
         tasks: sa.agenda.bequeath(),
+        known_at,
         end_at: None,
     };
     cx.out.bequests.push(bequest);
@@ -188,7 +189,7 @@ fn succeed(cx: &mut Context, sa: &mut IkeSa, successor: IkeSpi) {
 
 /// The peer deletes this IKE SA while our own request to rekey it is out: it did not see ours, and
 /// the one it made has won (RFC 7296, 2.8.2).
-pub fn bequeath_to_rival(cx: &mut Context, sa: &mut IkeSa) {
+pub fn bequeath_to_rival(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
     let rival = up(sa).and_then(|up| match &up.own {
         Own::Rekey(sent) => sent.rival.as_ref().map(|(spi, _)| *spi),
         Own::Idle
@@ -199,7 +200,7 @@ pub fn bequeath_to_rival(cx: &mut Context, sa: &mut IkeSa) {
         | Own::Mobike(_) => None,
     });
     if let Some(rival) = rival {
-        succeed(cx, sa, rival);
+        succeed(cx, sa, rival, now);
     }
 }
 
@@ -242,6 +243,8 @@ fn derive(old: &IkeSa, now: Now, material: &Material<'_>) -> Result<IkeSa, Error
     sa.nat = old.nat;
     sa.mobility = old.mobility.inherited();
     sa.fragmentation = old.fragmentation;
+    sa.packet_max = old.packet_max;
+    sa.wants_single = old.wants_single;
     sa.peer_id = old.peer_id.clone();
     sa.redirectable = old.redirectable;
     sa.assigned = old.assigned;
@@ -275,20 +278,21 @@ pub fn conclude(
                 // RFC 7296, 2.8.2: the one with the lowest nonce goes, by who made it.
                 Some((other, lowest)) if own::lower(&mine, &nonce) < lowest.as_slice() => {
                     cx.info(format_args!("{}: simultaneous rekey: ours goes", sa.tag()));
-                    succeed(cx, sa, other);
+                    succeed(cx, sa, other, now.mono);
                     sa.agenda.plan(now.mono + OUTLIVE_MAX, Task::DeleteIke);
                     if let Some(newborn) = cx.out.births.last_mut() {
                         newborn.agenda.plan(now.mono, Task::DeleteIke);
                     }
                 }
                 rival => {
-                    succeed(cx, sa, own_spi);
+                    succeed(cx, sa, own_spi, now.mono);
                     sa.agenda.plan(now.mono, Task::DeleteIke);
                     cx.out.bequests.extend(rival.map(|(to, _)| Bequest {
                         to,
                         children: Vec::new(),
                         lease: Default::default(),
                         tasks: Vec::new(),
+                        known_at: now.mono,
                         // The peer deletes it, unless it never learned that it made it.
                         end_at: Some(now.mono + REDUNDANT_MAX),
                     }));
@@ -359,7 +363,7 @@ fn refused(
     cx.info(format_args!("{}: IKE SA rekey: {error}", sa.tag()));
     if let Some(rival) = rival {
         // Ours came to nothing; the peer's stands.
-        succeed(cx, sa, rival);
+        succeed(cx, sa, rival, now.mono);
         return sa.agenda.plan(now.mono + OUTLIVE_MAX, Task::DeleteIke);
     }
     match error {
@@ -382,6 +386,8 @@ fn refused(
 
 /// How long an IKE SA that the peer has replaced waits for the peer's Delete.
 const OUTLIVE_MAX: Duration = Duration::from_secs(120);
+/// How long our answer may take to the peer: a request on the new IKE SA that overtakes it is lost.
+const KNOWN_AFTER: Duration = Duration::from_millis(500);
 /// How long one that lost waits for it.
 const REDUNDANT_MAX: Duration = Duration::from_secs(10);
 /// The wait for a Child SA in the making.

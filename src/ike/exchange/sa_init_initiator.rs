@@ -118,13 +118,25 @@ fn send(cx: &mut Context, sa: &mut IkeSa, now: Now) {
     sent.request = request.clone();
     cx.transmit(sa.path, request.clone());
     sa.window.restart();
-    sa.window
-        .sent(0, ExchangeType::IKE_SA_INIT, vec![request], now.mono);
+    sa.window.sent(
+        0,
+        ExchangeType::IKE_SA_INIT,
+        vec![request],
+        now.mono,
+        &mut cx.rng,
+    );
 }
 
 /// Takes a response. Nothing in it is authenticated: what does not fit is dropped, and the true
 /// answer may still come.
 pub fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, path: Path, bytes: &[u8]) {
+    if path.remote != sa.path.remote {
+        // RFC 7296, 2.11: answers come from where the request went. What somebody else sends on
+        // would make us see a NAT before a peer that has none.
+        cx.stats.unexpected += 1;
+        cx.stats.msg_rcvd_dropped += 1;
+        return;
+    }
     let Ok(message) = Message::decode(bytes) else {
         cx.stats.decode_errors += 1;
         cx.stats.msg_rcvd_dropped += 1;

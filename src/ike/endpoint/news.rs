@@ -1,0 +1,151 @@
+//! What the shards of one daemon tell each other about their peers: who has no other IKE SA, which
+//! active policies have one, and that of two IKE SAs, begun by both ends at once, one must go.
+//!
+//! Of those two the one stays that the end with the lower identity began, which both ends can tell.
+//! That end deletes the other, once the peer has answered on the one that stays: then it is up at
+//! both ends, and nothing is lost.
+
+use std::time::{Duration, Instant};
+
+use super::super::agenda::Task;
+use super::super::context::Context;
+use super::super::event::{Event, News};
+use super::super::ike_sa::IkeSa;
+use super::super::own;
+use super::super::state::State;
+use super::Endpoint;
+
+use crate::policy::Identity;
+use crate::time::Now;
+use crate::wire::spi::IkeSpi;
+
+impl Endpoint {
+    /// Takes what another shard has to tell.
+    pub fn handle_news(&mut self, now: Now, news: News) {
+        self.take_news(now, news);
+        self.spread_news(now);
+    }
+
+    fn take_news(&mut self, now: Now, news: News) {
+        match news {
+            News::InitialContact {
+                identity,
+                except,
+                since,
+            } => self.drop_others(&identity, except, since),
+            News::Served { policy, more } => self.cx.count_served(&policy, more),
+            News::Wanted { policy, pair } => {
+                let keys = self.table.by_policy(&policy);
+                self.make_wanted(now, &keys, pair);
+            }
+            News::Doubled { policy, identity } => {
+                self.each_of(now, &policy, &identity, |_, sa| confirm(sa, now.mono));
+            }
+            News::Single { policy, identity } => {
+                self.each_of(now, &policy, &identity, |cx, sa| yield_to(cx, sa, now.mono));
+            }
+        }
+    }
+
+    /// Hands what exchanges had to tell to this shard and to the others.
+    pub(super) fn spread_news(&mut self, now: Now) {
+        while let Some(news) = self.cx.out.news.pop_front() {
+            // Own IKE SAs are counted where they come and go.
+            if !matches!(news, News::Served { .. }) {
+                self.take_news(now, news.clone());
+            }
+            self.cx.out.events.push_back(Event::News(news));
+        }
+    }
+
+    /// The peer with this identity has no IKE SA of before but `except`: drops what is left of
+    /// others, silently, since the peer does not know them (RFC 7296, 2.4). Not those on which it
+    /// has spoken `since` it began that one: it knows them.
+    fn drop_others(&mut self, identity: &Identity, except: IkeSpi, since: Instant) {
+        for key in self.table.by_identity(identity) {
+            let Some(mut sa) = self.table.take(key) else {
+                continue;
+            };
+            if sa.own_spi != except && sa.heard_at <= since {
+                self.close(&mut sa, "initial contact");
+            }
+            self.table.put(&mut self.cx, key, sa);
+        }
+    }
+
+    /// Every IKE SA of this policy and peer that is up and not replaced.
+    fn each_of(
+        &mut self,
+        now: Now,
+        policy: &str,
+        identity: &Identity,
+        act: impl Fn(&mut Context, &mut IkeSa),
+    ) {
+        for key in self.table.by_identity(identity) {
+            let Some(mut sa) = self.table.take(key) else {
+                continue;
+            };
+            let lasting = matches!(&sa.state, State::Established(up) if up.successor.is_none());
+            if lasting && sa.policy.active && sa.policy.name == policy {
+                act(&mut self.cx, &mut sa);
+                own::advance(&mut self.cx, &mut sa, now);
+            }
+            self.table.put(&mut self.cx, key, sa);
+        }
+    }
+}
+
+/// An IKE SA of an active policy is up: there may be another, begun by the other end.
+pub fn announce(cx: &mut Context, sa: &mut IkeSa) {
+    let decides = sa.peer_id.as_ref().is_some_and(|id| sa.policy.srcid < *id);
+    if !sa.policy.active || !decides {
+        return;
+    }
+    let Some(identity) = sa.peer_id.clone() else {
+        return;
+    };
+    let policy = sa.policy.name.clone();
+    cx.out.news.push_back(if sa.mobility.leads {
+        News::Single { policy, identity }
+    } else {
+        News::Doubled { policy, identity }
+    });
+}
+
+/// The peer has begun an IKE SA as well. If this is the one that stays, is it up at the peer, too?
+fn confirm(sa: &mut IkeSa, now: Instant) {
+    if sa.mobility.leads {
+        sa.wants_single = true;
+        sa.agenda.plan(now, Task::Confirm);
+    }
+}
+
+/// The IKE SA that we began is up at both ends: this one, if the peer began it, goes.
+fn yield_to(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
+    if sa.mobility.leads {
+        return;
+    }
+    let name = sa.policy.name.as_str();
+    let last = cx.singled.get(name).copied();
+    // A peer that begins again at once, each time, must not keep us busy with deleting.
+    let (not_before, pause) = last.unwrap_or((now, PAUSE_MIN));
+    if now < not_before {
+        return sa.agenda.plan(not_before, Task::ReportDouble);
+    }
+    let again = last.is_some() && now < not_before + pause;
+    let pause = if again {
+        (pause * 2).min(PAUSE_MAX)
+    } else {
+        PAUSE_MIN
+    };
+    cx.singled.insert(name.to_owned(), (now + pause, pause));
+    cx.info(format_args!(
+        "{}: another IKE SA serves policy '{name}'",
+        sa.tag()
+    ));
+    sa.agenda.plan(now, Task::DeleteIke);
+}
+
+/// Between two deletions of an IKE SA that is one too many, by the same policy.
+const PAUSE_MIN: Duration = Duration::from_secs(60);
+const PAUSE_MAX: Duration = Duration::from_secs(3600);
