@@ -8,7 +8,7 @@ use super::rekey::inbound_spis;
 use super::roles::{answers, turned};
 use super::session::{Session, passes_packets};
 use super::strongswan::Client;
-use super::world::{CLIENT, INSIDE, Layout, World, assert_says, coupled, wait_for};
+use super::world::{CLIENT, INSIDE, Layout, World, assert_says, coupled, wait_for, wait_long_for};
 
 /// A world that is disturbed, where the kernel can do that.
 fn disturbed() -> Option<World> {
@@ -66,14 +66,16 @@ pub fn the_client_rekeys_over_a_lossy_wire() {
 pub fn the_gateway_rekeys_over_a_lossy_wire() {
     let Some(world) = disturbed() else { return };
     let conf = Conf {
-        lifetimes: "ikelifetime 12 lifetime 15".to_owned(),
+        // Long enough for retransmissions: an exchange that waits keeps the next one waiting.
+        lifetimes: "ikelifetime 15 lifetime 40".to_owned(),
         ..Conf::default()
     };
     let session = Session::connect(&world, &conf, &patient());
     let before = inbound_spis(&session);
-    wait_for("rekeys by the gateway", || {
+    wait_long_for("rekeys by the gateway", || {
+        let now = inbound_spis(&session);
         let rekeyed = session.gateway.count("IKE SA rekeyed");
-        (rekeyed >= 2 && inbound_spis(&session) != before).then_some(())
+        (rekeyed >= 2 && now.len() == 1 && now != before).then_some(())
     });
     session.gateway.ikectl(&["reset", "sa"]);
     session.is_gone_from_the_gateway();
@@ -118,7 +120,7 @@ pub fn the_gateway_begins_over_a_lossy_wire() {
     gateway.wait_for_count("IKE SA currently established", 0);
     world.calm();
     // An active policy begins again, and this time nothing disturbs it.
-    super::world::wait_long_for("the next IKE SA", || {
+    wait_long_for("the next IKE SA", || {
         (gateway.count("IKE SA currently established") == 1).then_some(())
     });
     passes_packets(&world, CLIENT, INSIDE);

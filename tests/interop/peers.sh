@@ -66,7 +66,7 @@ unpack() { # peer
   printf 'root:x:0:0:root:/root:/bin/sh\n_iked:x:900:900::/var/empty:/usr/sbin/nologin\nnobody:x:65534:65534::/:/usr/sbin/nologin\n' > "$work/root/etc/passwd"
   printf 'root:x:0:\n_iked:x:900:\nnogroup:x:65534:\n' > "$work/root/etc/group"
   # shellcheck disable=SC2086
-  chroot "$work/root" $CHECK >/dev/null
+  chroot "$work/root" $CHECK >"$work/said" 2>&1 || { cat "$work/said" >&2; exit 1; }
   printf '%s' "$PACKAGES" > "$work/root/ok"
   rm -rf "$root" "$work/debs"
   mv -T "$work/root" "$root"
