@@ -831,7 +831,11 @@ fn the_sample_file_is_right() {
         .lines()
         .skip_while(|line| !line.contains("One client"))
         .filter_map(|line| line.strip_prefix("# "))
-        .filter(|line| ["ikev2 ", "user ", "\t"].iter().any(|word| line.starts_with(word)))
+        .filter(|line| {
+            ["ikev2 ", "user ", "\t"]
+                .iter()
+                .any(|word| line.starts_with(word))
+        })
         .map(|line| format!("{line}\n"))
         .collect();
     let macros = "gateway = \"g\"\ninside = \"10.0.0.0/8\"\npool = \"10.9.0.0/16\"\n";

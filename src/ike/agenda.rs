@@ -37,6 +37,8 @@ pub enum Task {
     VerifyPath,
     /// Tell the peer of our new address.
     UpdateAddresses,
+    /// Begin the IKE SA that takes the place of this one (RFC 4478).
+    Reauthenticate,
 }
 
 impl Task {
@@ -53,7 +55,11 @@ impl Task {
             | Self::DeleteIke
             | Self::VerifyPath
             | Self::UpdateAddresses => true,
-            Self::CheckPeer | Self::ReportDouble | Self::Keepalive | Self::Activate(_) => false,
+            Self::CheckPeer
+            | Self::ReportDouble
+            | Self::Keepalive
+            | Self::Activate(_)
+            | Self::Reauthenticate => false,
         }
     }
 }
@@ -76,11 +82,15 @@ impl Agenda {
         self.0.retain(|(_, other)| *other != task);
     }
 
-    /// Strikes everything; returns what concerns Child SAs, which somebody else must do.
+    /// Strikes everything; returns what the successor of the IKE SA must do.
     pub fn bequeath(&mut self) -> Vec<(Instant, Task)> {
         let mut tasks = std::mem::take(&mut self.0);
         tasks.retain(|(_, task)| match task {
-            Task::RekeyChild(_) | Task::Activate(_) | Task::DeleteChildren => true,
+            // A rekey is no authentication (RFC 4478, 3).
+            Task::RekeyChild(_)
+            | Task::Activate(_)
+            | Task::DeleteChildren
+            | Task::Reauthenticate => true,
             Task::CheckPeer
             | Task::Confirm
             | Task::ReportDouble

@@ -143,6 +143,15 @@ pub enum News {
         /// The peer.
         identity: Identity,
     },
+    /// We have authenticated again (RFC 4478): of this policy's IKE SAs that we began the others go.
+    Renewed {
+        /// The policy's name.
+        policy: String,
+        /// The peer.
+        identity: Identity,
+        /// The one that stays.
+        by: IkeSpi,
+    },
     /// A packet waits for a Child SA of this active policy, and no shard but another has its IKE SA.
     Wanted {
         /// The policy's name.

@@ -95,6 +95,8 @@ pub struct IkeSa {
     pub wants_single: bool,
     /// Counted for an active policy.
     pub counted: bool,
+    /// Once it is up, others by its policy with the same peer go.
+    pub renews: bool,
 }
 
 impl IkeSa {
@@ -141,6 +143,7 @@ impl IkeSa {
             init_digest: None,
             indexed: false,
             wants_single: false,
+            renews: false,
             counted: false,
         }
     }

@@ -8,7 +8,7 @@ use super::child_sa::{ChildSa, Fate, Grant};
 use super::context::Context;
 use super::endpoint::news;
 use super::event::Path;
-use super::exchange::{create_child_initiator, informational, mobike, redirect, rekey_ike};
+use super::exchange::{create_child_initiator, informational, mobike, reauth, redirect, rekey_ike};
 use super::ike_sa::{self, IkeSa};
 use super::state::State;
 use super::timer;
@@ -213,6 +213,7 @@ fn perform(cx: &mut Context, sa: &mut IkeSa, now: Now, task: Task) {
         Task::DeleteIke => informational::delete(cx, sa, now.mono),
         Task::VerifyPath => mobike::verify(cx, sa, now.mono),
         Task::UpdateAddresses => mobike::update(cx, sa, now.mono),
+        Task::Reauthenticate => reauth::again(cx, sa, now.mono),
     }
 }
 

@@ -196,3 +196,27 @@ pub fn the_gateway_asks_for_addresses_of_both_families() {
     passes_packets(&world, "10.66.0.1", "10.7.0.1");
     passes_packets(&world, "fd00:66::1", "fd00:7::1");
 }
+
+pub fn the_client_limits_how_long_an_authentication_counts() {
+    let world = World::new(Layout::Wire);
+    let limits = ["reauth_time = 15s", "over_time = 8s", "rekey_time = 0s"];
+    let client = Client {
+        lines: limits.map(str::to_owned).to_vec(),
+        ..answers()
+    };
+    let (gateway, swan) = turned(Conf::default(), &client, &world);
+    passes_packets(&world, CLIENT, INSIDE);
+    gateway.wait_for_count("IKE SA established", 2);
+    gateway.wait_for_count("IKE SA currently established", 1);
+    let words = [
+        "authentication ends in ",
+        "authenticating again",
+        "replaced by another IKE SA",
+    ];
+    assert_says(&gateway.log(), &words);
+    wait_for("the client to have one IKE SA", || {
+        (swan.established().len() == 1).then_some(())
+    });
+    passes_packets(&world, CLIENT, INSIDE);
+    assert_eq!(gateway.count("faults"), 0);
+}

@@ -111,6 +111,7 @@ mod strongswan {
         credentials::a_password_gets_in [yes yes]
         credentials::a_wrong_password_does_not [yes dry]
         roles::the_gateway_asks_for_addresses_of_both_families [yes yes]
+        roles::the_client_limits_how_long_an_authentication_counts [yes yes]
         lossy::the_client_rekeys_over_a_lossy_wire [yes yes]
         lossy::the_gateway_rekeys_over_a_lossy_wire [yes yes]
         lossy::fragments_pass_a_lossy_wire [yes yes]

@@ -41,6 +41,16 @@ impl Endpoint {
             News::Doubled { policy, identity } => {
                 self.each_of(now, &policy, &identity, |_, sa| confirm(sa, now.mono));
             }
+            News::Renewed {
+                policy,
+                identity,
+                by,
+            } => self.each_of(now, &policy, &identity, |cx, sa| {
+                if sa.own_spi != by && sa.mobility.leads {
+                    cx.info(format_args!("{}: replaced by another IKE SA", sa.tag()));
+                    sa.agenda.plan(now.mono, Task::DeleteIke);
+                }
+            }),
             News::Single { policy, identity } => {
                 self.each_of(now, &policy, &identity, |cx, sa| yield_to(cx, sa, now.mono));
             }
@@ -86,7 +96,7 @@ impl Endpoint {
                 continue;
             };
             let lasting = matches!(&sa.state, State::Established(up) if up.successor.is_none());
-            if lasting && sa.policy.active && sa.policy.name == policy {
+            if lasting && sa.policy.name == policy {
                 act(&mut self.cx, &mut sa);
                 own::advance(&mut self.cx, &mut sa, now);
             }
@@ -97,6 +107,16 @@ impl Endpoint {
 
 /// An IKE SA of an active policy is up: there may be another, begun by the other end.
 pub fn announce(cx: &mut Context, sa: &mut IkeSa) {
+    if std::mem::take(&mut sa.renews)
+        && let Some(identity) = sa.peer_id.clone()
+    {
+        let (policy, by) = (sa.policy.name.clone(), sa.own_spi);
+        cx.out.news.push_back(News::Renewed {
+            policy,
+            identity,
+            by,
+        });
+    }
     let decides = sa.peer_id.as_ref().is_some_and(|id| sa.policy.srcid < *id);
     if !sa.policy.active || !decides {
         return;
@@ -114,7 +134,7 @@ pub fn announce(cx: &mut Context, sa: &mut IkeSa) {
 
 /// The peer has begun an IKE SA as well. If this is the one that stays, is it up at the peer, too?
 fn confirm(sa: &mut IkeSa, now: Instant) {
-    if sa.mobility.leads {
+    if sa.policy.active && sa.mobility.leads {
         sa.wants_single = true;
         sa.agenda.plan(now, Task::Confirm);
     }
@@ -122,7 +142,7 @@ fn confirm(sa: &mut IkeSa, now: Instant) {
 
 /// The IKE SA that we began is up at both ends: this one, if the peer began it, goes.
 fn yield_to(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
-    if sa.mobility.leads {
+    if sa.mobility.leads || !sa.policy.active {
         return;
     }
     let name = sa.policy.name.as_str();

@@ -18,7 +18,7 @@ use super::auth_request::identity;
 use super::create_child_initiator::{granted, offered_selectors};
 use super::informational;
 use super::sa_init::status;
-use super::{mobike, redirect};
+use super::{mobike, reauth, redirect};
 use crate::auth::pubkey::Claim;
 use crate::auth::{AuthError, octets, own as credentials, psk, pubkey};
 use crate::crypto::keymat::{ChildKeys, IkeKeys, IkeSuite};
@@ -235,6 +235,7 @@ pub fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<
         cx.greeted.insert(sa.policy.name.clone());
     }
     sa.peer_id = Some(peer_id);
+    reauth::heed(cx, sa, now.mono, payloads);
     if redirect::follow(cx, sa, now, payloads) {
         return informational::delete(cx, sa, now.mono);
     }

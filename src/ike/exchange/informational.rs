@@ -10,7 +10,7 @@ use super::super::message;
 use super::super::own::{self, Own};
 use super::super::state::{Deleting, Keying, State};
 use super::create_child::up;
-use super::{mobike, redirect, rekey_ike};
+use super::{mobike, reauth, redirect, rekey_ike};
 use crate::time::Now;
 use crate::wire::registry::{ExchangeType, ProtocolId};
 use crate::wire::spi::EspSpi;
@@ -69,6 +69,7 @@ pub fn respond(
         digest,
         &answer,
     );
+    reauth::heed(cx, sa, now.mono, payloads);
     if !close && redirect::follow(cx, sa, now, payloads) {
         sa.agenda.plan(now.mono, Task::DeleteIke);
     }

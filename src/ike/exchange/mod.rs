@@ -8,6 +8,7 @@ pub mod create_child;
 pub mod create_child_initiator;
 pub mod informational;
 pub mod mobike;
+pub mod reauth;
 pub mod redirect;
 pub mod rekey_ike;
 pub mod sa_init;

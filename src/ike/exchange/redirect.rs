@@ -29,6 +29,8 @@ pub struct Start {
     pub to: Option<IpAddr>,
     /// How we came to it.
     pub trail: Trail,
+    /// It takes the place of those by this policy with the same peer.
+    pub renews: bool,
 }
 
 impl Start {
@@ -38,6 +40,7 @@ impl Start {
             policy,
             to: None,
             trail: Trail::default(),
+            renews: false,
         }
     }
 }
@@ -130,9 +133,11 @@ fn begin(cx: &mut Context, sa: &mut IkeSa, now: Instant, to: IpAddr) -> bool {
     }
     cx.info(format_args!("{}: redirected from {from} to {to}", sa.tag()));
     sa.trail.left = true;
-    let policy = Arc::clone(&sa.policy);
-    let to = Some(to);
-    cx.out.starts.push(Start { policy, to, trail });
+    cx.out.starts.push(Start {
+        to: Some(to),
+        trail,
+        ..Start::of(Arc::clone(&sa.policy))
+    });
     true
 }
 

@@ -26,7 +26,12 @@ use crate::wire::{Ke, Message, Payload, encode_message};
 /// Sends the first request of a new IKE SA to the policy's peer. `None`: the policy names no single
 /// peer, or no method of its proposals exists here.
 pub fn start(cx: &mut Context, now: Now, start: Start) -> Option<IkeSa> {
-    let Start { policy, to, trail } = start;
+    let Start {
+        policy,
+        to,
+        trail,
+        renews,
+    } = start;
     let peer = to.or_else(|| policy.peer.map(|net| net.addr))?;
     let local = policy
         .local
@@ -62,6 +67,7 @@ pub fn start(cx: &mut Context, now: Now, start: Start) -> Option<IkeSa> {
     let role = Role::OriginalInitiator;
     let mut sa = IkeSa::new(own_spi, None, role, policy, path, state, now.mono);
     sa.trail = trail;
+    sa.renews = renews;
     cx.stats.sa_created += 1;
     send(cx, &mut sa, now);
     Some(sa)

@@ -1,0 +1,55 @@
+//! AUTH_LIFETIME (RFC 4478): a responder says how long an authentication counts. As the one who
+//! began we authenticate again before that by a new IKE SA; once it is up the old one goes, so that
+//! no packet is without a Child SA.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::super::agenda::Task;
+use super::super::context::Context;
+use super::super::ike_sa::IkeSa;
+use super::redirect::Start;
+use super::sa_init::find_notify;
+use crate::wire::Payload;
+use crate::wire::registry::NotifyType;
+
+/// Heeds the notification of an authenticated peer, in the IKE_AUTH response or later; the last one
+/// counts.
+pub fn heed(cx: &mut Context, sa: &mut IkeSa, now: Instant, payloads: &[Payload<'_>]) {
+    let data = find_notify(payloads, NotifyType::AUTH_LIFETIME);
+    let Some(seconds) = data.and_then(|data| <[u8; 4]>::try_from(data).ok()) else {
+        return;
+    };
+    if !sa.mobility.leads {
+        return;
+    }
+    let lifetime = Duration::from_secs(u32::from_be_bytes(seconds).into());
+    // As with other lifetimes: those that came together do not go together.
+    let permille = 850 + cx.rng.below(100);
+    let early = lifetime.mul_f64(f64::from(u32::try_from(permille).unwrap_or(850)) / 1000.0);
+    cx.info(format_args!(
+        "{}: authentication ends in {} s",
+        sa.tag(),
+        lifetime.as_secs()
+    ));
+    sa.agenda.strike(Task::Reauthenticate);
+    sa.agenda.plan(now + early.max(PAUSE), Task::Reauthenticate);
+}
+
+/// Begins the IKE SA that takes the place of this one, and again should nothing come of it.
+pub fn again(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
+    cx.info(format_args!("{}: authenticating again", sa.tag()));
+    cx.out.starts.push(Start {
+        // Where a redirect led, if one did.
+        to: sa.trail.from.map(|_| sa.path.remote.ip()),
+        trail: sa.trail,
+        renews: true,
+        ..Start::of(Arc::clone(&sa.policy))
+    });
+    sa.agenda.plan(now + RETRY_AFTER, Task::Reauthenticate);
+}
+
+/// However short a lifetime, no peer has us begin more often.
+const PAUSE: Duration = Duration::from_secs(10);
+/// Between two tries; as often as an active policy without an IKE SA.
+const RETRY_AFTER: Duration = Duration::from_secs(60);
