@@ -277,7 +277,7 @@ fn check_peer(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
         .push_back(KernelRequest::Count { asker, children });
 }
 
-/// The kernel has counted the packets of the Child SAs, at the request of [`check_peer`].
+/// The kernel has counted the packets of the Child SAs, because `check_peer` asked.
 pub fn counted(cx: &mut Context, sa: &mut IkeSa, now: Instant, counts: &[Count]) {
     let (mut heard, mut sent) = (false, false);
     for count in counts {

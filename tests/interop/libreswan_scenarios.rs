@@ -1,9 +1,9 @@
 //! A libreswan road warrior gets in, by every way that it has, and is refused.
 //!
-//! What libreswan 4.10 can do with raw keys: with `authby=rsasig` it signs by RSASSA-PSS (RFC 7427)
-//! and takes PKCS #1 v1.5 from the gateway; with `authby=rsa-sha1` both ends are left with method 1;
-//! `authby=rsa-sha2` takes nothing but RSASSA-PSS, which the gateway verifies and never signs with;
-//! `authby=ecdsa` is RFC 7427. It sends one selector for each direction and no list of them.
+//! What libreswan can do with raw keys: `authby=rsa-sha2` signs by RSASSA-PSS (RFC 7427) and takes
+//! nothing else from the gateway, which answers a signature of that kind with one of the same;
+//! with `authby=rsa-sha1` both ends are left with method 1; `authby=ecdsa` is RFC 7427. It sends one
+//! selector for each direction and no list of them.
 
 use super::gateway::{Conf, Gateway};
 use super::keys::{Keys, Kind};
@@ -131,11 +131,12 @@ fn gets_in_with_keys(
 }
 
 const RSA: &str = "2048-bit PKCS#1 1.5 RSA with SHA2_256";
+const RSA_PSS: &str = "2048-bit RSASSA-PSS with SHA2_256";
 const RSA_SHA1: &str = "2048-bit PKCS#1 1.5 RSA with SHA1";
 const ECDSA: &str = "P-256 ECDSA with SHA2_256";
 
-pub fn raw_rsa_keys_where_the_client_signs_with_pss_aes_cbc_sha2_modp2048() {
-    gets_in_with_keys(CBC_MODP2048, "authby=rsasig", rsa_keys, RSA);
+pub fn raw_rsa_keys_with_pss_on_both_sides_aes_cbc_sha2_modp2048() {
+    gets_in_with_keys(CBC_MODP2048, "authby=rsa-sha2", rsa_keys, RSA_PSS);
 }
 
 pub fn raw_rsa_keys_by_method_1_aes_gcm_x25519() {

@@ -128,7 +128,7 @@ mod libreswan {
         libreswan_scenarios::psk_aes_cbc_sha2_x25519 [yes yes]
         libreswan_scenarios::psk_aes_gcm_ecp256 [yes dry]
         libreswan_scenarios::psk_aes_cbc_sha2_modp2048 [yes dry]
-        libreswan_scenarios::raw_rsa_keys_where_the_client_signs_with_pss_aes_cbc_sha2_modp2048 [yes dry]
+        libreswan_scenarios::raw_rsa_keys_with_pss_on_both_sides_aes_cbc_sha2_modp2048 [yes dry]
         libreswan_scenarios::raw_rsa_keys_by_method_1_aes_gcm_x25519 [yes dry]
         libreswan_scenarios::raw_ecdsa_keys_aes_gcm_ecp256 [yes yes]
         libreswan_scenarios::the_client_has_an_ecdsa_key_and_the_gateway_an_rsa_key [yes dry]
