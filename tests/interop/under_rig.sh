@@ -28,8 +28,8 @@ guest() { # words of the test program..: in a guest of its own, and the time tha
 }
 tests/kernel/rig.sh -b "$BACKEND" --setup || exit 1
 if [ $# -gt 0 ]; then guest "$@"; exit; fi
-# Without names: a guest for each release of strongSwan and one for each other peer, two at a time;
-# the words of each are shown when it has ended.
+# Without names: a guest for each release of strongSwan and one for each other peer, three at a time,
+# because most of it is waiting; the words of each are shown when it has ended.
 OUT=$(mktemp -d)
 trap 'rm -rf "$OUT"' EXIT
 lane() { # filters, one guest after the other
@@ -40,9 +40,12 @@ lane() { # filters, one guest after the other
   done
   return $status
 }
-lane v5_9_8 openiked:: & FIRST=$!
-lane v6_0_1 libreswan:: & SECOND=$!
+LANES=()
+lane v5_9_8 & LANES+=($!)
+lane v6_0_1 & LANES+=($!)
+lane libreswan:: openiked:: & LANES+=($!)
 STATUS=0
-wait $FIRST || STATUS=1
-wait $SECOND || STATUS=1
+for pid in "${LANES[@]}"; do
+  wait "$pid" || STATUS=1
+done
 exit $STATUS
