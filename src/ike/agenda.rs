@@ -86,14 +86,14 @@ impl Agenda {
     pub fn bequeath(&mut self) -> Vec<(Instant, Task)> {
         let mut tasks = std::mem::take(&mut self.0);
         tasks.retain(|(_, task)| match task {
-            // A rekey is no authentication (RFC 4478, 3).
+            // A rekey is no authentication (RFC 4478, 3), and makes two IKE SAs no fewer.
             Task::RekeyChild(_)
             | Task::Activate(_)
             | Task::DeleteChildren
+            | Task::ReportDouble
             | Task::Reauthenticate => true,
             Task::CheckPeer
             | Task::Confirm
-            | Task::ReportDouble
             | Task::Keepalive
             | Task::CheckChildren
             | Task::MakeChild(_)
@@ -154,6 +154,23 @@ mod tests {
         assert_eq!(agenda.take_due(at(99), true), None);
         agenda.plan(at(7), Task::DeleteIke);
         agenda.strike(Task::DeleteIke);
+        assert_eq!(agenda.next(true), None);
+    }
+
+    #[test]
+    fn what_a_rekey_does_not_settle_is_left_to_the_successor() {
+        let at = Instant::now();
+        let mut agenda = Agenda::default();
+        for task in [
+            Task::RekeyIke,
+            Task::ReportDouble,
+            Task::Reauthenticate,
+            Task::CheckPeer,
+        ] {
+            agenda.plan(at, task);
+        }
+        let left = [(at, Task::ReportDouble), (at, Task::Reauthenticate)];
+        assert_eq!(agenda.bequeath(), left);
         assert_eq!(agenda.next(true), None);
     }
 }
