@@ -109,6 +109,8 @@ fn carries_in_transport_mode(world: &World, gateway: &Gateway, swan: &StrongSwan
     swan.rekey(&["--child", "net"]);
     gateway.wait_for_count("Child SA removed", 2);
     passes_packets(world, CLIENT, GATEWAY);
+    // An active policy would wait for the next packet, or begin again.
+    gateway.ikectl(&["passive"]);
     swan.disconnect();
     gateway_has_let_go(world, gateway);
 }
