@@ -12,7 +12,7 @@ use iked::auth::store::CredentialStore;
 use iked::crypto::sign::PrivateKey;
 use iked::crypto::{Provider, Rng};
 use iked::ike::{Command, Endpoint, EndpointParts, Path};
-use iked::kernel::{KernelEvent, KernelRequest};
+use iked::kernel::{Count, KernelEvent, KernelRequest};
 use iked::policy::{
     Auth, CfgEntry, Config, Flow, FlowEnd, Identity, IpNet, Options, Policy, Proposal,
     PublicKeyAuth, Secret, Selection,
@@ -20,6 +20,7 @@ use iked::policy::{
 use iked::steer::ShardId;
 use iked::time::Now;
 use iked::wire::registry::{CfgAttrType, EncrId, EsnId, IdType, KeId, PrfId, ProtocolId};
+use iked::wire::spi::EspSpi;
 use iked::wire::{Transform, TransformId};
 
 use super::floor::{Lengths, Proof, SECRET_LEN};
@@ -139,13 +140,29 @@ impl Host {
         self.answer_kernel(now);
     }
 
+    /// The kernel grants what it is asked for, and has seen no packet.
     fn answer_kernel(&mut self, now: Now) {
         for at in 0..self.requests.len() {
-            if let KernelRequest::AddChild { id, .. } = &self.requests[at] {
-                let id = *id;
-                self.endpoint.handle_kernel(now, KernelEvent::Done { id });
-                self.drain();
-            }
+            let event = match &self.requests[at] {
+                KernelRequest::AddChild { id, .. } => KernelEvent::Done { id: *id },
+                KernelRequest::Count { asker, children } => {
+                    let unused = |spi: &EspSpi| Count {
+                        spi: *spi,
+                        inbound: 0,
+                        outbound: 0,
+                    };
+                    KernelEvent::Counts {
+                        asker: *asker,
+                        counts: children.iter().map(unused).collect(),
+                    }
+                }
+                KernelRequest::AddOutbound { .. }
+                | KernelRequest::MoveChild { .. }
+                | KernelRequest::DeleteChild { .. }
+                | KernelRequest::SetTraps { .. } => continue,
+            };
+            self.endpoint.handle_kernel(now, event);
+            self.drain();
         }
     }
 
@@ -164,13 +181,16 @@ impl Host {
     /// Lets the timers run and takes what is sent because of them.
     pub(crate) fn wake(&mut self, now: Now) {
         loop {
-            let before = self.sent;
+            let before = (self.sent, self.requests.len());
             self.endpoint.handle_timeout(now);
             self.drain();
-            if self.sent == before {
+            if (self.sent, self.requests.len()) == before {
                 break;
             }
         }
+        // Those that have Child SAs first ask for the packets that these have seen.
+        self.answer_kernel(now);
+        self.requests.clear();
     }
 
     /// Forgets every IKE SA; the tables stay as large as they grew.
