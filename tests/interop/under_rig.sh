@@ -2,7 +2,8 @@
 # under_rig.sh - the interop tests with real ESP traffic: every test of tests/interop.rs, under
 # tests/kernel/rig.sh unless this machine's own kernel has ESP.
 #   tests/interop/under_rig.sh [-b uml|tcg] [NAME..]   NAME: only tests whose name contains it
-# Environment: IKED_RIG_BACKEND (default uml), IKED_RIG_LIMIT (default 1800 seconds for each guest).
+# Environment: IKED_RIG_BACKEND (default uml), IKED_RIG_LIMIT (default 1800 seconds for each guest),
+# IKED_INTEROP_ALL (what one release of a peer shows is played with the other, too).
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 BACKEND=${IKED_RIG_BACKEND:-uml} LIMIT=${IKED_RIG_LIMIT:-1800}
@@ -21,7 +22,7 @@ fi
 
 guest() { # words of the test program..: in a guest of its own, and the time that it took
   local start=$SECONDS
-  tests/kernel/rig.sh -b "$BACKEND" -t "$LIMIT" "IKED_KERNEL_TESTS=1 $(printf '%q ' "$TEST" --test-threads=1 "$@")" 2>&1
+  tests/kernel/rig.sh -b "$BACKEND" -t "$LIMIT" "IKED_KERNEL_TESTS=1 ${IKED_INTEROP_ALL:+IKED_INTEROP_ALL=1} $(printf '%q ' "$TEST" --test-threads=1 "$@")" 2>&1
   local status=$?
   echo "guest ($*): exit status $status after $((SECONDS - start)) s"
   return $status
