@@ -67,7 +67,7 @@ pub struct Dialog {
 enum Stage {
     Identity,
     Challenge(mschapv2::Challenge),
-    Confirm(Option<Passed>),
+    Confirm(Passed),
     Failing(String),
     Over,
 }
@@ -108,7 +108,7 @@ impl Dialog {
             (Stage::Challenge(challenge), TYPE_MSCHAPV2) => {
                 self.judge(&challenge, users, provider, data)
             }
-            (Stage::Confirm(Some(passed)), TYPE_MSCHAPV2) if mschapv2::is_success(data) => {
+            (Stage::Confirm(passed), TYPE_MSCHAPV2) if mschapv2::is_success(data) => {
                 Step::Success(end(Code::Success, self.identifier), passed)
             }
             (Stage::Failing(user), TYPE_MSCHAPV2) => self.refuse(Refusal::Password(user)),
@@ -129,17 +129,17 @@ impl Dialog {
         };
         let name = text(answer.name);
         // By its own name, else by what it called itself first, as OpenIKED does.
-        let user = [name.as_str(), without_domain(&name), self.identity.as_str()]
+        let bare = text(answer.user());
+        let known = [&name, &bare, &self.identity]
             .into_iter()
-            .find(|user| users.contains_key(*user))
-            .unwrap_or(&name)
-            .to_owned();
+            .find(|user| users.contains_key(*user));
+        let user = known.unwrap_or(&name).clone();
         let password = users.get(&user).map(Secret::expose);
         let verdict = challenge.judge(&answer, password, provider);
         let identifier = self.next();
         match verdict {
             Some((message, msk)) => {
-                self.stage = Stage::Confirm(Some(Passed { user, msk }));
+                self.stage = Stage::Confirm(Passed { user, msk });
                 Step::Ask(request(identifier, TYPE_MSCHAPV2, &message))
             }
             None => {
@@ -159,11 +159,6 @@ impl Dialog {
     fn refuse(&self, why: Refusal) -> Step {
         Step::Failure(end(Code::Failure, self.identifier), why)
     }
-}
-
-/// The user without the domain that Windows puts before it.
-fn without_domain(name: &str) -> &str {
-    name.rsplit_once('\\').map_or(name, |(_, user)| user)
 }
 
 /// A name for comparison and logs: nothing that moves a terminal's cursor.

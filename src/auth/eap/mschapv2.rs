@@ -44,11 +44,10 @@ impl Challenge {
         password: Option<&[u8]>,
         provider: &Provider,
     ) -> Option<(Vec<u8>, SecretBytes)> {
-        let user = answer.name.rsplit(|byte| *byte == b'\\').next();
         let challenges = Challenges {
             authenticator: &self.bytes,
             peer: &answer.challenge,
-            user: user.unwrap_or(answer.name),
+            user: answer.user(),
         };
         let hash = PasswordHash::new(password.unwrap_or_default());
         let expected = Zeroizing::new(challenges.response(&hash));
@@ -57,27 +56,26 @@ impl Challenge {
             return None;
         }
         let proof = challenges.authenticator(&hash, &answer.response);
-        let mut text = b"S=".to_vec();
-        for byte in proof {
-            text.extend(hex(byte));
-        }
-        text.extend_from_slice(b" M=Welcome");
-        let message = operation(OP_SUCCESS, self.id, &text);
+        let text = format!("S={} M=Welcome", digits(&proof));
+        let message = operation(OP_SUCCESS, self.id, text.as_bytes());
         Some((message, session_key(&hash, &answer.response)))
     }
 
     /// The data of the Failure request: error 691, no second try.
     pub(super) fn failure(&self) -> Vec<u8> {
-        let mut text = b"E=691 R=0 C=".to_vec();
-        for byte in self.bytes {
-            text.extend(hex(byte));
-        }
-        text.extend_from_slice(b" V=3 M=Authentication failed");
-        operation(OP_FAILURE, self.id, &text)
+        let challenge = digits(&self.bytes);
+        let text = format!("E=691 R=0 C={challenge} V=3 M=Authentication failed");
+        operation(OP_FAILURE, self.id, text.as_bytes())
     }
 }
 
 impl<'a> Answer<'a> {
+    /// The user without the domain that Windows puts before it.
+    pub(super) fn user(&self) -> &'a [u8] {
+        let bare = self.name.rsplit(|byte| *byte == b'\\').next();
+        bare.unwrap_or(self.name)
+    }
+
     /// Reads the data of a response.
     pub(super) fn read(data: &'a [u8]) -> Option<Self> {
         let (header, rest) = data.split_first_chunk::<5>()?;
@@ -110,13 +108,8 @@ fn operation(code: u8, id: u8, data: &[u8]) -> Vec<u8> {
     [&[code, id][..], &length, data].concat()
 }
 
-/// Two digits.
-fn hex(byte: u8) -> [u8; 2] {
-    let digit = |value: u8| match value {
-        0..=9 => b'0' + value,
-        _ => b'A' + value - 10,
-    };
-    [digit(byte >> 4), digit(byte & 15)]
+fn digits(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02X}")).collect()
 }
 
 const OP_CHALLENGE: u8 = 1;

@@ -68,7 +68,7 @@ const PEER_CHALLENGE: [u8; 16] = [9; 16];
 fn response_to(request: &[u8], name: &str, password: &str) -> (Vec<u8>, [u8; 24]) {
     assert_eq!((request[0], request[4], request[5]), (1, 26, 1));
     assert_eq!(request[9], 16);
-    let user = without_domain(name).as_bytes();
+    let user = name.rsplit('\\').next().unwrap().as_bytes();
     let challenges = Challenges {
         authenticator: request[10..26].try_into().unwrap(),
         peer: &PEER_CHALLENGE,
