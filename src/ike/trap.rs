@@ -2,10 +2,11 @@
 //! leave in the clear; the kernel holds them back and asks for a Child SA.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use super::context::Context;
+use super::exchange::sa_init_initiator::unspecified;
 use crate::kernel::{KernelRequest, SelectorPair, Trap};
 use crate::policy::{Flow, IpNet, Policy, Selection};
 
@@ -71,15 +72,8 @@ fn of_policy(policy: &Policy) -> Vec<Trap> {
     let Some(remote) = peer.filter(|_| policy.selection != Selection::Skip) else {
         return Vec::new();
     };
-    let any = if remote.is_ipv4() {
-        IpAddr::V4(Ipv4Addr::UNSPECIFIED)
-    } else {
-        IpAddr::V6(Ipv6Addr::UNSPECIFIED)
-    };
-    let local = policy
-        .local
-        .filter(IpNet::is_host)
-        .map_or(any, |net| net.addr);
+    let local = policy.local.filter(IpNet::is_host);
+    let local = local.map_or_else(|| unspecified(remote), |net| net.addr);
     let trap = |pair| Trap {
         policy: policy.index,
         pair,

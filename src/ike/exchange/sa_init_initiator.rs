@@ -73,7 +73,8 @@ pub fn start(cx: &mut Context, now: Now, start: Start) -> Option<IkeSa> {
     Some(sa)
 }
 
-fn unspecified(like: IpAddr) -> IpAddr {
+/// The address of the same family that stands for any.
+pub fn unspecified(like: IpAddr) -> IpAddr {
     match like {
         IpAddr::V4(_) => IpAddr::from([0; 4]),
         IpAddr::V6(_) => IpAddr::from([0; 16]),
