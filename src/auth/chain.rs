@@ -1,21 +1,18 @@
 //! The peer's certificates: which key they vouch for, and what has been verified before.
 
+use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
-
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
 
 use super::AuthError;
 use super::pubkey::named;
 use super::store::CredentialStore;
-use crate::crypto::sign::PublicKey;
 use crate::crypto::x509::Certificate;
 use crate::policy::Identity;
 
 /// Chains that led to a trusted certificate, by the SHA-256 of everything in them, and until when (in
 /// seconds since 1970) that holds. One for each shard; only what was verified comes in.
 #[derive(Debug, Default)]
-pub struct ChainCache(HashMap<Vec<[u8; 32]>, i64, RandomState>);
+pub struct ChainCache(BTreeMap<Vec<[u8; 32]>, i64>);
 
 impl ChainCache {
     /// Forgets everything: the trusted certificates or the revocation lists are others now.
@@ -36,21 +33,20 @@ impl ChainCache {
     }
 }
 
-/// The key that the peer's certificates vouch for: the first must name `identity` and lead to an
-/// authority we trust.
-pub fn vouched(
+/// Checks that the peer's certificates vouch for its key: `leaf` must name `identity` and lead to an
+/// authority we trust, if need be through `others` in DER.
+pub fn vouch(
     store: &CredentialStore,
     cache: &mut ChainCache,
     wall: SystemTime,
     identity: &Identity,
-    certs: &[&[u8]],
-) -> Result<PublicKey, AuthError> {
-    let (leaf, others) = certs.split_first().ok_or(AuthError::UnknownKey)?;
+    leaf: &Certificate,
+    others: &[&[u8]],
+) -> Result<(), AuthError> {
     if others.len() > OTHERS_MAX {
         return Err(AuthError::Certificate("too many certificates"));
     }
-    let leaf = Certificate::from_der(leaf)?;
-    if !named(&leaf)?.iter().any(|name| name.same(identity)) {
+    if !named(leaf)?.iter().any(|name| name.same(identity)) {
         return Err(AuthError::Certificate("names another identity"));
     }
     let trust = store
@@ -61,7 +57,7 @@ pub fn vouched(
         .iter()
         .filter_map(|der| Certificate::from_der(der).ok());
     let others: Vec<Certificate> = others.collect();
-    let all = [&leaf].into_iter().chain(&others);
+    let all = [leaf].into_iter().chain(&others);
     let chain = all
         .map(Certificate::fingerprint)
         .collect::<Result<Vec<_>, _>>()?;
@@ -70,19 +66,11 @@ pub fn vouched(
         .map_or(0, |since| since.as_secs());
     let at = i64::try_from(at).unwrap_or(i64::MAX);
     if !cache.holds(&chain, at) {
-        let until = trust.verify(&leaf, &others, at);
+        let until = trust.verify(leaf, &others, at);
         let until = until.map_err(|error| AuthError::Certificate(error.0))?;
         cache.learn(chain, until);
     }
-    Ok(leaf.public_key()?)
-}
-
-/// The keys of certificates in `certs` that name this identity: these are trusted as they are.
-pub fn pinned(store: &CredentialStore, identity: &Identity) -> Vec<PublicKey> {
-    let certificates = store.certificates().iter();
-    let named = certificates
-        .filter(|c| named(c).is_ok_and(|names| names.iter().any(|name| name.same(identity))));
-    named.filter_map(|c| c.public_key().ok()).collect()
+    Ok(())
 }
 
 /// Chains remembered by one shard: as many as road warriors that come and go in a while.

@@ -106,8 +106,8 @@ pub fn verify(
         };
         match checked {
             Ok(()) => {
-                let pss = claim.method == AuthMethod::SIGNATURE && sign::is_pss(claim.auth);
-                return Ok(pss);
+                let may = claim.method == AuthMethod::SIGNATURE && key.kind() == KeyKind::Rsa;
+                return Ok(may && sign::is_pss(claim.auth));
             }
             Err(error) => failure = AuthError::Signature(error),
         }
@@ -125,24 +125,20 @@ fn candidates(
     let on_file = store.peer_keys(claim.identity);
     match claim.certs.first() {
         Some((CertEncoding::X509, leaf)) => {
-            let pinned = chain::pinned(store, claim.identity);
+            let pinned = store.pinned(claim.identity);
             if !pinned.is_empty() {
                 return Ok(pinned);
             }
-            let key = Certificate::from_der(leaf)?.public_key()?;
+            let leaf = Certificate::from_der(leaf)?;
+            let key = leaf.public_key()?;
             if on_file.contains(&key) {
                 return Ok(vec![key]);
             }
-            let x509 = claim.certs.iter();
-            let x509 = x509.filter(|(encoding, _)| *encoding == CertEncoding::X509);
-            let certs: Vec<&[u8]> = x509.map(|(_, der)| *der).collect();
-            Ok(vec![chain::vouched(
-                store,
-                cache,
-                wall,
-                claim.identity,
-                &certs,
-            )?])
+            let others = claim.certs.iter().skip(1);
+            let others = others.filter(|(encoding, _)| *encoding == CertEncoding::X509);
+            let others: Vec<&[u8]> = others.map(|(_, der)| *der).collect();
+            chain::vouch(store, cache, wall, claim.identity, &leaf, &others)?;
+            Ok(vec![key])
         }
         Some((CertEncoding::HASH_URL | CertEncoding::HASH_URL_BUNDLE, _)) => {
             // We never say that we would (RFC 7296, 3.6), and whoever sends one is not yet known.
@@ -160,7 +156,7 @@ fn candidates(
                 .collect())
         }
         None => {
-            let mut keys = chain::pinned(store, claim.identity);
+            let mut keys = store.pinned(claim.identity);
             keys.extend_from_slice(on_file);
             if keys.is_empty() {
                 return Err(AuthError::UnknownKey);

@@ -15,6 +15,7 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use super::own::{self, OwnCertificate};
+use super::pubkey::named;
 use crate::crypto::CryptoError;
 use crate::crypto::sign::{PrivateKey, PublicKey};
 use crate::crypto::x509::{Certificate, Crl, TrustStore};
@@ -52,6 +53,8 @@ pub struct CredentialStore {
     peers: BTreeMap<Identity, Vec<PublicKey>>,
     certificates: Vec<Certificate>,
     own_certificates: Vec<OwnCertificate>,
+    /// Keys of the certificates in `certs` with every identity that these name.
+    pins: Vec<(Identity, PublicKey)>,
     authorities: Vec<Certificate>,
     /// `None` without authorities: no chain leads anywhere.
     trust: Option<TrustStore>,
@@ -121,6 +124,13 @@ impl CredentialStore {
             }
         }
         store.authorities = parts.authorities;
+        for certificate in &store.certificates {
+            // A key that cannot sign here proves nothing either.
+            if let (Ok(key), Ok(names)) = (certificate.public_key(), named(certificate)) {
+                let pins = names.into_iter().map(|name| (name, key.clone()));
+                store.pins.extend(pins);
+            }
+        }
         match own::certificates(&store.keys, &store.certificates, &store.authorities) {
             Ok(certificates) => store.own_certificates = certificates,
             Err(error) => warnings.push(format!("certs: {error}")),
@@ -160,12 +170,13 @@ impl CredentialStore {
         authorities.chain(certificates).collect()
     }
 
-    /// The certificates in `certs`.
-    pub fn certificates(&self) -> &[Certificate] {
-        &self.certificates
+    /// The keys of certificates in `certs` that name this identity: these are trusted as they are.
+    pub fn pinned(&self, identity: &Identity) -> Vec<PublicKey> {
+        let pins = self.pins.iter().filter(|(name, _)| name.same(identity));
+        pins.map(|(_, key)| key.clone()).collect()
     }
 
-    /// Those of them that belong to a key of ours.
+    /// The certificates in `certs` that belong to a key of ours.
     pub fn own_certificates(&self) -> &[OwnCertificate] {
         &self.own_certificates
     }

@@ -197,8 +197,7 @@ impl TrustStore {
         if !may_sign(&leaf.x509) {
             return Err(ChainError("key usage does not allow signatures"));
         }
-        self.check(leaf, others, at)
-            .map_err(|_| ChainError("crypto library failure"))?
+        self.check(leaf, others, at)?
     }
 
     fn check(

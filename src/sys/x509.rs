@@ -46,19 +46,6 @@ impl Crl {
         lists
     }
 
-    /// One list in DER.
-    pub fn from_der(der: &[u8]) -> Option<Self> {
-        let length = std::ffi::c_long::try_from(der.len()).ok()?;
-        let mut input = der.as_ptr();
-        // SAFETY: pointer and length are those of a slice; no old object.
-        let crl = unsafe { ffi::d2i_X509_CRL(ptr::null_mut(), &raw mut input, length) };
-        if crl.is_null() {
-            // SAFETY: no arguments.
-            unsafe { ffi::ERR_clear_error() };
-        }
-        NonNull::new(crl).map(Self)
-    }
-
     /// When the next list is due, in seconds since 1970.
     pub fn next_update(&self) -> Option<i64> {
         // SAFETY: the list is live; the time belongs to it and is null where there is none.

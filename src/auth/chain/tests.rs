@@ -5,10 +5,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
+use crate::auth::pubkey::{Claim, verify};
 use crate::auth::store::Parts;
 use crate::crypto::CryptoError;
 use crate::crypto::x509::Crl;
-use crate::wire::registry::IdType;
+use crate::policy::PublicKeyAuth;
+use crate::wire::registry::{AuthMethod, CertEncoding, IdType};
 
 fn file(name: &str) -> Vec<u8> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/certs");
@@ -56,13 +58,12 @@ fn outcome(store: &CredentialStore, identity: &Identity, sent: &[&str]) -> Resul
         .iter()
         .map(|name| certificate(name).der().to_vec())
         .collect();
-    let ders: Vec<&[u8]> = ders.iter().map(Vec::as_slice).collect();
-    let mut cache = ChainCache::default();
-    let key = vouched(store, &mut cache, at(NOW), identity, &ders)?;
-    assert_eq!(Ok(key), certificate(sent[0]).public_key());
+    let others: Vec<&[u8]> = ders.iter().skip(1).map(Vec::as_slice).collect();
+    let (leaf, mut cache) = (certificate(sent[0]), ChainCache::default());
+    vouch(store, &mut cache, at(NOW), identity, &leaf, &others)?;
     // Once more out of the cache, where only what was verified is.
     assert_eq!(cache.0.len(), 1);
-    vouched(store, &mut cache, at(NOW), identity, &ders).map(|_| ())
+    vouch(store, &mut cache, at(NOW), identity, &leaf, &others)
 }
 
 fn refused(why: &'static str) -> Result<(), AuthError> {
@@ -191,15 +192,16 @@ fn what_was_verified_is_remembered_until_it_expires_and_never_without_bound() {
     let store = store(&["root"], &[], false);
     let peer = fqdn("peer.example");
     let (leaf, middle) = (certificate("below"), certificate("middle"));
-    let sent = [leaf.der(), middle.der()];
+    let others = [middle.der()];
     let mut cache = ChainCache::default();
-    assert!(vouched(&store, &mut cache, at(NOW), &peer, &sent).is_ok());
+    assert!(vouch(&store, &mut cache, at(NOW), &peer, &leaf, &others).is_ok());
     let chain = [&leaf, &middle].map(|c| c.fingerprint().unwrap()).to_vec();
     let until = cache.0[&chain];
     assert!(cache.holds(&chain, until));
     assert!(!cache.holds(&chain, until + 1));
-    let late = vouched(&store, &mut cache, at(until as u64 + 1), &peer, &sent);
-    assert_eq!(late.map(|_| ()), refused("certificate has expired"));
+    let later = at(until as u64 + 1);
+    let late = vouch(&store, &mut cache, later, &peer, &leaf, &others);
+    assert_eq!(late, refused("certificate has expired"));
     // The same leaf with other company is another chain.
     assert!(!cache.holds(&chain[..1], until));
     for number in 0..2 * CHAINS_MAX as u64 {
@@ -215,14 +217,16 @@ fn bytes_that_are_no_certificate_are_an_error_at_any_length() {
     let store = store(&["root"], &[], false);
     let der = certificate("peer").der().to_vec();
     for len in 0..der.len() {
+        let claim = Claim {
+            identity: &fqdn("peer.example"),
+            certs: &[(CertEncoding::X509, &der[..len])],
+            method: AuthMethod::SIGNATURE,
+            auth: &[],
+            octets: &[],
+            hashes: &[],
+        };
         let mut cache = ChainCache::default();
-        let result = vouched(
-            &store,
-            &mut cache,
-            at(NOW),
-            &fqdn("peer.example"),
-            &[&der[..len]],
-        );
+        let result = verify(&store, &mut cache, at(NOW), PublicKeyAuth::Any, &claim);
         let error = AuthError::Crypto(CryptoError::Certificate);
         assert_eq!(result.map(|_| ()), Err(error), "{len}");
     }
@@ -235,8 +239,8 @@ fn a_certificate_on_file_is_trusted_for_its_names_as_it_is() {
         ..Parts::default()
     };
     let store = CredentialStore::assemble(parts, &mut Vec::new());
-    let keys = pinned(&store, &fqdn("peer.example"));
+    let keys = store.pinned(&fqdn("peer.example"));
     let expected = ["stranger", "expired"].map(|name| certificate(name).public_key().unwrap());
     assert_eq!(keys, expected);
-    assert_eq!(pinned(&store, &fqdn("else.example")), []);
+    assert_eq!(store.pinned(&fqdn("else.example")), []);
 }
