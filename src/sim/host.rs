@@ -52,6 +52,18 @@ pub struct Shard {
     pub spins: (Duration, u32),
     /// Answers to commands.
     pub replies: Vec<Reply>,
+    /// What `show sa` said, until something happens in it.
+    pub shown: Option<Vec<Line>>,
+}
+
+impl Shard {
+    /// What `show sa` would say at `now`, if nothing has happened since it was asked, and nothing
+    /// is due.
+    pub fn remembered(&self, now: Now) -> Option<Vec<Line>> {
+        let due = self.endpoint.poll_timeout();
+        let due = due.is_some_and(|(at, _)| at <= now.mono);
+        self.shown.clone().filter(|_| !due)
+    }
 }
 
 /// All that an endpoint wants done.
@@ -121,6 +133,7 @@ impl Host {
                 ticket: 0,
                 spins: (Duration::ZERO, 0),
                 replies: Vec::new(),
+                shown: None,
             });
         }
     }

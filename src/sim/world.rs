@@ -329,6 +329,7 @@ impl World {
         let Some(state) = self.hosts[host].shards.get_mut(usize::from(shard.0)) else {
             return Ok(());
         };
+        state.shown = None;
         what(&mut state.endpoint, now);
         let output = self.hosts[host].drain(shard);
         if self.tracer.is_some() {
@@ -462,6 +463,12 @@ impl World {
     pub(super) fn show(&mut self, host: usize) -> Result<Vec<Vec<Line>>, Violation> {
         let mut shown = Vec::new();
         for shard in self.hosts[host].shard_ids() {
+            let now = self.hosts[host].now(self.now);
+            let state = &self.hosts[host].shards[usize::from(shard.0)];
+            if let Some(lines) = state.remembered(now) {
+                shown.push(lines);
+                continue;
+            }
             // What is due first: the list is of one moment.
             self.act(host, shard, None, |endpoint, now| {
                 endpoint.handle_timeout(now)
@@ -481,6 +488,7 @@ impl World {
             let Some(lines) = lines else {
                 return Err(Violation("show sa never ends".to_owned()));
             };
+            self.hosts[host].shards[usize::from(shard.0)].shown = Some(lines.clone());
             shown.push(lines);
         }
         check::host(&self.hosts[host], &shown)?;
