@@ -206,6 +206,12 @@ impl Context {
         self.served.get(&policy.name).copied().unwrap_or(0)
     }
 
+    /// Gives back the addresses that an IKE SA held.
+    pub fn release(&mut self, lease: Lease) {
+        self.pools.release(lease);
+        self.stats.leases = self.pools.in_use() as u64;
+    }
+
     /// A fresh IKE SPI of ours.
     pub fn draw_ike_spi(&mut self) -> IkeSpi {
         steer::tag_spi(self.rng.u64(), self.shard)

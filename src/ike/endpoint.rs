@@ -167,7 +167,7 @@ impl Endpoint {
             for child in bequest.children {
                 ike_sa::unload(&mut self.cx, child);
             }
-            self.cx.pools.release(bequest.lease);
+            self.cx.release(bequest.lease);
             return;
         };
         if let Some(at) = bequest.end_at {

@@ -320,8 +320,7 @@ impl IkeSa {
             | State::Deleting(_)
             | State::Closed => {}
         }
-        cx.pools.release(std::mem::take(&mut self.lease));
-        cx.stats.leases = cx.pools.in_use() as u64;
+        cx.release(std::mem::take(&mut self.lease));
     }
 }
 
