@@ -56,7 +56,9 @@ pub fn run(arguments: impl IntoIterator<Item = std::ffi::OsString>) -> Result<()
         note(warning);
     }
     if args.verbose > 0 {
-        note(config::print(&config, false).trim_end());
+        // Keys and passwords are for root's eyes, and only if it asks for them.
+        let secrets = args.verbose > 1 && args.check && process::effective_user() == 0;
+        note(config::print(&config, secrets).trim_end());
     }
     if args.check {
         note("configuration OK");

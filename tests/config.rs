@@ -318,6 +318,37 @@ fn hosts_are_addresses_then_interfaces_then_names() {
 }
 
 #[test]
+fn port_0_is_every_port() {
+    let policy = policy("ikev2 from 10.0.0.1 port 0 to 10.0.0.2 port 80 peer any");
+    let ports = |flow: &iked::policy::Flow| (flow.from.port, flow.to.port);
+    assert_eq!(
+        policy.flows.iter().map(ports).collect::<Vec<_>>(),
+        [(None, Some(80))]
+    );
+}
+
+#[test]
+fn a_shortened_attribute_is_one_of_the_family_of_its_address() {
+    let policy =
+        policy("ikev2 from any to any peer any config net 10.0.0.1 config net 2001:db8::1");
+    let attributes: Vec<_> = policy.config.iter().map(|entry| entry.attribute).collect();
+    let wanted = [
+        CfgAttrType::INTERNAL_IP4_NETMASK,
+        CfgAttrType::INTERNAL_IP6_NBNS,
+    ];
+    assert_eq!(attributes, wanted);
+}
+
+#[test]
+fn without_local_and_peer_there_must_be_one_flow_to_take_them_from() {
+    let two = "ikev2 from 10.0.0.1 to 10.0.0.2, from 10.0.0.3 to 10.0.0.4";
+    assert_eq!(
+        error(two),
+        "test: 1: could not get local/peer specification"
+    );
+}
+
+#[test]
 fn wildcards_take_the_family_of_the_other_side_or_both() {
     let of = |text: &str| flows(&policy(&format!("ikev2 {text} local any peer any")));
     assert_eq!(

@@ -72,8 +72,7 @@ impl Parser<'_> {
         }
         loop {
             policy.protocols.push(self.name_or_number()?);
-            self.accept_char(b',');
-            if self.accept_char(b'}') {
+            if !self.accept_char(b',') && self.accept_char(b'}') {
                 return Ok(());
             }
         }

@@ -107,7 +107,9 @@ pub(super) fn port(
         None => Ok(None),
         Some(NameOrNumber::Number(number, at)) => {
             let wrong = |_| Diagnostic::at(at, format!("port out of range: {number}"));
-            u16::try_from(*number).map(Some).map_err(wrong)
+            let port = u16::try_from(*number).map_err(wrong)?;
+            // OpenIKED's word for every port.
+            Ok((port != 0).then_some(port))
         }
         Some(NameOrNumber::Name(name)) => {
             let found = environment.resolver.service(&name.text);

@@ -303,7 +303,8 @@ impl Resolver<'_> {
                 of(first.map(|hosts| &hosts.to))?,
             )
         };
-        if !written && (locals.len() != 1 || peers.len() != 1) {
+        let one = text.hosts.len() == 1 && locals.len() == 1 && peers.len() == 1;
+        if !written && !one {
             let message = "could not get local/peer specification".to_owned();
             return Err(Diagnostic::at(&text.at, message));
         }
@@ -459,19 +460,15 @@ impl Resolver<'_> {
             let message = format!("{} not a valid ikecfg option", entry.name.text);
             Diagnostic::at(&entry.name.at, message)
         };
-        let (v4, v6) = *tables::find(tables::CFG, &entry.name.text).ok_or_else(wrong)?;
+        let found = |ipv4| tables::cfg_attribute(&entry.name.text, ipv4).ok_or_else(wrong);
         let Some(spec) = &entry.value else {
-            return Ok((v4, None));
+            return Ok((found(true)?, None));
         };
         let nets = hosts::networks(spec, self.environment)?;
         let Some(&net) = nets.first() else {
             return Err(wrong());
         };
-        let attribute = if net.is_ipv4() {
-            v4
-        } else {
-            v6.ok_or_else(wrong)?
-        };
+        let attribute = found(net.is_ipv4())?;
         let has_len = spec.len.is_some() || spec.host.text.contains('/');
         Ok((attribute, Some((net, has_len))))
     }

@@ -156,6 +156,18 @@ pub(super) const METHOD: &[Row<PublicKeyAuth>] = &[
     ("signature", PublicKeyAuth::Any),
 ];
 
+/// The attribute of a `config` or `request` entry. What has none for IPv6 is passed over there, so a
+/// shortened name may stand for another one.
+pub(super) fn cfg_attribute(name: &str, ipv4: bool) -> Option<CfgAttrType> {
+    let of = |row: &Row<(CfgAttrType, Option<CfgAttrType>)>| {
+        let (v4, v6) = row.1;
+        let attribute = if ipv4 { Some(v4) } else { v6 };
+        attribute.map(|attribute| (row.0, attribute))
+    };
+    let rows: Vec<_> = CFG.iter().filter_map(of).collect();
+    find(&rows, name).copied()
+}
+
 /// `config` and `request`: the attribute for IPv4 and the one for IPv6.
 pub(super) const CFG: &[Row<(CfgAttrType, Option<CfgAttrType>)>] = &[
     (
