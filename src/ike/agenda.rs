@@ -33,6 +33,8 @@ pub enum Task {
     RekeyIke,
     /// End the IKE SA.
     DeleteIke,
+    /// End the IKE SA, and if it is being replaced, what replaces it.
+    Retire,
     /// Is the peer where it says it is now?
     VerifyPath,
     /// Tell the peer of our new address.
@@ -53,6 +55,7 @@ impl Task {
             | Self::Redirect(_)
             | Self::RekeyIke
             | Self::DeleteIke
+            | Self::Retire
             | Self::VerifyPath
             | Self::UpdateAddresses => true,
             Self::CheckPeer
@@ -91,13 +94,14 @@ impl Agenda {
             | Task::Activate(_)
             | Task::DeleteChildren
             | Task::ReportDouble
+            | Task::Redirect(_)
+            | Task::Retire
             | Task::Reauthenticate => true,
             Task::CheckPeer
             | Task::Confirm
             | Task::Keepalive
             | Task::CheckChildren
             | Task::MakeChild(_)
-            | Task::Redirect(_)
             | Task::RekeyIke
             | Task::DeleteIke
             | Task::VerifyPath
@@ -164,12 +168,14 @@ mod tests {
         for task in [
             Task::RekeyIke,
             Task::ReportDouble,
+            Task::Retire,
+            Task::DeleteIke,
             Task::Reauthenticate,
             Task::CheckPeer,
         ] {
             agenda.plan(at, task);
         }
-        let left = [(at, Task::ReportDouble), (at, Task::Reauthenticate)];
+        let left = [Task::ReportDouble, Task::Retire, Task::Reauthenticate].map(|task| (at, task));
         assert_eq!(agenda.bequeath(), left);
         assert_eq!(agenda.next(true), None);
     }

@@ -210,7 +210,7 @@ fn perform(cx: &mut Context, sa: &mut IkeSa, now: Now, task: Task) {
         Task::Activate(spi) => activate(cx, sa, spi),
         Task::Redirect(to) => redirect::tell(cx, sa, now, to),
         Task::RekeyIke => rekey_ike::start(cx, sa, now),
-        Task::DeleteIke => informational::delete(cx, sa, now.mono),
+        Task::DeleteIke | Task::Retire => informational::delete(cx, sa, now.mono),
         Task::VerifyPath => mobike::verify(cx, sa, now.mono),
         Task::UpdateAddresses => mobike::update(cx, sa, now.mono),
         Task::Reauthenticate => reauth::again(cx, sa, now.mono),

@@ -48,7 +48,7 @@ impl Endpoint {
             } => self.each_of(now, &policy, &identity, |cx, sa| {
                 if sa.own_spi != by && sa.mobility.leads {
                     cx.info(format_args!("{}: replaced by another IKE SA", sa.tag()));
-                    sa.agenda.plan(now.mono, Task::DeleteIke);
+                    sa.agenda.plan(now.mono, Task::Retire);
                 }
             }),
             News::Single { policy, identity } => {
@@ -163,7 +163,7 @@ fn yield_to(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
         "{}: another IKE SA serves policy '{name}'",
         sa.tag()
     ));
-    sa.agenda.plan(now, Task::DeleteIke);
+    sa.agenda.plan(now, Task::Retire);
 }
 
 /// Between two deletions of an IKE SA that is one too many, by the same policy.

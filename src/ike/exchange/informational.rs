@@ -71,7 +71,7 @@ pub fn respond(
     );
     reauth::heed(cx, sa, now.mono, payloads);
     if !close && redirect::follow(cx, sa, now, payloads) {
-        sa.agenda.plan(now.mono, Task::DeleteIke);
+        sa.agenda.plan(now.mono, Task::Retire);
     }
     let now = now.mono;
     if close {

@@ -161,7 +161,7 @@ pub fn tell(cx: &mut Context, sa: &mut IkeSa, now: Now, to: IpAddr) {
     if let (Some(_), Some(up)) = (sent, up(sa)) {
         up.own = Own::Probe;
         cx.info(format_args!("{}: redirecting to {to}", sa.tag()));
-        sa.agenda.plan(now.mono + LEAVE_MAX, Task::DeleteIke);
+        sa.agenda.plan(now.mono + LEAVE_MAX, Task::Retire);
     }
 }
 
