@@ -14,7 +14,7 @@ use iked::config::{
     parse_identity, parse_str, print,
 };
 use iked::policy::{
-    Auth, Config, EapMethod, Family, Generation, IpNet, Policy, PublicKeyAuth, Selection,
+    Auth, Config, Eap, EapMethod, Family, Generation, IpNet, Policy, PublicKeyAuth, Selection,
 };
 use iked::wire::TransformId;
 use iked::wire::registry::{CfgAttrType, EncrId, EsnId, IdType, IntegId, KeId, PrfId, ProtocolId};
@@ -589,8 +589,25 @@ fn authentication_words_are_understood() {
     assert_eq!(auth("ecdsa256"), Auth::PublicKey(PublicKeyAuth::Ecdsa256));
     assert_eq!(auth("rfc7427"), Auth::PublicKey(PublicKeyAuth::Rfc7427));
     assert_eq!(auth("signature"), Auth::PublicKey(PublicKeyAuth::Any));
-    assert_eq!(auth("eap mschap-v2"), Auth::Eap(EapMethod::MsChapV2));
-    assert_eq!(auth("eap \"MSCHAP_V2\""), Auth::Eap(EapMethod::MsChapV2));
+    let one = |method| Auth::Eap(Eap::of(method));
+    assert_eq!(auth("eap mschap-v2"), one(EapMethod::MsChapV2));
+    assert_eq!(auth("eap \"MSCHAP_V2\""), one(EapMethod::MsChapV2));
+    assert_eq!(auth("eap \"md5\""), one(EapMethod::Md5));
+    assert_eq!(auth("eap GTC"), one(EapMethod::Gtc));
+    let methods = vec![EapMethod::MsChapV2, EapMethod::Gtc];
+    let list = "eap { mschap-v2, \"gtc\" }";
+    assert_eq!(auth(list), Auth::Eap(Eap { methods }));
+    for (list, word) in [
+        ("gtc gtc", "gtc"),
+        ("gtc, radius", "radius"),
+        ("radius gtc", "gtc"),
+    ] {
+        let wrong = error(&format!("{LEAST} eap {{ {list} }}"));
+        let expected = format!("test: 1: EAP type does not go with the others: {word}");
+        assert_eq!(wrong, expected);
+    }
+    let wrong = error(&format!("{LEAST} eap sim"));
+    assert_eq!(wrong, "test: 1: not a supported EAP type: sim");
     let wrong = error(&format!("{LEAST} none"));
     assert_eq!(wrong, "test: 1: not a valid authentication mode: none");
 }
@@ -817,6 +834,8 @@ fn printed_text_is_read_back_as_the_same_configuration() {
          ecdsa384 request address any request address fd00::5 iface lo tag \"t t\" tap enc0"
             .to_owned(),
         "ikev2 a\\\\ from any to any".to_owned(),
+        format!("{LEAST} eap gtc"),
+        format!("{LEAST} eap {{ mschap_v2 md5, gtc }} config address 10.0.0.0/8"),
     ];
     for text in texts {
         let config = config(&text);

@@ -114,7 +114,8 @@ pub(super) struct Transforms {
 pub(super) enum AuthText {
     Psk(Text),
     PskFile(Text),
-    Eap(Text),
+    /// The methods, in order.
+    Eap(Vec<Text>),
     Method(Text),
 }
 

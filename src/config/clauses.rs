@@ -3,7 +3,7 @@
 
 use super::Diagnostic;
 use super::ast::{
-    AuthText, CfgText, Host, HostSpec, Hosts, NameOrNumber, PolicyText, Position, Transforms,
+    AuthText, CfgText, Host, HostSpec, Hosts, NameOrNumber, PolicyText, Position, Text, Transforms,
 };
 use super::lexer::Kind;
 use super::parser::{Parser, Read, unexpected};
@@ -249,12 +249,26 @@ impl Parser<'_> {
             }));
         }
         if self.accept("eap") {
-            return Ok(Some(AuthText::Eap(self.string()?)));
+            return Ok(Some(AuthText::Eap(self.eap_methods()?)));
         }
         if self.at_string() {
             return Ok(Some(AuthText::Method(self.string()?)));
         }
         Ok(None)
+    }
+
+    fn eap_methods(&mut self) -> Read<Vec<Text>> {
+        if !self.accept_char(b'{') {
+            return Ok(vec![self.string()?]);
+        }
+        let mut methods = Vec::new();
+        loop {
+            methods.push(self.string()?);
+            self.accept_char(b',');
+            if self.accept_char(b'}') {
+                return Ok(methods);
+            }
+        }
     }
 
     fn cfg(&mut self, policy: &mut PolicyText) -> Read<()> {

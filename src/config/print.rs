@@ -295,13 +295,28 @@ fn auth(text: &mut String, auth: &Auth, secrets: bool) {
         Auth::Psk(_) => {
             let _ = write!(text, " psk {}", quote(HIDDEN));
         }
-        Auth::Eap(EapMethod::MsChapV2) => text.push_str(" eap \"MSCHAP_V2\""),
-        Auth::Eap(EapMethod::Radius) => text.push_str(" eap \"RADIUS\""),
+        Auth::Eap(eap) => {
+            let names: Vec<String> = eap.methods.iter().map(|method| eap_name(*method)).collect();
+            match names.as_slice() {
+                [name] => {
+                    let _ = write!(text, " eap {name}");
+                }
+                names => {
+                    let _ = write!(text, " eap {{ {} }}", names.join(", "));
+                }
+            }
+        }
         Auth::PublicKey(method) => {
             let name = tables::name_of(tables::METHOD, method).unwrap_or("signature");
             let _ = write!(text, " {name}");
         }
     }
+}
+
+/// As OpenIKED prints it.
+fn eap_name(method: EapMethod) -> String {
+    let name = tables::name_of(tables::EAP, &method).unwrap_or_default();
+    format!("\"{}\"", name.to_uppercase().replace('-', "_"))
 }
 
 fn config_entry(text: &mut String, entry: &CfgEntry) {

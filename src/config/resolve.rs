@@ -10,7 +10,7 @@ use super::ast::{AuthText, CfgText, PolicyText, Position, Set, Statement, Text};
 use super::hosts::{self, End};
 use super::{Diagnostic, Environment, identity, proposals, tables};
 use crate::policy::{
-    Auth, CfgEntry, Config, EapMethod, Family, Generation, IpNet, Ocsp, Policy, PublicKeyAuth,
+    Auth, CfgEntry, Config, Eap, EapMethod, Family, Generation, IpNet, Ocsp, Policy, PublicKeyAuth,
     Secret, Selection, Settings,
 };
 use crate::wire::TransformId;
@@ -237,7 +237,7 @@ impl Resolver<'_> {
         if policy.ipcomp {
             self.pending(at, "'ipcomp'");
         }
-        if matches!(policy.auth, Auth::Eap(EapMethod::Radius)) {
+        if matches!(&policy.auth, Auth::Eap(eap) if eap.is_radius()) {
             self.pending(at, "'eap radius'");
         }
         if policy.flows.iter().any(|flow| flow.pre_nat.is_some()) {
@@ -377,16 +377,7 @@ impl Resolver<'_> {
                 let found = tables::find(tables::METHOD, &method.text);
                 Auth::PublicKey(*found.ok_or_else(wrong)?)
             }
-            Some(AuthText::Eap(method)) => {
-                match method.text.to_lowercase().replace('_', "-").as_str() {
-                    "mschap-v2" => Auth::Eap(EapMethod::MsChapV2),
-                    "radius" => Auth::Eap(EapMethod::Radius),
-                    _ => {
-                        let message = format!("not a supported EAP type: {}", method.text);
-                        return Err(Diagnostic::at(&method.at, message));
-                    }
-                }
-            }
+            Some(AuthText::Eap(methods)) => Auth::Eap(eap(methods)?),
             Some(AuthText::Psk(psk)) => match psk.text.strip_prefix("0x") {
                 Some(digits) => self.hex_psk(digits, &psk.at)?,
                 None => self.psk(psk.text.as_bytes().to_vec(), &psk.at)?,
@@ -510,6 +501,25 @@ fn in_range(number: i64, least: u64, most: u64, what: &str, at: &Position) -> Ou
         Diagnostic::at(at, message)
     };
     found.ok_or_else(wrong)
+}
+
+/// The methods of an `eap` clause, each once. RADIUS stands alone: its server chooses.
+fn eap(words: &[Text]) -> Outcome<Eap> {
+    let mut methods = Vec::new();
+    for word in words {
+        let name = word.text.to_lowercase().replace('_', "-");
+        let Some(method) = tables::find(tables::EAP, &name) else {
+            let message = format!("not a supported EAP type: {}", word.text);
+            return Err(Diagnostic::at(&word.at, message));
+        };
+        let alone = *method == EapMethod::Radius || methods.contains(&EapMethod::Radius);
+        if methods.contains(method) || (alone && !methods.is_empty()) {
+            let message = format!("EAP type does not go with the others: {}", word.text);
+            return Err(Diagnostic::at(&word.at, message));
+        }
+        methods.push(*method);
+    }
+    Ok(Eap { methods })
 }
 
 const NAME_MAX: usize = 1023;

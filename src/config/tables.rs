@@ -1,7 +1,7 @@
 //! The names of iked.conf(5) and what they stand for. A name may be shortened: the first row that
 //! begins with what is written wins, so the order of the rows is part of the language.
 
-use crate::policy::PublicKeyAuth;
+use crate::policy::{EapMethod, PublicKeyAuth};
 use crate::wire::registry::{CfgAttrType, EncrId, EsnId, IntegId, KeId, PrfId};
 use crate::wire::{Transform, TransformId};
 
@@ -167,6 +167,14 @@ pub(super) fn cfg_attribute(name: &str, ipv4: bool) -> Option<CfgAttrType> {
     let rows: Vec<_> = CFG.iter().filter_map(of).collect();
     find(&rows, name).copied()
 }
+
+/// `eap`, in small letters with `-`.
+pub(super) const EAP: &[Row<EapMethod>] = &[
+    ("mschap-v2", EapMethod::MsChapV2),
+    ("md5", EapMethod::Md5),
+    ("gtc", EapMethod::Gtc),
+    ("radius", EapMethod::Radius),
+];
 
 /// `config` and `request`: the attribute for IPv4 and the one for IPv6.
 pub(super) const CFG: &[Row<(CfgAttrType, Option<CfgAttrType>)>] = &[

@@ -1,12 +1,12 @@
-//! The arithmetic of MS-CHAPv2 (RFC 2759) and the keys that come of it (RFC 3079), for
-//! EAP-MSCHAPv2. MD4, DES and SHA-1 are what the protocol is made of; whoever can choose takes
+//! The arithmetic of CHAP (RFC 1994), of MS-CHAPv2 (RFC 2759) and the keys that come of it
+//! (RFC 3079), for EAP. MD5, MD4, DES and SHA-1 are what the protocol is made of; whoever can choose takes
 //! another method.
 
 use boring::sha::Sha1;
 use zeroize::Zeroizing;
 
 use super::SecretBytes;
-use crate::sys::mschap::{des, md4};
+use crate::sys::mschap::{des, md4, md5};
 
 /// What stands for a password (RFC 2759, 8.3).
 pub struct PasswordHash(Zeroizing<[u8; 16]>);
@@ -84,6 +84,11 @@ pub fn session_key(password: &PasswordHash, response: &[u8; 24]) -> SecretBytes 
     SecretBytes::new(key)
 }
 
+/// The response of CHAP to a challenge (RFC 1994, 4.1).
+pub fn chap_md5(id: u8, secret: &[u8], challenge: &[u8]) -> Zeroizing<[u8; 16]> {
+    Zeroizing::new(md5(&[&[id], secret, challenge]))
+}
+
 fn sha1(parts: &[&[u8]]) -> [u8; 20] {
     let mut hash = Sha1::new();
     for part in parts {
@@ -141,6 +146,13 @@ mod tests {
             hex::encode_upper(challenges.authenticator(&password, &response)),
             "407A5589115FD0D6209F510FE9C04566932CDA56"
         );
+    }
+
+    #[test]
+    fn chap_is_the_digest_of_id_secret_and_challenge() {
+        // Python's hashlib.md5(b"\x07secretchallenge").
+        let expected = "35524f3f6d24a5b27d3a2ff77c7c5060";
+        assert_eq!(hex::encode(*chap_md5(7, b"secret", b"challenge")), expected);
     }
 
     #[test]

@@ -317,8 +317,8 @@ pub enum Auth {
     Psk(Secret),
     /// A public key; which methods are allowed.
     PublicKey(PublicKeyAuth),
-    /// We sign, the peer does EAP: `mschap-v2` or `radius`.
-    Eap(EapMethod),
+    /// We sign, the peer does EAP.
+    Eap(Eap),
 }
 
 /// The public-key words of iked.conf(5).
@@ -338,9 +338,34 @@ pub enum PublicKeyAuth {
     Ecdsa521,
 }
 
+/// `eap METHOD` or `eap { METHOD, .. }`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Eap {
+    /// The methods on offer, the preferred one first.
+    pub methods: Vec<EapMethod>,
+}
+
+impl Eap {
+    /// One method.
+    pub fn of(method: EapMethod) -> Self {
+        Self {
+            methods: vec![method],
+        }
+    }
+
+    /// Whether a RADIUS server decides; then no other method is on offer.
+    pub fn is_radius(&self) -> bool {
+        self.methods.contains(&EapMethod::Radius)
+    }
+}
+
 /// EAP methods of iked.conf(5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EapMethod {
+    /// `md5` against `user` lines: MD5-Challenge.
+    Md5,
+    /// `gtc` against `user` lines: the password itself.
+    Gtc,
     /// `mschap-v2` against `user` lines.
     MsChapV2,
     /// `radius`.

@@ -3,67 +3,92 @@
 
 use zeroize::Zeroizing;
 
+use super::server::{Case, Verdict};
+use super::{Passed, Refusal};
+use crate::crypto::Rng;
 use crate::crypto::mschap::{Challenges, PasswordHash, session_key};
-use crate::crypto::{Provider, Rng, SecretBytes};
 
-/// Our challenge.
+/// The server's side of one run.
 #[derive(Debug)]
-pub(super) struct Challenge {
-    bytes: [u8; 16],
+pub(super) struct Server {
+    challenge: [u8; 16],
     /// MS-CHAPv2-ID: that of the packet.
     id: u8,
+    stage: Stage,
 }
 
-/// The peer's answer to it.
 #[derive(Debug)]
-pub(super) struct Answer<'a> {
+enum Stage {
+    Challenged,
+    /// Our Success request is out.
+    Passed(Option<Passed>),
+    /// Our Failure request is out.
+    Failed(String),
+}
+
+/// The peer's answer to the challenge.
+#[derive(Debug)]
+struct Answer<'a> {
     challenge: [u8; 16],
     response: [u8; 24],
     /// The user, perhaps with a domain before it.
-    pub(super) name: &'a [u8],
+    name: &'a [u8],
 }
 
-impl Challenge {
-    /// Draws one for the packet with this identifier.
-    pub(super) fn draw(rng: &mut Rng, id: u8) -> Self {
-        let bytes = rng.bytes();
-        Self { bytes, id }
+impl Server {
+    /// Draws a challenge for the packet with this identifier; the data of the request goes along.
+    pub(super) fn begin(rng: &mut Rng, id: u8) -> (Self, Vec<u8>) {
+        let challenge = rng.bytes();
+        let value = [&[CHALLENGE_LEN][..], &challenge, super::SERVER].concat();
+        let server = Self {
+            challenge,
+            id,
+            stage: Stage::Challenged,
+        };
+        (server, operation(OP_CHALLENGE, id, &value))
     }
 
-    /// The data of the request.
-    pub(super) fn request(&self) -> Vec<u8> {
-        let value = [&[16][..], &self.bytes, SERVER].concat();
-        operation(OP_CHALLENGE, self.id, &value)
+    /// Takes the data of a response.
+    pub(super) fn answer(&mut self, case: &Case<'_>, data: &[u8]) -> Verdict {
+        match &mut self.stage {
+            Stage::Challenged => match Answer::read(data) {
+                Some(answer) => self.judge(case, &answer),
+                None => Verdict::Refuse(Refusal::Packet),
+            },
+            Stage::Passed(passed) if data.first() == Some(&OP_SUCCESS) => match passed.take() {
+                Some(passed) => Verdict::Pass(passed),
+                None => Verdict::Refuse(Refusal::Packet),
+            },
+            Stage::Passed(_) => Verdict::Refuse(Refusal::Packet),
+            Stage::Failed(user) => Verdict::Refuse(Refusal::Password(std::mem::take(user))),
+        }
     }
 
-    /// Checks an answer against a password; `None` where there is no such user, which takes as long
-    /// as a wrong one. Returns the data of the Success request and the MSK.
-    pub(super) fn judge(
-        &self,
-        answer: &Answer<'_>,
-        password: Option<&[u8]>,
-        provider: &Provider,
-    ) -> Option<(Vec<u8>, SecretBytes)> {
+    /// Checks an answer; an unknown user takes as long as a wrong password.
+    fn judge(&mut self, case: &Case<'_>, answer: &Answer<'_>) -> Verdict {
+        let (user, password) = case.find(&[answer.name, answer.user()]);
         let challenges = Challenges {
-            authenticator: &self.bytes,
+            authenticator: &self.challenge,
             peer: &answer.challenge,
             user: answer.user(),
         };
         let hash = PasswordHash::new(password.unwrap_or_default());
         let expected = Zeroizing::new(challenges.response(&hash));
-        let right = (provider.equal)(&*expected, &answer.response) && password.is_some();
+        let right = (case.provider.equal)(&*expected, &answer.response) && password.is_some();
         if !right {
-            return None;
+            self.stage = Stage::Failed(user.clone());
+            return Verdict::Deny(self.failure(), Refusal::Password(user));
         }
         let proof = challenges.authenticator(&hash, &answer.response);
         let text = format!("S={} M=Welcome", digits(&proof));
-        let message = operation(OP_SUCCESS, self.id, text.as_bytes());
-        Some((message, session_key(&hash, &answer.response)))
+        let msk = Some(session_key(&hash, &answer.response));
+        self.stage = Stage::Passed(Some(Passed { user, msk }));
+        Verdict::Ask(operation(OP_SUCCESS, self.id, text.as_bytes()))
     }
 
     /// The data of the Failure request: error 691, no second try.
-    pub(super) fn failure(&self) -> Vec<u8> {
-        let challenge = digits(&self.bytes);
+    fn failure(&self) -> Vec<u8> {
+        let challenge = digits(&self.challenge);
         let text = format!("E=691 R=0 C={challenge} V=3 M=Authentication failed");
         operation(OP_FAILURE, self.id, text.as_bytes())
     }
@@ -71,13 +96,13 @@ impl Challenge {
 
 impl<'a> Answer<'a> {
     /// The user without the domain that Windows puts before it.
-    pub(super) fn user(&self) -> &'a [u8] {
+    fn user(&self) -> &'a [u8] {
         let bare = self.name.rsplit(|byte| *byte == b'\\').next();
         bare.unwrap_or(self.name)
     }
 
     /// Reads the data of a response.
-    pub(super) fn read(data: &'a [u8]) -> Option<Self> {
+    fn read(data: &'a [u8]) -> Option<Self> {
         let (header, rest) = data.split_first_chunk::<5>()?;
         let [code, _, high, low, value_size] = *header;
         let length = usize::from(u16::from_be_bytes([high, low]));
@@ -94,11 +119,6 @@ impl<'a> Answer<'a> {
             name,
         })
     }
-}
-
-/// Whether the peer takes our Success for what it is.
-pub(super) fn is_success(data: &[u8]) -> bool {
-    data.first() == Some(&OP_SUCCESS)
 }
 
 fn operation(code: u8, id: u8, data: &[u8]) -> Vec<u8> {
@@ -118,5 +138,4 @@ const OP_SUCCESS: u8 = 3;
 const OP_FAILURE: u8 = 4;
 /// Peer challenge, eight reserved bytes, NT-Response, flags.
 const VALUE_LEN: u8 = 49;
-/// What we call ourselves; OpenIKED's name.
-const SERVER: &[u8] = b"_iked";
+const CHALLENGE_LEN: u8 = 16;

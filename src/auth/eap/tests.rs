@@ -1,8 +1,13 @@
 //! The peer's side is written here by hand, from RFC 2759 and the draft.
 
+use std::collections::BTreeMap;
+
+use super::packet::{Code, build};
 use super::*;
+use crate::crypto::Rng;
 use crate::crypto::boring;
-use crate::crypto::mschap::{Challenges, PasswordHash, session_key};
+use crate::crypto::mschap::{Challenges, PasswordHash, chap_md5, session_key};
+use crate::policy::{EapMethod, Secret};
 
 fn users() -> BTreeMap<String, Secret> {
     let user =
@@ -19,15 +24,23 @@ struct Server {
 
 impl Server {
     fn new() -> (Self, Vec<u8>) {
+        Self::offering(&[EapMethod::MsChapV2])
+    }
+
+    fn offering(methods: &[EapMethod]) -> (Self, Vec<u8>) {
         let mut rng = Rng::from_seed([7; 32]);
-        let (dialog, packet) = Dialog::begin(&mut rng);
+        let (dialog, packet) = Dialog::begin(methods, &mut rng);
         (Self { dialog, rng }, packet)
     }
 
     fn answer(&mut self, packet: &[u8]) -> Step {
         let provider = boring::provider();
-        self.dialog
-            .answer(&users(), &provider, &mut self.rng, packet)
+        let mut means = Means {
+            users: &users(),
+            provider: &provider,
+            rng: &mut self.rng,
+        };
+        self.dialog.answer(&mut means, packet)
     }
 
     fn ask(&mut self, packet: &[u8]) -> Vec<u8> {
@@ -57,9 +70,7 @@ impl Server {
 }
 
 fn reply(request: &[u8], kind: u8, data: &[u8]) -> Vec<u8> {
-    let mut packet = super::request(request[1], kind, data);
-    packet[0] = 2;
-    packet
+    build(Code::Response, request[1], kind, data)
 }
 
 const PEER_CHALLENGE: [u8; 16] = [9; 16];
@@ -109,7 +120,7 @@ fn passes(identity: &str, name: &str, password: &str) -> String {
     };
     assert_eq!(end, [3, success[1], 0, 4]);
     let expected = session_key(&PasswordHash::new(password.as_bytes()), &response);
-    assert_eq!(passed.msk.expose(), expected.expose());
+    assert_eq!(passed.msk.unwrap().expose(), expected.expose());
     // Nothing more comes of the dialog.
     assert_eq!(server.refusal(&reply(&success, 26, &[3])), Refusal::Packet);
     passed.user
@@ -190,4 +201,99 @@ fn a_name_cannot_carry_control_characters_or_megabytes_into_the_log() {
         panic!("refused for another reason");
     };
     assert_eq!(shown, "x".repeat(NAME_MAX));
+}
+
+/// The first request of the method for a peer that calls itself so.
+fn begun(methods: &[EapMethod], identity: &[u8]) -> (Server, Vec<u8>) {
+    let (mut server, question) = Server::offering(methods);
+    let request = server.ask(&reply(&question, 1, identity));
+    (server, request)
+}
+
+fn without_key(step: Step) -> String {
+    let Step::Success(end, passed) = step else {
+        panic!("{step:?}");
+    };
+    assert_eq!((end[0], end.len()), (3, 4));
+    assert!(passed.msk.is_none(), "the method gives no key");
+    passed.user
+}
+
+/// The answer to an MD5 challenge.
+fn digest_for(request: &[u8], name: &[u8], password: &str) -> Vec<u8> {
+    assert_eq!((request[4], request[5]), (4, 16));
+    let digest = chap_md5(request[1], password.as_bytes(), &request[6..22]);
+    let data = [&[16][..], &*digest, name].concat();
+    reply(request, 4, &data)
+}
+
+#[test]
+fn md5_takes_the_digest_of_the_right_password_and_gives_no_key() {
+    let md5 = [EapMethod::Md5];
+    for (identity, name) in [("alice", ""), ("alice", "alice"), ("x", "alice")] {
+        let (mut server, request) = begun(&md5, identity.as_bytes());
+        let answer = digest_for(&request, name.as_bytes(), "Grüße");
+        assert_eq!(without_key(server.answer(&answer)), "alice");
+        assert_eq!(server.refusal(&answer), Refusal::Packet);
+    }
+    for (identity, password) in [("alice", "Gruesse"), ("alice", ""), ("mallory", "")] {
+        let (mut server, request) = begun(&md5, identity.as_bytes());
+        let why = server.refusal(&digest_for(&request, b"", password));
+        assert_eq!(why, Refusal::Password(identity.to_owned()));
+    }
+    let (_, request) = begun(&md5, b"alice");
+    let good = digest_for(&request, b"", "Grüße");
+    for len in 5..good.len() {
+        let (mut server, request) = begun(&md5, b"alice");
+        let cut = reply(&request, 4, &good[5..len]);
+        assert_eq!(server.refusal(&cut), Refusal::Packet, "{len}");
+    }
+}
+
+#[test]
+fn gtc_takes_the_right_password_and_gives_no_key() {
+    let gtc = [EapMethod::Gtc];
+    let (mut server, request) = begun(&gtc, b"alice");
+    let answer = reply(&request, 6, "Grüße".as_bytes());
+    assert_eq!(without_key(server.answer(&answer)), "alice");
+    for (identity, password) in [("alice", "Grüß"), ("alice", ""), ("mallory", ""), ("", "")] {
+        let (mut server, request) = begun(&gtc, identity.as_bytes());
+        let why = server.refusal(&reply(&request, 6, password.as_bytes()));
+        assert_eq!(why, Refusal::Password(identity.to_owned()));
+    }
+}
+
+#[test]
+fn a_nak_leads_to_the_first_of_our_methods_that_the_peer_wants_each_offered_once() {
+    let all = [EapMethod::MsChapV2, EapMethod::Md5, EapMethod::Gtc];
+    let (mut server, request) = begun(&all, b"alice");
+    assert_eq!(request[4], 26);
+    // Our order counts, not the peer's.
+    let request = server.ask(&reply(&request, 3, &[6, 4]));
+    assert_eq!(request[4], 4);
+    let request = server.ask(&reply(&request, 3, &[6, 26]));
+    assert_eq!(request[4], 6);
+    assert_eq!(
+        server.refusal(&reply(&request, 3, &[4, 26])),
+        Refusal::Method
+    );
+    for none in [&[][..], &[0], &[13], &[254]] {
+        let (mut server, request) = begun(&all, b"alice");
+        assert_eq!(server.refusal(&reply(&request, 3, none)), Refusal::Method);
+    }
+}
+
+#[test]
+fn a_method_that_has_begun_is_not_left_for_another() {
+    let both = [EapMethod::MsChapV2, EapMethod::Gtc];
+    let (mut server, request) = begun(&both, b"alice");
+    let success = server.ask(&response_to(&request, "alice", "Grüße").0);
+    assert_eq!(server.refusal(&reply(&success, 3, &[6])), Refusal::Packet);
+    // Nor is one taken that was not offered.
+    let (mut server, request) = begun(&both, b"alice");
+    let password = reply(&request, 6, "Grüße".as_bytes());
+    assert_eq!(server.refusal(&password), Refusal::Packet);
+    // A Nak is no answer to the question for the name.
+    let (mut server, question) = Server::offering(&both);
+    assert_eq!(server.refusal(&reply(&question, 3, &[6])), Refusal::Packet);
 }

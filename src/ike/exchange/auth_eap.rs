@@ -13,9 +13,9 @@ use super::super::state::{HalfOpen, Keying, State};
 use super::auth::{self, Proof, Wishes};
 use super::auth_request::{identity, read};
 use super::mobike;
-use crate::auth::eap::{Dialog, Passed, Step};
+use crate::auth::eap::{Dialog, Means, Passed, Step};
 use crate::auth::{AuthError, psk};
-use crate::policy::{Auth as AuthWords, EapMethod, Identity, Policy, PublicKeyAuth};
+use crate::policy::{Auth as AuthWords, Identity, Policy, PublicKeyAuth};
 use crate::time::Now;
 use crate::wire::registry::{AuthMethod, ExchangeType, PayloadType};
 use crate::wire::{Auth, Cert, Id, Payload, decode_payloads, encode_payloads};
@@ -88,9 +88,9 @@ fn opening(
     let id_i = request.id_i.ok_or(Error::Missing("IDi"))?;
     let peer_id = identity(&id_i).ok_or(Error::NoPolicy)?;
     let policy = auth::choose_policy(cx, sa, &half_open.chosen, &peer_id, &request)?;
-    if policy.auth != AuthWords::Eap(EapMethod::MsChapV2) {
+    let AuthWords::Eap(eap) = &policy.auth else {
         return Err(AuthError::Method.into());
-    }
+    };
     mobike::check_nats(sa.asked_from, payloads)?;
     let (_, ours) = auth::both_octets(half_open, keys, &id_i, &policy.srcid);
     let wishes = Wishes {
@@ -100,7 +100,7 @@ fn opening(
     };
     let any = PublicKeyAuth::Any;
     let shown = auth::our_signature(cx, sa, any, &policy.srcid, &wishes, &ours)?;
-    let (dialog, question) = Dialog::begin(&mut cx.rng);
+    let (dialog, question) = Dialog::begin(&eap.methods, &mut cx.rng);
     let mut first = Vec::new();
     let kind = encode_payloads(payloads, &mut first);
     let wait = Wait {
@@ -142,8 +142,12 @@ pub fn proceed(
             let error = Error::Missing("EAP");
             return endpoint::refuse(cx, sa, now, exchange, message_id, digest, &error);
         };
-        let users = &cx.config.users;
-        let step = wait.dialog.answer(users, &cx.provider, &mut cx.rng, packet);
+        let mut means = Means {
+            users: &cx.config.users,
+            provider: &cx.provider,
+            rng: &mut cx.rng,
+        };
+        let step = wait.dialog.answer(&mut means, packet);
         return take(cx, sa, (message_id, digest), wait, step);
     };
     match outcome {
@@ -240,8 +244,11 @@ fn conclude(
     };
     let prf = half_open.suite.prf;
     let (theirs, ours) = auth::both_octets(half_open, keys, &id_i, &wait.policy.srcid);
-    let msk = passed.msk.expose();
-    psk::verify(&cx.provider, prf, msk, &theirs, auth.method, auth.data)?;
+    // RFC 7296, 2.16: without a key of the method each side's own SK_p stands in.
+    let msk = passed.msk.as_ref();
+    let (key_i, key_r) = (msk.unwrap_or(&keys.sk_pi), msk.unwrap_or(&keys.sk_pr));
+    let (method, data) = (auth.method, auth.data);
+    psk::verify(&cx.provider, prf, key_i.expose(), &theirs, method, data)?;
     Ok(Proof {
         peer_id: wait.peer_id.clone(),
         policy: Arc::clone(&wait.policy),
@@ -250,7 +257,7 @@ fn conclude(
         certs: Vec::new(),
         auth: (
             AuthMethod::SHARED_KEY,
-            psk::shared_key_auth(prf, msk, &ours),
+            psk::shared_key_auth(prf, key_r.expose(), &ours),
         ),
     })
 }
