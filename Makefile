@@ -1,10 +1,20 @@
 # `make demo` and `make test` do everything, set-up included, on a fresh Debian machine as root.
-.PHONY: demo test deps build lint test-kernel test-interop bench sim fuzz deny clean
+.PHONY: demo test deps build install lint test-kernel test-interop bench sim fuzz deny clean
 
 demo: ; @scripts/demo.sh
 test: ; @scripts/test.sh
 deps: ; @scripts/deps.sh all
 build: ; cargo build --locked --release
+# Below DESTDIR and PREFIX; nothing that stands in /etc is touched.
+PREFIX ?= /usr
+install: build
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/share/man/man5 $(DESTDIR)$(PREFIX)/share/man/man8
+	install -d $(DESTDIR)$(PREFIX)/share/doc/iked $(DESTDIR)$(PREFIX)/lib/systemd/system
+	install -m 755 target/release/iked target/release/ikectl $(DESTDIR)$(PREFIX)/sbin
+	install -m 644 man/iked.conf.5 $(DESTDIR)$(PREFIX)/share/man/man5
+	install -m 644 man/iked.8 man/ikectl.8 $(DESTDIR)$(PREFIX)/share/man/man8
+	install -m 644 conf/iked.conf docs/CONFORMANCE.md docs/DIFFERENCES.md $(DESTDIR)$(PREFIX)/share/doc/iked
+	install -m 644 conf/iked.service $(DESTDIR)$(PREFIX)/lib/systemd/system
 lint: ; @scripts/test.sh fmt lint
 test-kernel: ; @scripts/test.sh kernel
 test-interop: ; @scripts/test.sh interop

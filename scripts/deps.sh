@@ -38,7 +38,7 @@ build() {
 }
 
 peers() {
-  for package in iproute2 iputils-ping tcpdump iptables openssl procps kmod python3 \
+  for package in iproute2 iputils-ping tcpdump iptables openssl procps kmod python3 mandoc \
     strongswan-swanctl charon-systemd libcharon-extra-plugins libcharon-extauth-plugins libstrongswan-standard-plugins \
     libstrongswan-extra-plugins strongswan-pki; do
     want $package

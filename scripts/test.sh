@@ -1,13 +1,13 @@
 #!/bin/bash
 # test.sh - every test there is: installs what is missing, builds, runs, and ends with one line that
-# counts. Steps can be named to run only those: fmt lint doc cargo kernel interop demo
+# counts. Steps can be named to run only those: fmt lint doc man cargo kernel interop demo
 set -u
 cd "$(dirname "$0")/.."
 START=$SECONDS
 LOG=$(mktemp -d)
 trap 'rm -rf "$LOG"' EXIT
 export PATH="$PATH:$HOME/.cargo/bin" CARGO_TERM_COLOR=never
-STEPS=${*:-fmt lint doc cargo kernel interop demo}
+STEPS=${*:-fmt lint doc man cargo kernel interop demo}
 PASSED=0 FAILED=0 NUMBER=0 TOTAL=$(wc -w <<<"$STEPS")
 [ "$(id -u)" = 0 ] || { echo "the tests make network namespaces: run them as root" >&2; exit 1; }
 
@@ -35,6 +35,7 @@ for step in $STEPS; do
     fmt) run fmt cargo fmt --all -- --check;;
     lint) run lint cargo clippy --locked --all-targets -- -D warnings;;
     doc) RUSTDOCFLAGS="-D warnings" run doc cargo doc --locked --no-deps --document-private-items;;
+    man) run man mandoc -T lint -W warning man/iked.8 man/ikectl.8 man/iked.conf.5;;
     cargo) run cargo cargo test --locked --all-targets --no-fail-fast;;
     kernel) run kernel tests/kernel/run.sh -b "${IKED_RIG_BACKEND:-uml}";;
     interop) run interop tests/interop/under_rig.sh;;

@@ -392,6 +392,32 @@ mod tests {
     }
 
     #[test]
+    fn every_word_of_the_language_is_in_its_manual() {
+        let page = include_str!("../../man/iked.conf.5");
+        let words: Vec<&str> = page
+            .split(|c: char| c.is_whitespace() || c == ',')
+            .collect();
+        // Reserved, and used by nothing.
+        let used = KEYWORDS.iter().filter(|word| **word != "name");
+        let rows = CHILD_ENCR.iter().map(|row| row.0).filter(|name| {
+            // Written as one name with its endings.
+            !["-12", "-8"].iter().any(|end| name.ends_with(end))
+        });
+        let groups = GROUP.iter().map(|row| row.0);
+        let groups = groups.filter(|name| !name.starts_with("grp"));
+        let methods = METHOD.iter().map(|row| row.0);
+        let options = CFG.iter().map(|row| row.0);
+        let all = used
+            .copied()
+            .chain(rows)
+            .chain(groups)
+            .chain(methods)
+            .chain(options);
+        let missing: Vec<&str> = all.filter(|word| !words.contains(word)).collect();
+        assert!(missing.is_empty(), "not in man/iked.conf.5: {missing:?}");
+    }
+
+    #[test]
     fn empty_and_longer_names_are_no_names() {
         assert_eq!(find(GROUP, ""), None);
         assert_eq!(find(GROUP, "curve25519x"), None);

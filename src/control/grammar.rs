@@ -293,6 +293,30 @@ mod tests {
     }
 
     #[test]
+    fn every_command_is_in_the_manual() {
+        fn walk(table: &'static [Entry], before: &str, missing: &mut Vec<String>) {
+            let page = include_str!("../../man/ikectl.8");
+            for entry in table {
+                let command = format!("{before} {}", entry.word);
+                match entry.then {
+                    Then::Words(next) => walk(next, &command, missing),
+                    // `log` has both its words on one line, and values have names there.
+                    Then::Request(_) | Then::Value(_) => {
+                        let line = command.split(" <").next().unwrap_or_default();
+                        let line = line.replace("log verbose", "log brief");
+                        if !page.lines().any(|l| l.starts_with(&line)) {
+                            missing.push(command);
+                        }
+                    }
+                }
+            }
+        }
+        let mut missing = Vec::new();
+        walk(MAIN, ".It Cm", &mut missing);
+        assert!(missing.is_empty(), "not in man/ikectl.8: {missing:?}");
+    }
+
+    #[test]
     fn faults_name_the_word_and_what_would_do() {
         assert_eq!(
             parse("show"),

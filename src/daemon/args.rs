@@ -142,6 +142,19 @@ mod tests {
     }
 
     #[test]
+    fn every_flag_is_in_the_manual() {
+        use clap::CommandFactory;
+        let page = include_str!("../../man/iked.8");
+        let command = Args::command();
+        for flag in command.get_arguments().filter(|flag| !flag.is_hide_set()) {
+            let short = flag.get_short().map(|short| short.to_string());
+            let long = flag.get_long().map(|long| format!("-{long}"));
+            let entry = format!(".It Fl {}", short.or(long).unwrap());
+            assert!(page.lines().any(|line| line.starts_with(&entry)), "{entry}");
+        }
+    }
+
+    #[test]
     fn contradictions_and_unknown_flags_are_refused() {
         let t = "iked: -T and -t are mutually exclusive";
         assert_eq!(read("iked -T -t").unwrap_err(), t);
