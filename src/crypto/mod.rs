@@ -8,11 +8,13 @@ use zeroize::Zeroizing;
 
 use crate::wire::registry::{EncrId, HashAlgorithm, IntegId, KeId, PrfId};
 
+pub mod asn1;
 pub mod boring;
 pub mod keymat;
 pub mod mschap;
 #[cfg(any(test, feature = "sim"))]
 pub mod null;
+pub mod ocsp;
 pub mod rng;
 pub mod sign;
 pub mod x509;

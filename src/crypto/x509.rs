@@ -11,9 +11,10 @@ use boring::x509::verify::X509VerifyFlags;
 use boring::x509::{X509, X509Ref, X509StoreContext, X509StoreContextRef};
 
 use super::CryptoError;
+use super::asn1::Fields;
 use super::sign::PublicKey;
 pub use crate::sys::x509::Crl;
-use crate::sys::x509::{may_sign, seconds};
+use crate::sys::x509::{may_sign, may_sign_ocsp, seconds};
 use crate::wire::registry::IdType;
 
 /// A certificate.
@@ -125,6 +126,40 @@ impl Certificate {
         issuer.x509.issued(&self.x509).is_ok()
     }
 
+    /// SHA-1 of subject and public key, by which OCSP names an issuer (RFC 6960, 4.1.1).
+    pub fn issuer_hashes(&self) -> Result<([u8; 20], [u8; 20]), CryptoError> {
+        let name = boring::hash::hash(MessageDigest::sha1(), &self.subject()?)?;
+        let key = spki_key(&self.x509)?;
+        let key = boring::hash::hash(MessageDigest::sha1(), &key)?;
+        let sized = |digest: &[u8]| digest.try_into().map_err(|_| CryptoError::Library);
+        Ok((sized(&name)?, sized(&key)?))
+    }
+
+    /// The OCSP responders of its authorityInfoAccess, in order.
+    pub fn ocsp_urls(&self) -> Vec<String> {
+        let Ok(urls) = self.x509.ocsp_responders() else {
+            return Vec::new();
+        };
+        urls.iter().map(|url| (**url).to_owned()).collect()
+    }
+
+    /// Whether `issuer` has given this certificate the right to sign OCSP responses in its place, and
+    /// it holds at `at` (seconds since 1970; RFC 6960, 4.2.2.2).
+    pub fn answers_for(&self, issuer: &Self, at: i64) -> bool {
+        let begins = seconds(self.x509.not_before()).is_some_and(|begin| begin <= at);
+        let lasts = seconds(self.x509.not_after()).is_some_and(|end| at <= end);
+        let signed = || {
+            let key = issuer.x509.public_key();
+            key.is_ok_and(|key| self.x509.verify(&key).unwrap_or(false))
+        };
+        may_sign_ocsp(&self.x509)
+            && begins
+            && lasts
+            && strong(&self.x509).is_ok()
+            && self.is_issued_by(issuer)
+            && signed()
+    }
+
     /// Whether it names itself as its issuer.
     pub fn is_self_issued(&self) -> bool {
         let (subject, issuer) = (self.x509.subject_name(), self.x509.issuer_name());
@@ -187,13 +222,13 @@ impl TrustStore {
     /// Checks that a chain leads from `leaf` to a trusted certificate at this moment
     /// (in seconds since 1970): signatures with
     /// SHA-2 or better, validity, constraints of path length and names, revocation; the leaf's key
-    /// must be allowed to sign. Returns how long that holds, in seconds since 1970.
+    /// must be allowed to sign.
     pub fn verify(
         &self,
         leaf: &Certificate,
         others: &[Certificate],
         at: i64,
-    ) -> Result<i64, ChainError> {
+    ) -> Result<Verified, ChainError> {
         if !may_sign(&leaf.x509) {
             return Err(ChainError("key usage does not allow signatures"));
         }
@@ -205,7 +240,7 @@ impl TrustStore {
         leaf: &Certificate,
         others: &[Certificate],
         at: i64,
-    ) -> Result<Result<i64, ChainError>, CryptoError> {
+    ) -> Result<Result<Verified, ChainError>, CryptoError> {
         let mut untrusted = Stack::new()?;
         for other in others {
             untrusted.push(other.x509.clone())?;
@@ -230,13 +265,25 @@ impl TrustStore {
             let words = error.map_or("invalid certificate", |error| error.error_string());
             Ok(Err(ChainError(words)))
         })?;
-        Ok(verdict.map(|until| until.min(self.next_update)))
+        Ok(verdict.map(|verified| Verified {
+            until: verified.until.min(self.next_update),
+            ..verified
+        }))
     }
 }
 
+/// A chain that holds.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    /// How long, in seconds since 1970.
+    pub until: i64,
+    /// Who issued the leaf; `None` where the leaf itself is trusted.
+    pub issuer: Option<Certificate>,
+}
+
 /// What the library does not ask of a chain that it found: strong hashes and keys below the trusted
-/// end. Returns the end of its validity.
-fn sound(context: &X509StoreContextRef) -> Result<i64, ChainError> {
+/// end.
+fn sound(context: &X509StoreContextRef) -> Result<Verified, ChainError> {
     let chain = context.chain().ok_or(ChainError("no chain"))?;
     let below = chain.len().saturating_sub(1);
     let mut until = i64::MAX;
@@ -246,7 +293,27 @@ fn sound(context: &X509StoreContextRef) -> Result<i64, ChainError> {
             strong(certificate)?;
         }
     }
-    Ok(until)
+    let issuer = chain
+        .get(1)
+        .map(|issuer| Certificate::new(issuer.to_owned()));
+    Ok(Verified {
+        until,
+        issuer: issuer.transpose()?,
+    })
+}
+
+/// The public key itself: what the BIT STRING of a SubjectPublicKeyInfo holds.
+fn spki_key(certificate: &X509Ref) -> Result<Vec<u8>, CryptoError> {
+    let key = certificate
+        .public_key()
+        .map_err(|_| CryptoError::UnsupportedKey)?;
+    let spki = key.public_key_to_der()?;
+    let key = Fields::of_sequence(&spki).and_then(|mut fields| {
+        fields.sequence()?;
+        fields.any()?.bits()
+    });
+    let key = key.map_err(|_| CryptoError::UnsupportedKey)?;
+    Ok(key.to_vec())
 }
 
 fn strong(certificate: &X509Ref) -> Result<(), ChainError> {

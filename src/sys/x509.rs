@@ -88,5 +88,13 @@ pub fn may_sign(certificate: &X509Ref) -> bool {
     usage & (KU_DIGITAL_SIGNATURE | KU_NON_REPUDIATION) != 0
 }
 
+/// Whether a certificate's extended key usage has OCSPSigning (RFC 6960, 4.2.2.2).
+pub fn may_sign_ocsp(certificate: &X509Ref) -> bool {
+    // SAFETY: the certificate is live; all ones where there is no such extension.
+    let usage = unsafe { ffi::X509_get_extended_key_usage(certificate.as_ptr()) };
+    usage != u32::MAX && usage & XKU_OCSP_SIGN != 0
+}
+
+const XKU_OCSP_SIGN: u32 = 0x20;
 const KU_DIGITAL_SIGNATURE: u32 = 0x80;
 const KU_NON_REPUDIATION: u32 = 0x40;
