@@ -6,13 +6,22 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::AuthError;
 use super::pubkey::named;
 use super::store::CredentialStore;
-use crate::crypto::x509::Certificate;
+use crate::crypto::x509::{Certificate, Verified};
 use crate::policy::Identity;
 
 /// Chains that led to a trusted certificate, by the SHA-256 of everything in them, and until when (in
 /// seconds since 1970) that holds. One for each shard; only what was verified comes in.
 #[derive(Debug, Default)]
-pub struct ChainCache(BTreeMap<Vec<[u8; 32]>, i64>);
+pub struct ChainCache(BTreeMap<Vec<[u8; 32]>, Verified>);
+
+/// A certificate that a chain of others vouches for.
+#[derive(Clone, Debug)]
+pub struct Vouched {
+    /// It.
+    pub leaf: Certificate,
+    /// Who issued it; `None` where it is trusted itself.
+    pub issuer: Option<Certificate>,
+}
 
 impl ChainCache {
     /// Forgets everything: the trusted certificates or the revocation lists are others now.
@@ -20,16 +29,16 @@ impl ChainCache {
         self.0.clear();
     }
 
-    fn holds(&self, chain: &[[u8; 32]], at: i64) -> bool {
-        self.0.get(chain).is_some_and(|until| at <= *until)
+    fn find(&self, chain: &[[u8; 32]], at: i64) -> Option<&Verified> {
+        self.0.get(chain).filter(|verified| at <= verified.until)
     }
 
-    fn learn(&mut self, chain: Vec<[u8; 32]>, until: i64) {
+    fn learn(&mut self, chain: Vec<[u8; 32]>, verified: Verified) {
         if self.0.len() >= CHAINS_MAX {
             // Rare, and what is still in use comes back at its next handshake.
             self.0.clear();
         }
-        self.0.insert(chain, until);
+        self.0.insert(chain, verified);
     }
 }
 
@@ -42,7 +51,7 @@ pub fn vouch(
     identity: &Identity,
     leaf: &Certificate,
     others: &[&[u8]],
-) -> Result<(), AuthError> {
+) -> Result<Vouched, AuthError> {
     if others.len() > OTHERS_MAX {
         return Err(AuthError::Certificate("too many certificates"));
     }
@@ -65,12 +74,17 @@ pub fn vouch(
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());
     let at = i64::try_from(at).unwrap_or(i64::MAX);
-    if !cache.holds(&chain, at) {
-        let until = trust.verify(leaf, &others, at);
-        let until = until.map_err(|error| AuthError::Certificate(error.0))?;
-        cache.learn(chain, until);
-    }
-    Ok(())
+    let issuer = if let Some(verified) = cache.find(&chain, at) {
+        verified.issuer.clone()
+    } else {
+        let verified = trust.verify(leaf, &others, at);
+        let verified = verified.map_err(|error| AuthError::Certificate(error.0))?;
+        let issuer = verified.issuer.clone();
+        cache.learn(chain, verified);
+        issuer
+    };
+    let leaf = leaf.clone();
+    Ok(Vouched { leaf, issuer })
 }
 
 /// Chains remembered by one shard: as many as road warriors that come and go in a while.

@@ -27,6 +27,9 @@ pub enum AuthError {
     /// The peer's certificates do not prove its identity.
     #[error("certificate: {0}")]
     Certificate(&'static str),
+    /// Nobody confirms that the peer's certificate is not revoked.
+    #[error("certificate: not confirmed: {0}")]
+    Unconfirmed(String),
     /// The MAC made with the pre-shared key is wrong.
     #[error("pre-shared key mismatch")]
     Mac,

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use super::AuthError;
-use super::chain::{self, ChainCache};
+use super::chain::{self, ChainCache, Vouched};
 use super::store::CredentialStore;
 use crate::crypto::CryptoError;
 use crate::crypto::sign::{self, KeyKind, PrivateKey, PublicKey};
@@ -80,21 +80,30 @@ pub struct Claim<'a> {
     pub hashes: &'a [HashAlgorithm],
 }
 
+/// What a peer has proven.
+#[derive(Clone, Debug)]
+pub struct Proven {
+    /// It signed with RSASSA-PSS.
+    pub pss: bool,
+    /// Its certificate, where its key is known by that alone.
+    pub vouched: Option<Vouched>,
+}
+
 /// Checks the peer's AUTH with a key that is known to be its own: from a certificate in `certs`, from
-/// a file in `pubkeys`, or from a chain that leads to a trusted authority. Returns whether it signed
-/// with RSASSA-PSS.
+/// a file in `pubkeys`, or from a chain that leads to a trusted authority.
 pub fn verify(
     store: &CredentialStore,
     cache: &mut ChainCache,
     wall: SystemTime,
     words: PublicKeyAuth,
     claim: &Claim<'_>,
-) -> Result<bool, AuthError> {
+) -> Result<Proven, AuthError> {
     if !allows(words, claim.method) {
         return Err(AuthError::Method);
     }
     let mut failure = AuthError::KeyMismatch;
-    for key in candidates(store, cache, wall, claim)? {
+    let (keys, vouched) = candidates(store, cache, wall, claim)?;
+    for key in keys {
         if !allows_key(words, key.kind()) {
             failure = AuthError::Method;
             continue;
@@ -107,7 +116,8 @@ pub fn verify(
         match checked {
             Ok(()) => {
                 let may = claim.method == AuthMethod::SIGNATURE && key.kind() == KeyKind::Rsa;
-                return Ok(may && sign::is_pss(claim.auth));
+                let pss = may && sign::is_pss(claim.auth);
+                return Ok(Proven { pss, vouched });
             }
             Err(error) => failure = AuthError::Signature(error),
         }
@@ -115,30 +125,33 @@ pub fn verify(
     Err(failure)
 }
 
+/// What the keys are worth beside the signature: `None` where they are on file.
+type Candidates = (Vec<PublicKey>, Option<Vouched>);
+
 /// The keys with which this peer may have signed.
 fn candidates(
     store: &CredentialStore,
     cache: &mut ChainCache,
     wall: SystemTime,
     claim: &Claim<'_>,
-) -> Result<Vec<PublicKey>, AuthError> {
+) -> Result<Candidates, AuthError> {
     let on_file = store.peer_keys(claim.identity);
     match claim.certs.first() {
         Some((CertEncoding::X509, leaf)) => {
             let pinned = store.pinned(claim.identity);
             if !pinned.is_empty() {
-                return Ok(pinned);
+                return Ok((pinned, None));
             }
             let leaf = Certificate::from_der(leaf)?;
             let key = leaf.public_key()?;
             if on_file.contains(&key) {
-                return Ok(vec![key]);
+                return Ok((vec![key], None));
             }
             let others = claim.certs.iter().skip(1);
             let others = others.filter(|(encoding, _)| *encoding == CertEncoding::X509);
             let others: Vec<&[u8]> = others.map(|(_, der)| *der).collect();
-            chain::vouch(store, cache, wall, claim.identity, &leaf, &others)?;
-            Ok(vec![key])
+            let vouched = chain::vouch(store, cache, wall, claim.identity, &leaf, &others)?;
+            Ok((vec![key], Some(vouched)))
         }
         Some((CertEncoding::HASH_URL | CertEncoding::HASH_URL_BUNDLE, _)) => {
             // We never say that we would (RFC 7296, 3.6), and whoever sends one is not yet known.
@@ -149,11 +162,8 @@ fn candidates(
             if on_file.is_empty() {
                 return Err(AuthError::UnknownKey);
             }
-            Ok(on_file
-                .iter()
-                .filter(|key| **key == sent)
-                .cloned()
-                .collect())
+            let same = on_file.iter().filter(|key| **key == sent);
+            Ok((same.cloned().collect(), None))
         }
         None => {
             let mut keys = store.pinned(claim.identity);
@@ -161,7 +171,7 @@ fn candidates(
             if keys.is_empty() {
                 return Err(AuthError::UnknownKey);
             }
-            Ok(keys)
+            Ok((keys, None))
         }
     }
 }

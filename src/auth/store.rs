@@ -1,5 +1,5 @@
 //! The credentials under the configuration directory: keys in `private`, certificates in `ca` and
-//! `certs`, revocation lists in `crls`, `pubkeys/{ipv4,ipv6,fqdn,ufqdn}/NAME`. Everything is read
+//! `certs`, revocation lists in `crls`, OCSP responders in `ocsp`, `pubkeys/{ipv4,ipv6,fqdn,ufqdn}/NAME`. Everything is read
 //! when the daemon starts or reloads; no file is touched for a peer, so a peer's identity is never
 //! part of a path.
 
@@ -11,6 +11,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
@@ -58,6 +59,7 @@ pub struct CredentialStore {
     authorities: Vec<Certificate>,
     /// `None` without authorities: no chain leads anywhere.
     trust: Option<TrustStore>,
+    responders: Arc<Vec<Certificate>>,
 }
 
 /// What certificates and keys a store is made of, for [`CredentialStore::assemble`].
@@ -73,6 +75,8 @@ pub struct Parts {
     pub authorities: Vec<Certificate>,
     /// Revocation lists.
     pub crls: Vec<Crl>,
+    /// Trusted OCSP responders.
+    pub responders: Vec<Certificate>,
     /// A chain may end at any authority.
     pub partial_chain: bool,
 }
@@ -92,6 +96,7 @@ impl CredentialStore {
             certificates: certificates("certs", &mut warnings),
             authorities: certificates("ca", &mut warnings),
             crls: load_folder(&config_dir.join("crls"), "no CRL", &mut warnings, crls),
+            responders: certificates("ocsp", &mut warnings),
             peers: Vec::new(),
             partial_chain,
         };
@@ -106,6 +111,7 @@ impl CredentialStore {
     pub fn assemble(parts: Parts, warnings: &mut Vec<String>) -> Self {
         let mut store = Self {
             certificates: parts.certificates,
+            responders: Arc::new(parts.responders),
             ..Self::default()
         };
         for key in parts.keys {
@@ -184,6 +190,11 @@ impl CredentialStore {
     /// The certificates in `ca`.
     pub fn authorities(&self) -> &[Certificate] {
         &self.authorities
+    }
+
+    /// The certificates in `ocsp`: responders that are believed beside an issuer and whom it names.
+    pub const fn responders(&self) -> &Arc<Vec<Certificate>> {
+        &self.responders
     }
 
     /// What chains must lead to.

@@ -63,7 +63,7 @@ fn outcome(store: &CredentialStore, identity: &Identity, sent: &[&str]) -> Resul
     vouch(store, &mut cache, at(NOW), identity, &leaf, &others)?;
     // Once more out of the cache, where only what was verified is.
     assert_eq!(cache.0.len(), 1);
-    vouch(store, &mut cache, at(NOW), identity, &leaf, &others)
+    vouch(store, &mut cache, at(NOW), identity, &leaf, &others).map(|_| ())
 }
 
 fn refused(why: &'static str) -> Result<(), AuthError> {
@@ -196,18 +196,20 @@ fn what_was_verified_is_remembered_until_it_expires_and_never_without_bound() {
     let mut cache = ChainCache::default();
     assert!(vouch(&store, &mut cache, at(NOW), &peer, &leaf, &others).is_ok());
     let chain = [&leaf, &middle].map(|c| c.fingerprint().unwrap()).to_vec();
-    let until = cache.0[&chain];
-    assert!(cache.holds(&chain, until));
-    assert!(!cache.holds(&chain, until + 1));
+    let verified = cache.0[&chain].clone();
+    let until = verified.until;
+    assert_eq!(verified.issuer.as_ref(), Some(&middle));
+    assert!(cache.find(&chain, until).is_some());
+    assert!(cache.find(&chain, until + 1).is_none());
     let later = at(until as u64 + 1);
     let late = vouch(&store, &mut cache, later, &peer, &leaf, &others);
-    assert_eq!(late, refused("certificate has expired"));
+    assert_eq!(late.map(|_| ()), refused("certificate has expired"));
     // The same leaf with other company is another chain.
-    assert!(!cache.holds(&chain[..1], until));
+    assert!(cache.find(&chain[..1], until).is_none());
     for number in 0..2 * CHAINS_MAX as u64 {
         let mut other = [0; 32];
         other[..8].copy_from_slice(&number.to_be_bytes());
-        cache.learn(vec![other], until);
+        cache.learn(vec![other], verified.clone());
     }
     assert!(cache.0.len() <= CHAINS_MAX);
 }

@@ -78,7 +78,7 @@ impl Proof<'_> {
             octets,
             hashes,
         };
-        let pss = verify(
+        let proven = verify(
             store,
             &mut ChainCache::default(),
             UNIX_EPOCH,
@@ -86,7 +86,11 @@ impl Proof<'_> {
             &claim,
         )?;
         let by_identifier = self.data.windows(9).any(|oid| oid == PSS_OID);
-        assert_eq!(pss, by_identifier && self.method == AuthMethod::SIGNATURE);
+        assert!(proven.vouched.is_none());
+        assert_eq!(
+            proven.pss,
+            by_identifier && self.method == AuthMethod::SIGNATURE
+        );
         Ok(())
     }
 }
