@@ -1,8 +1,8 @@
 //! Start-up order, threads and shutdown: the only file that knows all of them.
 //!
 //! Everything that can fail fails before the first thread starts: configuration, credentials, the
-//! kernel's abilities, sockets, the control socket. Then the kernel thread, the shards in order, and
-//! the control loop in the main thread.
+//! kernel's abilities, sockets, the control socket. Then the kernel thread, the lookup thread, the
+//! shards in order, and the control loop in the main thread.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,8 @@ use crate::crypto::{Rng, boring};
 use crate::ike::{Endpoint, EndpointParts, Level};
 use crate::kernel::Backend;
 use crate::log;
-use crate::mail::{self, ControlMail, Inbox, KernelMail, Mailbox, ShardMail};
+use crate::lookup::{self, LookupParts};
+use crate::mail::{self, ControlMail, Inbox, KernelMail, LookupMail, Mailbox, ShardMail};
 use crate::policy::{Config, Generation, Options};
 use crate::route::Watch;
 use crate::sadb::{self, SadbParts};
@@ -272,6 +273,8 @@ struct House {
     shards: Vec<Mailbox<ShardMail>>,
     kernel: Mailbox<KernelMail>,
     kernel_thread: JoinHandle<()>,
+    lookup: Mailbox<LookupMail>,
+    lookup_thread: JoinHandle<()>,
     shard_threads: Vec<JoinHandle<()>>,
 }
 
@@ -309,6 +312,7 @@ impl House {
                     log::write(Level::Warning, &format!("kernel thread: {error}"));
                 }
             })?;
+        let (lookup, lookup_thread) = raise_lookup(&mut plan, &shards)?;
         let mut shard_threads = Vec::new();
         for ((id, sockets), (poll, inbox)) in (0..).zip(sockets).zip(boxes) {
             let mail = Mail {
@@ -316,6 +320,7 @@ impl House {
                 inbox,
                 peers: &shards,
                 kernel: &kernel,
+                lookup: &lookup,
                 control: &control,
             };
             let parts = plan.shard(ShardId(id), sockets, mail);
@@ -327,6 +332,8 @@ impl House {
             shards,
             kernel,
             kernel_thread,
+            lookup,
+            lookup_thread,
             shard_threads,
         })
     }
@@ -342,6 +349,8 @@ impl House {
             shards,
             kernel,
             kernel_thread,
+            lookup,
+            lookup_thread,
             shard_threads,
         } = self;
         let server = Server::new(ServerParts {
@@ -355,7 +364,12 @@ impl House {
         .map_err(|error| format!("control socket: {error}"))?;
         log::write(Level::Info, "startup");
         let ending = server.run().map_err(|error| format!("control: {error}"))?;
-        for thread in shard_threads.into_iter().chain([kernel_thread]) {
+        // Full for a moment at most: those who write to it have ended.
+        while lookup.try_send(LookupMail::Shutdown).is_err() && !lookup_thread.is_finished() {
+            std::thread::yield_now();
+        }
+        let others = [kernel_thread, lookup_thread];
+        for thread in shard_threads.into_iter().chain(others) {
             // A thread that panicked has said so on its way out.
             let _ = thread.join();
         }
@@ -366,12 +380,38 @@ impl House {
     }
 }
 
+/// Starts the lookup thread; its work is seldom and must not hold up a shard.
+fn raise_lookup(
+    plan: &mut Plan,
+    shards: &[Mailbox<ShardMail>],
+) -> io::Result<(Mailbox<LookupMail>, JoinHandle<()>)> {
+    let poll = Poll::new()?;
+    let waker = Arc::new(Waker::new(poll.registry(), lookup::WAKER)?);
+    let (mailbox, inbox) = mail::mailbox(LOOKUP_MAILBOX, Arc::clone(&waker));
+    let parts = LookupParts {
+        poll,
+        waker,
+        inbox,
+        shards: shards.to_vec(),
+        rng: plan.rng.fork(),
+    };
+    let thread = std::thread::Builder::new()
+        .name("lookup".to_owned())
+        .spawn(move || {
+            if let Err(error) = lookup::run(parts) {
+                log::write(Level::Warning, &format!("lookup thread: {error}"));
+            }
+        })?;
+    Ok((mailbox, thread))
+}
+
 /// A shard's mail: its own end and the others'.
 struct Mail<'a> {
     poll: Poll,
     inbox: Inbox<ShardMail>,
     peers: &'a [Mailbox<ShardMail>],
     kernel: &'a Mailbox<KernelMail>,
+    lookup: &'a Mailbox<LookupMail>,
     control: &'a Mailbox<ControlMail>,
 }
 
@@ -396,6 +436,7 @@ impl Plan {
             inbox: mail.inbox,
             peers: mail.peers.to_vec(),
             kernel: mail.kernel.clone(),
+            lookup: mail.lookup.clone(),
             control: mail.control.clone(),
             steering: self.steering,
         }
@@ -414,5 +455,7 @@ const IKE_PORT: u16 = 500;
 const NATT_PORT: u16 = 4500;
 /// Mail that may wait for a shard: a burst of kernel answers and forwarded datagrams.
 const SHARD_MAILBOX: usize = 4096;
+/// Questions that may wait.
+const LOOKUP_MAILBOX: usize = 1024;
 /// Batches of kernel requests that may wait.
 const KERNEL_MAILBOX: usize = 1024;

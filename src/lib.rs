@@ -5,9 +5,10 @@
 //!
 //! - [`wire`], [`sys`], [`time`]: bytes, system calls, the time argument
 //! - [`crypto`], [`policy`], [`steer`]: algorithms, what the administrator wants, whose datagram
-//! - [`kernel`], [`auth`], [`ike`]: the port to the kernel, proofs of identity, the protocol
+//! - [`kernel`], [`lookup::port`], [`auth`], [`ike`]: the ports to the kernel and to the outside,
+//!   proofs of identity, the protocol
 //! - [`config`], [`mail`], [`log`]: iked.conf(5), what threads tell each other, the log
-//! - [`xfrm`], [`pfkey`], [`route`], [`sadb`], [`shard`], [`control`]: the threads and their tools
+//! - [`xfrm`], [`pfkey`], [`route`], [`sadb`], [`lookup`], [`shard`], [`control`]: the threads and their tools
 //! - [`daemon`]: the only one that knows them all
 //! - `sim`: whole worlds of all this in one thread, for tests only
 
@@ -20,6 +21,7 @@ pub mod fuzzing;
 pub mod ike;
 pub mod kernel;
 pub mod log;
+pub mod lookup;
 pub mod mail;
 pub mod pfkey;
 pub mod policy;

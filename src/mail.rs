@@ -12,6 +12,7 @@ use mio::Waker;
 use crate::auth::store::CredentialStore;
 use crate::ike::{Command, News, Path, Reply};
 use crate::kernel::{KernelEvent, KernelRequest};
+use crate::lookup::port::{Answer, Lookup, LookupId};
 use crate::policy::Config;
 use crate::steer::ShardId;
 
@@ -42,6 +43,13 @@ pub enum ShardMail {
     Credentials(Arc<CredentialStore>),
     /// Another shard tells all.
     News(News),
+    /// What came of a question to the lookup thread.
+    Lookup {
+        /// Who asked.
+        id: LookupId,
+        /// The answer.
+        answer: Answer,
+    },
 }
 
 /// The id of a command that no operator gave: nobody waits for its answer.
@@ -58,6 +66,20 @@ pub enum KernelMail {
         requests: Vec<KernelRequest>,
     },
     /// Remove everything we installed, then end.
+    Shutdown,
+}
+
+/// To the lookup thread.
+#[derive(Debug)]
+pub enum LookupMail {
+    /// A question.
+    Request {
+        /// The shard of who asks.
+        from: ShardId,
+        /// The question.
+        lookup: Lookup,
+    },
+    /// End.
     Shutdown,
 }
 

@@ -727,10 +727,6 @@ fn what_this_platform_or_daemon_cannot_do_is_said() {
             "ikev2 from any to any ikesa group sntrup761x25519",
             "'group sntrup761x25519'",
         ),
-        (
-            "set ocsp \"http://ocsp.example\" tolerate 5m maxage 1h",
-            "'set ocsp'",
-        ),
         ("radius server 192.0.2.1 secret x", "radius"),
     ] {
         let pending = parse(text).unwrap().pending;

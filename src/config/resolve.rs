@@ -114,7 +114,6 @@ impl Resolver<'_> {
                     tolerate: Duration::from_secs(tolerate.unwrap_or(0)),
                     max_age: max_age.map(Duration::from_secs),
                 });
-                self.pending(at, "'set ocsp'");
             }
             Set::DpdCheckInterval(number) => {
                 let seconds = in_range(*number, 0, MAX_SECONDS, "dpd_check_interval", at)?;

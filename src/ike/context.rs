@@ -22,6 +22,7 @@ use crate::auth::chain::ChainCache;
 use crate::auth::store::CredentialStore;
 use crate::crypto::{Provider, Rng};
 use crate::kernel::{self, KernelRequest, RequestId};
+use crate::lookup::port::{Lookup, LookupId, Question};
 use crate::policy::{Config, Options, Policy};
 use crate::steer::{self, ShardId};
 use crate::wire::spi::{EspSpi, IkeSpi};
@@ -71,6 +72,7 @@ pub struct Context {
     /// When this endpoint was made.
     pub started_at: Instant,
     next_request: u64,
+    next_lookup: u64,
     next_reqid: u32,
     shards: u8,
 }
@@ -82,6 +84,8 @@ pub struct Outbox {
     pub transmits: VecDeque<(Path, Vec<u8>)>,
     /// Kernel requests.
     pub kernel: VecDeque<KernelRequest>,
+    /// Questions to the lookup thread.
+    pub lookups: VecDeque<Lookup>,
     /// Events.
     pub events: VecDeque<Event>,
     /// Answers to commands.
@@ -142,6 +146,7 @@ impl Context {
             children: HashMap::with_hasher(hasher),
             started_at: parts.now.mono,
             next_request: 1,
+            next_lookup: 1,
             next_reqid: u32::from(parts.shard.0),
             shards: parts.shards,
         }
@@ -235,6 +240,20 @@ impl Context {
         let id = RequestId(self.next_request);
         self.next_request += 1;
         id
+    }
+
+    /// Asks something for the IKE SA with this SPI of ours; returns the question's serial number.
+    pub fn ask(&mut self, spi: IkeSpi, until: Instant, question: Question) -> u64 {
+        let serial = self.next_lookup;
+        self.next_lookup += 1;
+        self.stats.lookups += 1;
+        let id = LookupId { spi, serial };
+        self.out.lookups.push_back(Lookup {
+            id,
+            until,
+            question,
+        });
+        serial
     }
 
     /// The next reqid: ours by its tag, and no other shard's; 24 bits of count.

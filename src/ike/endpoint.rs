@@ -14,7 +14,7 @@ use super::error::{Answer, Error, Trust};
 use super::event::{Event, Level, News, Path, Reply, Transmit};
 use super::exchange::redirect::Start;
 use super::exchange::{
-    auth, create_child, create_child_initiator, informational, mobike, rekey_ike, sa_init,
+    asking, auth, create_child, create_child_initiator, informational, mobike, rekey_ike, sa_init,
 };
 use super::ike_sa::{self, IkeSa, PIECES};
 use super::message;
@@ -32,6 +32,7 @@ use crate::crypto::{Provider, Rng};
 use crate::kernel::{
     Count, KernelError, KernelEvent, KernelRequest, RequestId, SelectorPair, Trap,
 };
+use crate::lookup::port::{Answer as Found, Lookup, LookupId};
 use crate::policy::{Config, Options};
 use crate::steer::ShardId;
 use crate::time::Now;
@@ -216,6 +217,19 @@ impl Endpoint {
         self.give_back(now, key, sa);
     }
 
+    /// Takes what came of a question. Who asked may be gone, and does not wait for it twice.
+    pub fn handle_lookup(&mut self, now: Now, id: LookupId, answer: Found) {
+        let Some(key) = self.table.by_spi(id.spi) else {
+            return;
+        };
+        let Some(mut sa) = self.table.take(key) else {
+            return;
+        };
+        asking::answered(&mut self.cx, &mut sa, now, id.serial, answer);
+        own::advance(&mut self.cx, &mut sa, now);
+        self.give_back(now, key, sa);
+    }
+
     /// The lifetime of a Child SA comes to its end, or (`hard`) is over and the kernel dropped it.
     fn expired(&mut self, now: Now, spi: EspSpi, hard: bool) {
         let owner = self.cx.children.get(&spi);
@@ -367,7 +381,8 @@ impl Endpoint {
                 own::advance(&mut self.cx, sa, now);
             }
             State::Deleting(_) => sa.state = State::Closed,
-            State::AwaitSaInitResponse(_) | State::AwaitAuthResponse(_) | State::Closed => {}
+            State::AwaitAuthResponse(_) => asking::give_up(&mut self.cx, sa, now),
+            State::AwaitSaInitResponse(_) | State::Closed => {}
         }
     }
 
@@ -405,6 +420,11 @@ impl Endpoint {
     /// The next request to the kernel thread.
     pub fn poll_kernel(&mut self) -> Option<KernelRequest> {
         self.cx.out.kernel.pop_front()
+    }
+
+    /// The next question to the lookup thread.
+    pub fn poll_lookup(&mut self) -> Option<Lookup> {
+        self.cx.out.lookups.pop_front()
     }
 
     /// The next event.

@@ -225,7 +225,11 @@ impl IkeSa {
                 at.map(|at| (at, "task"))
             }
             State::Deleting(deleting) => Some((deleting.until, "delete")),
-            State::AwaitSaInitResponse(_) | State::AwaitAuthResponse(_) | State::Closed => None,
+            State::AwaitAuthResponse(sent) => {
+                let asking = sent.asking.as_ref();
+                asking.map(|asking| (asking.until + LOOKUP_GRACE, "lookup"))
+            }
+            State::AwaitSaInitResponse(_) | State::Closed => None,
         };
         let pieces = self.pieces_since.map(|since| (since + PIECES_MAX, PIECES));
         let usual = match (own, state) {
@@ -352,6 +356,8 @@ pub fn withdraw(cx: &mut Context, child: &ChildSa) {
 
 /// Longest wait for the kernel thread before the Child SA counts as refused.
 pub const KERNEL_WAIT_MAX: Duration = Duration::from_secs(20);
+/// How long after its time is over an answer of the lookup thread may still be on its way.
+const LOOKUP_GRACE: Duration = Duration::from_secs(2);
 /// What `IkeSa::deadline` calls the end of an incomplete message.
 pub const PIECES: &str = "fragments";
 /// How long fragments wait for the rest: longer than the peer waits between retransmissions at first.

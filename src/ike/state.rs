@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Instant;
 
 use super::child_sa::ChildSa;
+use super::exchange::asking::Asking;
 use super::exchange::auth::AuthReply;
 use super::exchange::auth_eap;
 use super::negotiate::Chosen;
@@ -70,6 +71,8 @@ pub struct HalfOpen {
     pub peer_hashes: Vec<HashAlgorithm>,
     /// The peer is in the middle of EAP.
     pub eap: Option<Box<auth_eap::Wait>>,
+    /// The answer to its last request waits for the lookup thread.
+    pub asking: Option<Box<Asking>>,
 }
 
 impl HalfOpen {
@@ -120,6 +123,8 @@ pub struct AuthSent {
     pub inbound_spi: EspSpi,
     /// The policy's selectors as offered: ours, the peer's.
     pub offered: (Vec<TrafficSelector>, Vec<TrafficSelector>),
+    /// The response is there, and waits for the lookup thread.
+    pub asking: Option<Box<Asking>>,
 }
 
 /// An answer to IKE_AUTH that waits for the kernel.

@@ -108,6 +108,10 @@ stats! {
     leases,
     /// Address requests met by an exhausted pool.
     leases_exhausted,
+    /// Questions to the lookup thread.
+    lookups,
+    /// Handshakes that ended because a question had no good answer.
+    lookup_failures,
     /// Unprotected error notifications sent.
     notifies_sent,
     /// Times the worker recovered from a fault of its own.

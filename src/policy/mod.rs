@@ -118,9 +118,9 @@ impl Default for Settings {
 /// `set ocsp`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ocsp {
-    /// The responder asked when a certificate names none.
+    /// The responder asked where the issuer of a certificate names none.
     pub url: String,
-    /// Clock tolerance; zero skips the time check.
+    /// How far the responder's clock may be off; zero: five minutes.
     pub tolerate: Duration,
     /// Greatest age of a response; `None` is unlimited.
     pub max_age: Option<Duration>,

@@ -14,7 +14,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::ike::{Command, Endpoint, Event, Path, Stats};
 use crate::log;
-use crate::mail::{ControlMail, Inbox, KernelMail, Mailbox, NOBODY, Outlet, ShardMail};
+use crate::mail::{ControlMail, Inbox, KernelMail, LookupMail, Mailbox, NOBODY, Outlet, ShardMail};
 use crate::steer::{ShardId, Steer, Steering};
 use crate::time::Now;
 use crate::wire::Header;
@@ -44,6 +44,8 @@ pub struct ShardParts {
     pub peers: Vec<Mailbox<ShardMail>>,
     /// The kernel thread.
     pub kernel: Mailbox<KernelMail>,
+    /// The lookup thread.
+    pub lookup: Mailbox<LookupMail>,
     /// The control thread.
     pub control: Mailbox<ControlMail>,
     /// Whose datagram is whose.
@@ -60,6 +62,7 @@ struct Shard {
     mail_left: bool,
     peers: Vec<Outlet<ShardMail>>,
     kernel: Outlet<KernelMail>,
+    lookup: Outlet<LookupMail>,
     control: Outlet<ControlMail>,
     steering: Steering,
     incoming: ReceiveBatch,
@@ -92,6 +95,7 @@ pub fn run(parts: ShardParts) -> io::Result<()> {
         mail_left: true,
         peers: parts.peers.into_iter().map(Outlet::new).collect(),
         kernel: Outlet::new(parts.kernel),
+        lookup: Outlet::new(parts.lookup),
         control: Outlet::new(parts.control),
         steering: parts.steering,
         incoming: ReceiveBatch::new(),
@@ -138,7 +142,7 @@ impl Shard {
             return Duration::ZERO;
         }
         let mut timeout = IDLE_MAX;
-        let waiting = self.kernel.waiting() + self.control.waiting();
+        let waiting = self.kernel.waiting() + self.lookup.waiting() + self.control.waiting();
         if waiting > 0 || self.peers.iter().any(|peer| peer.waiting() > 0) {
             timeout = BACKLOG_RETRY;
         }
@@ -151,6 +155,7 @@ impl Shard {
 
     fn turn(&mut self, now: Now) {
         self.kernel.flush();
+        self.lookup.flush();
         self.control.flush();
         for peer in &mut self.peers {
             peer.flush();
@@ -211,6 +216,7 @@ impl Shard {
                 ShardMail::Config(config) => self.endpoint.handle_config(now, config),
                 ShardMail::Credentials(store) => self.endpoint.handle_credentials(store),
                 ShardMail::News(news) => self.endpoint.handle_news(now, news),
+                ShardMail::Lookup { id, answer } => self.endpoint.handle_lookup(now, id, answer),
             }
             self.drain();
         }
@@ -300,6 +306,10 @@ impl Shard {
                 from: self.id,
                 requests,
             });
+        }
+        while let Some(lookup) = self.endpoint.poll_lookup() {
+            let from = self.id;
+            self.lookup.send(LookupMail::Request { from, lookup });
         }
         while let Some(event) = self.endpoint.poll_event() {
             self.report(event);

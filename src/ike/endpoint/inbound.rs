@@ -157,6 +157,10 @@ impl Endpoint {
                 self.cx.stats.msg_rcvd_busy += 1;
                 return;
             }
+            State::AwaitAuthRequest(half_open) if half_open.asking.is_some() => {
+                self.cx.stats.msg_rcvd_busy += 1;
+                return;
+            }
             State::AwaitAuthRequest(half_open)
                 if header.exchange != ExchangeType::IKE_AUTH
                     && (half_open.eap.is_none()

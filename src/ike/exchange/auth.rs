@@ -17,6 +17,7 @@ use super::super::negotiate::{Chosen, Rules};
 use super::super::own;
 use super::super::show;
 use super::super::state::{AwaitKernel, Established, HalfOpen, Keying, State};
+use super::asking;
 use super::auth_eap;
 use super::auth_request::{Request, identity, read};
 use super::mobike;
@@ -25,6 +26,7 @@ use crate::auth::pubkey::Claim;
 use crate::auth::{AuthError, octets, own as credentials, psk, pubkey};
 use crate::crypto::keymat::{ChildKeys, IkeKeys, IkeSuite};
 use crate::kernel::KernelError;
+use crate::lookup::port::Question;
 use crate::policy::select::{self, PolicyKey};
 use crate::policy::{Auth as AuthWords, Identity, Policy, PublicKeyAuth};
 use crate::time::Now;
@@ -68,13 +70,17 @@ pub fn respond(
         if request.auth.is_none() {
             return Ok(None);
         }
-        let proof = prove(cx, sa, now, half_open, keys, &request)?;
+        let (proof, question) = prove(cx, sa, now, half_open, keys, &request)?;
         mobike::check_nats(sa.asked_from, payloads)?;
-        Ok(Some((request, proof)))
+        Ok(Some((request, proof, question)))
     });
     match proven {
-        Ok(Some((request, proof))) => {
+        Ok(Some((request, proof, None))) => {
             admit(cx, sa, now, (message_id, digest), payloads, &request, proof);
+        }
+        Ok(Some((_, proof, Some(question)))) => {
+            let then = asking::admit(payloads, (message_id, digest), proof);
+            asking::ask(cx, sa, now, question, then);
         }
         // Without AUTH the peer wants EAP (RFC 7296, 2.16).
         Ok(None) => auth_eap::begin(cx, sa, now, (message_id, digest), payloads),
@@ -151,7 +157,7 @@ fn prove(
     half_open: &HalfOpen,
     keys: &IkeKeys,
     request: &Request<'_>,
-) -> Result<Proof, Error> {
+) -> Result<(Proof, Option<Question>), Error> {
     let id_i = request.id_i.ok_or(Error::Missing("IDi"))?;
     let peer_id = identity(&id_i).ok_or(Error::NoPolicy)?;
     let policy = choose_policy(cx, sa, &half_open.chosen, &peer_id, request)?;
@@ -159,6 +165,7 @@ fn prove(
     let prf = half_open.suite.prf;
     let (theirs, ours) = both_octets(half_open, keys, &id_i, &policy.srcid);
     let (method, data) = (auth.method, auth.data);
+    let mut question = None;
     let (auth, certs) = match &policy.auth {
         AuthWords::Psk(secret) => {
             let secret = secret.expose();
@@ -175,23 +182,25 @@ fn prove(
                 octets: &theirs,
                 hashes: cx.provider.signature_hashes,
             };
-            let pss = pubkey::verify(&cx.store, &mut cx.chains, now.wall, *words, &claim)?;
+            let proven = pubkey::verify(&cx.store, &mut cx.chains, now.wall, *words, &claim)?;
             let wishes = Wishes {
                 asked: &request.cert_requests,
                 hashes: &half_open.peer_hashes,
-                pss,
+                pss: proven.pss,
             };
+            question = asking::revocation(cx, proven.vouched);
             our_signature(cx, sa, *words, &policy.srcid, &wishes, &ours)?
         }
         AuthWords::Eap(_) => return Err(AuthError::Method.into()),
     };
-    Ok(Proof {
+    let proof = Proof {
         id: Some(policy.srcid.clone()),
         peer_id,
         policy,
         certs,
         auth,
-    })
+    };
+    Ok((proof, question))
 }
 
 /// AUTH and CERT payloads of ours.

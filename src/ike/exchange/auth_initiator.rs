@@ -13,6 +13,7 @@ use super::super::message;
 use super::super::negotiate::{self, Rules};
 use super::super::own;
 use super::super::state::{AuthSent, AwaitKernel, Established, State};
+use super::asking;
 use super::auth::{Ours, Wishes, add_child, establish, our_signature};
 use super::auth_request::identity;
 use super::create_child_initiator::{granted, offered_selectors};
@@ -22,7 +23,8 @@ use super::{mobike, reauth, redirect};
 use crate::auth::pubkey::Claim;
 use crate::auth::{AuthError, octets, own as credentials, psk, pubkey};
 use crate::crypto::keymat::{ChildKeys, IkeKeys, IkeSuite};
-use crate::policy::{Auth as AuthWords, Policy};
+use crate::lookup::port::Question;
+use crate::policy::{Auth as AuthWords, Identity, Policy};
 use crate::time::Now;
 use crate::wire::registry::{
     AuthMethod, CertEncoding, CfgType, ExchangeType, HashAlgorithm, NotifyType,
@@ -74,6 +76,7 @@ pub fn prepare(cx: &mut Context, sa: &mut IkeSa, facts: Facts) {
         cert_requests,
         inbound_spi,
         offered,
+        asking: None,
     };
     sa.state = State::AwaitAuthResponse(Box::new(sent));
 }
@@ -212,20 +215,36 @@ pub fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<
         | State::Deleting(_)
         | State::Closed => return,
     };
-    let peer_id = match verified {
-        Ok(peer_id) => peer_id,
-        Err(error) => {
-            cx.info(format_args!("{}: sa_free: {error}", sa.tag()));
-            cx.stats.sa_established_failures += 1;
-            // RFC 7296, 2.21.2: the responder believes the SA is up, so it is told.
-            if !matches!(error, Error::Reported(_)) {
-                informational::delete(cx, sa, now.mono);
-            } else {
-                sa.state = State::Closed;
-            }
-            return;
+    match verified {
+        Ok((peer_id, None)) => accept(cx, sa, now, peer_id, payloads),
+        Ok((peer_id, Some(question))) => {
+            let then = asking::accept(payloads, peer_id);
+            asking::ask(cx, sa, now, question, then);
         }
-    };
+        Err(error) => reject(cx, sa, now, &error),
+    }
+}
+
+/// The responder is not whom we want.
+pub fn reject(cx: &mut Context, sa: &mut IkeSa, now: Now, error: &Error) {
+    cx.info(format_args!("{}: sa_free: {error}", sa.tag()));
+    cx.stats.sa_established_failures += 1;
+    // RFC 7296, 2.21.2: the responder believes the SA is up, so it is told.
+    if !matches!(error, Error::Reported(_)) {
+        informational::delete(cx, sa, now.mono);
+    } else {
+        sa.state = State::Closed;
+    }
+}
+
+/// The responder is who it says, and these are the payloads in which it said what it grants.
+pub fn accept(
+    cx: &mut Context,
+    sa: &mut IkeSa,
+    now: Now,
+    peer_id: Identity,
+    payloads: &[Payload<'_>],
+) {
     if is_sole(cx, &sa.policy) {
         cx.out.news.push_back(News::InitialContact {
             identity: peer_id.clone(),
@@ -299,7 +318,7 @@ fn verify(
     policy: &Policy,
     sent: &AuthSent,
     payloads: &[Payload<'_>],
-) -> Result<crate::policy::Identity, Error> {
+) -> Result<(Identity, Option<Question>), Error> {
     let mut id_r = None;
     let mut auth = None;
     let mut certs = Vec::new();
@@ -332,6 +351,7 @@ fn verify(
         sent.keys.sk_pr.expose(),
         &id_r.body(),
     );
+    let mut question = None;
     match &policy.auth {
         AuthWords::Psk(secret) => {
             psk::verify(
@@ -352,11 +372,12 @@ fn verify(
                 octets: &octets,
                 hashes: cx.provider.signature_hashes,
             };
-            pubkey::verify(&cx.store, &mut cx.chains, now.wall, *words, &claim)?;
+            let proven = pubkey::verify(&cx.store, &mut cx.chains, now.wall, *words, &claim)?;
+            question = asking::revocation(cx, proven.vouched);
         }
         AuthWords::Eap(_) => return Err(AuthError::Method.into()),
     }
-    Ok(peer_id)
+    Ok((peer_id, question))
 }
 
 fn make_child(

@@ -256,6 +256,7 @@ fn accept(
         response,
         peer_hashes,
         eap: None,
+        asking: None,
     };
     let state = State::AwaitAuthRequest(Box::new(half_open));
     let peer_spi = Some(request.spi);

@@ -1,0 +1,164 @@
+//! The lookup thread: what IKE SAs have to ask of the outside, and the slow work it is. It never
+//! waits for one server while another has something to say. What can be asked, and what comes back,
+//! stands in [`port`].
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use mio::{Events, Poll, Token, Waker};
+
+use crate::crypto::Rng;
+use crate::mail::{Inbox, LookupMail, Mailbox, Outlet, ShardMail};
+use crate::steer::ShardId;
+use crate::time::Now;
+
+pub mod http;
+pub mod names;
+pub mod port;
+pub mod revocation;
+pub mod web;
+
+use names::Names;
+use port::{Answer, Lookup, LookupId, Question};
+use revocation::Revocation;
+use web::Web;
+
+/// The token of the inbox's waker in [`LookupParts::poll`].
+pub const WAKER: Token = Token(0);
+
+/// What the lookup thread is made of.
+#[derive(Debug)]
+pub struct LookupParts {
+    /// The poll in which `waker` is registered as [`WAKER`].
+    pub poll: Poll,
+    /// The waker of the inbox.
+    pub waker: Arc<Waker>,
+    /// Mail from the shards.
+    pub inbox: Inbox<LookupMail>,
+    /// The shards' mailboxes by number.
+    pub shards: Vec<Mailbox<ShardMail>>,
+    /// Randomness, of this thread alone.
+    pub rng: Rng,
+}
+
+/// Answers on their way to a shard.
+pub type Replies = Vec<(ShardId, LookupId, Answer)>;
+
+/// The thread: returns after `LookupMail::Shutdown`.
+pub fn run(parts: LookupParts) -> io::Result<()> {
+    let LookupParts {
+        mut poll,
+        waker,
+        inbox,
+        shards,
+        rng,
+    } = parts;
+    let registry = poll.registry().try_clone()?;
+    let mut desk = Desk {
+        web: Web::new(registry, Names::new(waker), WEB_TOKENS),
+        revocation: Revocation::default(),
+        rng,
+        replies: Replies::new(),
+    };
+    let mut outlets: Vec<Outlet<ShardMail>> = shards.into_iter().map(Outlet::new).collect();
+    let mut events = Events::with_capacity(EVENTS);
+    let (mut more, mut waiting) = (false, false);
+    loop {
+        let timeout = timeout(more, waiting, desk.deadline());
+        match poll.poll(&mut events, timeout) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        }
+        let now = now();
+        let mut shutdown = false;
+        more = inbox.drain(MAIL_PER_TURN_MAX, |mail| match mail {
+            LookupMail::Request { from, lookup } => desk.ask(now, from, lookup),
+            LookupMail::Shutdown => shutdown = true,
+        });
+        for event in events.iter().filter(|event| event.token() != WAKER) {
+            desk.web.ready(event.token(), now.mono);
+        }
+        desk.look(now);
+        waiting = false;
+        for (shard, id, answer) in std::mem::take(&mut desk.replies) {
+            if let Some(outlet) = outlets.get_mut(usize::from(shard.0)) {
+                outlet.send(ShardMail::Lookup { id, answer });
+            }
+        }
+        for outlet in &mut outlets {
+            waiting |= outlet.flush();
+        }
+        if shutdown {
+            return Ok(());
+        }
+    }
+}
+
+/// How long the thread may sleep; `None` is until somebody rings.
+fn timeout(more: bool, waiting: bool, deadline: Option<Instant>) -> Option<Duration> {
+    if more {
+        return Some(Duration::ZERO);
+    }
+    let retry = waiting.then_some(RETRY_AFTER);
+    let due = deadline.map(|at| at.saturating_duration_since(now().mono));
+    retry.into_iter().chain(due).min()
+}
+
+/// Everything that is being asked.
+struct Desk {
+    web: Web,
+    revocation: Revocation,
+    rng: Rng,
+    replies: Replies,
+}
+
+impl Desk {
+    fn ask(&mut self, now: Now, from: ShardId, lookup: Lookup) {
+        let Lookup {
+            id,
+            until,
+            question,
+        } = lookup;
+        let tools = (&mut self.web, &mut self.rng, &mut self.replies);
+        match question {
+            Question::Ocsp(question) => {
+                self.revocation
+                    .ask(tools, now, from, (id, until), *question);
+            }
+        }
+    }
+
+    /// Takes what has come, and gives up what has not.
+    fn look(&mut self, now: Now) {
+        self.web.look(now.mono);
+        for (ticket, result) in self.web.take_done() {
+            self.revocation
+                .fetched(now, ticket, &result, &mut self.replies);
+        }
+        self.revocation.look(now.mono, &mut self.replies);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let deadlines = [self.web.deadline(), self.revocation.deadline()];
+        deadlines.into_iter().flatten().min()
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the thread owns its clock")]
+fn now() -> Now {
+    Now {
+        mono: Instant::now(),
+        wall: SystemTime::now(),
+    }
+}
+
+/// Connections count from here in the poll; below are the waker and room for sockets that stay.
+const WEB_TOKENS: usize = 1024;
+/// Events taken in one turn.
+const EVENTS: usize = 256;
+/// Mail taken in one turn.
+const MAIL_PER_TURN_MAX: usize = 1024;
+/// How soon a full mailbox is tried again.
+const RETRY_AFTER: Duration = Duration::from_millis(2);

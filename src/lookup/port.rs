@@ -1,0 +1,88 @@
+//! The port to the lookup thread as plain data: what an IKE SA asks of the outside, and what it is
+//! told. Whoever asks goes on with other work and is found again by its name.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::crypto::ocsp::{OcspError, Status};
+use crate::crypto::x509::Certificate;
+use crate::wire::spi::IkeSpi;
+
+/// Who waits for an answer: an IKE SA by its own SPI, and which of its questions. An answer for one
+/// that is gone, or that has asked another question since, is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LookupId {
+    /// Our SPI.
+    pub spi: IkeSpi,
+    /// Counts the questions of a shard.
+    pub serial: u64,
+}
+
+/// A question and who asks it.
+#[derive(Clone, Debug)]
+pub struct Lookup {
+    /// Who.
+    pub id: LookupId,
+    /// When it has no use for an answer any more; it is told then that there is none.
+    pub until: Instant,
+    /// What.
+    pub question: Question,
+}
+
+/// What can be asked.
+#[derive(Clone, Debug)]
+pub enum Question {
+    /// Whether a certificate is revoked.
+    Ocsp(Box<OcspQuestion>),
+}
+
+/// Whether a certificate is revoked, for a responder of OCSP. Only for one whose chain has been
+/// verified and whose key has signed: nobody else has us speak to anybody.
+#[derive(Clone, Debug)]
+pub struct OcspQuestion {
+    /// Whom to ask.
+    pub url: String,
+    /// The certificate.
+    pub leaf: Certificate,
+    /// Who issued it.
+    pub issuer: Certificate,
+    /// Responders that the administrator trusts beside the issuer and whom it names.
+    pub responders: Arc<Vec<Certificate>>,
+    /// How far the responder's clock may be off.
+    pub tolerate: Duration,
+    /// Greatest age of a response.
+    pub max_age: Option<Duration>,
+}
+
+/// What came of a question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// What the responder says.
+    Ocsp(Result<Status, Failure>),
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// No `http` URL.
+    #[error("not a URL that can be asked")]
+    Url,
+    /// The name of the server has no address.
+    #[error("server not found")]
+    Name,
+    /// The server cannot be reached, or hung up.
+    #[error("server not reached: {0}")]
+    Unreachable(String),
+    /// It did not answer in time.
+    #[error("no answer in time")]
+    Late,
+    /// It speaks no HTTP, or refuses.
+    #[error("HTTP: {0}")]
+    Http(String),
+    /// There are too many questions already.
+    #[error("too many questions")]
+    Busy,
+    /// The OCSP response does not count.
+    #[error("{0}")]
+    Ocsp(#[from] OcspError),
+}
