@@ -24,6 +24,10 @@ fn made() -> i64 {
     data.any().unwrap().time().unwrap()
 }
 
+fn id(about: &str) -> CertId {
+    CertId::new(&certificate(about), &certificate("ca")).unwrap()
+}
+
 struct Case {
     about: &'static str,
     response: Vec<u8>,
@@ -49,7 +53,7 @@ impl Case {
 
     fn outcome(&self) -> Result<Verdict, OcspError> {
         let issuer = certificate("ca");
-        let id = CertId::new(&certificate(self.about), &issuer).unwrap();
+        let id = id(self.about);
         let rules = Rules {
             issuer: &issuer,
             responders: &self.responders,

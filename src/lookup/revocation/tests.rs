@@ -44,7 +44,7 @@ impl Desk {
             rng: Rng::from_seed([7; 32]),
             replies: Vec::new(),
             now: Now {
-                mono: Instant::now(),
+                mono: crate::lookup::now().mono,
                 // 2100, long after the responses were made, and they are good for a century.
                 wall: SystemTime::UNIX_EPOCH + Duration::from_secs(4_102_444_800),
             },

@@ -18,7 +18,7 @@ impl Desk {
         let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
         let registry = poll.registry().try_clone().unwrap();
         let web = Web::new(registry, Names::new(waker), 1024);
-        let now = Instant::now();
+        let now = crate::lookup::now().mono;
         Self { poll, web, now }
     }
 
