@@ -66,9 +66,14 @@ fn outer(host: &Host) -> Vec<(IpAddr, IpAddr)> {
 
 /// A gateway with one MOBIKE peer made by hand.
 fn logged_in(policy: Policy) -> (Host, Peer) {
+    logged_in_with(policy, &[])
+}
+
+/// The same with more payloads in its IKE_SA_INIT request.
+fn logged_in_with(policy: Policy, init: &[Payload<'_>]) -> (Host, Peer) {
     let mut host = host(policy, 2, true);
     let mut peer = Peer::new(1);
-    peer.meet(&mut host, at(0));
+    peer.meet_with(&mut host, at(0), init);
     let mut auth = peer.auth_payloads();
     auth.notifies.push(NotifyType::MOBIKE_SUPPORTED);
     let answer = peer.ask(&mut host, at(0), ExchangeType::IKE_AUTH, &auth.borrow());
@@ -407,6 +412,24 @@ fn a_responder_answers_checks_and_then_moves() {
     let request = update(&mut peer, &[]);
     assert_eq!(host.receive(at(3), path, &request).len(), 1);
     assert_eq!(host.kernel.moved.len(), 1);
+}
+
+#[test]
+fn the_check_speaks_of_nats_where_the_peer_does() {
+    let nats = [
+        NotifyType::NAT_DETECTION_SOURCE_IP,
+        NotifyType::NAT_DETECTION_DESTINATION_IP,
+    ];
+    let (mut host, mut peer) = logged_in_with(gateway(), &nats.map(|kind| status(kind, &[0; 20])));
+    let request = update(&mut peer, &[]);
+    let path = from(&mut peer, ELSEWHERE);
+    let sent = host.receive(at(1), path, &request);
+    let check = peer.open(&sent[1].bytes);
+    assert_eq!(check.notifies(), [&nats[..], &[NotifyType::COOKIE2]].concat());
+    let cookie = cookie(&check);
+    let proof = answer(&mut peer, &check, &[status(NotifyType::COOKIE2, &cookie)]);
+    host.receive(at(2), path, &proof);
+    assert_eq!(outer(&host), [(GATEWAY, ELSEWHERE)]);
 }
 
 #[test]

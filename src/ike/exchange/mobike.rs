@@ -253,11 +253,20 @@ pub fn resume(sa: &mut IkeSa, now: Instant) {
     }
 }
 
-/// Asks the peer to show that it receives where it is now.
+/// Asks the peer to show that it receives where it is now. NAT detection goes along, which either side
+/// may have in any such request (RFC 4555, 3.8): libreswan returns COOKIE2 only then.
 pub fn verify(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
     if sa.mobility.doubtful {
-        send(cx, sa, now, What::Verify, &[]);
+        let notes = nat_notes(cx, sa);
+        send(cx, sa, now, What::Verify, &notes);
     }
+}
+
+/// NAT detection for a request of ours, where both sides know it.
+fn nat_notes(cx: &mut Context, sa: &IkeSa) -> Vec<Note> {
+    let wanted = sa.nat.supported && !cx.options.natt_off;
+    let both = wanted.then(|| hashes(cx, sa, sa.path)).flatten();
+    both.into_iter().flatten().collect()
 }
 
 /// One of our addresses is gone. Returns whether this IKE SA moves to the new one.
@@ -297,9 +306,7 @@ pub fn update(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
         kind: NotifyType::UPDATE_SA_ADDRESSES,
         data: Vec::new(),
     }];
-    if sa.nat.supported {
-        notes.extend(hashes(cx, sa, sa.path).into_iter().flatten());
-    }
+    notes.extend(nat_notes(cx, sa));
     if send(cx, sa, now, What::Update, &notes) {
         cx.stats.update_addresses_sent += 1;
     }
