@@ -4,6 +4,7 @@
 use crate::auth::AuthError;
 use crate::crypto::CryptoError;
 use crate::kernel::KernelError;
+use crate::policy::{Identity, Policy};
 use crate::wire::registry::{ExchangeType, KeId, NotifyType, ProtocolId};
 use crate::wire::{DecodeError, DecodeErrorKind};
 
@@ -25,9 +26,12 @@ pub enum Error {
     /// The KE payload is not of the method chosen.
     #[error("want dh {0}")]
     InvalidKe(KeId),
-    /// No policy matches.
-    #[error("no compatible policy found")]
-    NoPolicy,
+    /// No policy matches; for the log, why not.
+    #[error("no compatible policy found{0}")]
+    NoPolicy(String),
+    /// One of the others: whom it hit.
+    #[error("{0}")]
+    Denied(Box<Denied>),
     /// The peer did not prove its identity.
     #[error("authentication failed: {0}")]
     Authentication(#[from] AuthError),
@@ -69,6 +73,18 @@ pub enum Error {
     BadKe(CryptoError),
 }
 
+/// A peer that was refused: who it says it is, and the policy that it was held against.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("peer {peer} policy '{policy}': {why}")]
+pub struct Denied {
+    /// The identity that it claims.
+    pub peer: Identity,
+    /// The policy's name.
+    pub policy: String,
+    /// Why.
+    pub why: Error,
+}
+
 /// What goes to the peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -92,6 +108,15 @@ pub enum Trust {
 }
 
 impl Error {
+    /// The same, naming the peer and the policy.
+    pub fn of(self, peer: &Identity, policy: &Policy) -> Self {
+        Self::Denied(Box::new(Denied {
+            peer: peer.clone(),
+            policy: policy.name.clone(),
+            why: self,
+        }))
+    }
+
     /// The row of this error.
     pub fn answer(&self, trust: Trust) -> Answer {
         match trust {
@@ -120,9 +145,10 @@ impl Error {
             },
             Self::NoProposal => notify(NotifyType::NO_PROPOSAL_CHOSEN),
             Self::InvalidKe(wanted) => invalid_ke(*wanted),
+            Self::Denied(denied) => denied.why.answer_in_the_clear(),
             Self::Missing(_)
             | Self::Unexpected(_)
-            | Self::NoPolicy
+            | Self::NoPolicy(_)
             | Self::Authentication(_)
             | Self::TrafficSelectors
             | Self::AddressFailure
@@ -157,6 +183,7 @@ impl Error {
                 | DecodeErrorKind::Duplicate
                 | DecodeErrorKind::TooMany => close(NotifyType::INVALID_SYNTAX),
             },
+            Self::Denied(denied) => denied.why.answer_protected(trust),
             Self::Missing(_) | Self::BadKe(_) => close(NotifyType::INVALID_SYNTAX),
             // RFC 7296, 2.21.3: every request of a known peer that is in error gets an answer.
             Self::Unexpected(_) => match trust {
@@ -165,7 +192,7 @@ impl Error {
             },
             Self::NoProposal => notify(NotifyType::NO_PROPOSAL_CHOSEN),
             Self::InvalidKe(wanted) => invalid_ke(*wanted),
-            Self::NoPolicy | Self::Authentication(_) => close(NotifyType::AUTHENTICATION_FAILED),
+            Self::NoPolicy(_) | Self::Authentication(_) => close(NotifyType::AUTHENTICATION_FAILED),
             Self::TrafficSelectors => notify(NotifyType::TS_UNACCEPTABLE),
             Self::AddressFailure => notify(NotifyType::INTERNAL_ADDRESS_FAILURE),
             Self::ConfigurationRequired => notify(NotifyType::FAILED_CP_REQUIRED),
@@ -196,7 +223,7 @@ fn invalid_ke(wanted: KeId) -> Answer {
 mod tests {
     use super::*;
     use crate::auth::AuthError;
-    use crate::wire::registry::PayloadType;
+    use crate::wire::registry::{IdType, PayloadType};
 
     /// Every error, and its answer to a request in the clear, in IKE_AUTH, and of a known peer:
     /// the number of the notification, `+` and its data, `!` where the IKE SA ends.
@@ -228,8 +255,9 @@ mod tests {
                 Error::InvalidKe(KeId::ECP_256),
                 ["17+0013", "17+0013", "17+0013"],
             ),
-            (Error::NoPolicy, ["-", "24!", "24!"]),
+            (Error::NoPolicy(String::new()), ["-", "24!", "24!"]),
             (Error::Authentication(AuthError::Mac), ["-", "24!", "24!"]),
+            (denied(AuthError::Mac), ["-", "24!", "24!"]),
             (Error::TrafficSelectors, ["-", "38", "38"]),
             (Error::AddressFailure, ["-", "36", "36"]),
             (Error::ConfigurationRequired, ["-", "37", "37"]),
@@ -249,6 +277,26 @@ mod tests {
             let trusts = [Trust::Clear, Trust::Protected, Trust::Authenticated];
             assert_eq!(trusts.map(|trust| text(&error, trust)), expected, "{error}");
         }
+    }
+
+    fn denied(why: AuthError) -> Error {
+        let peer = Identity {
+            kind: IdType::FQDN,
+            data: b"mallory".to_vec(),
+        };
+        Error::Denied(Box::new(Denied {
+            peer,
+            policy: "gate".to_owned(),
+            why: why.into(),
+        }))
+    }
+
+    #[test]
+    fn who_was_denied_is_named() {
+        let said = denied(AuthError::Mac).to_string();
+        let expected =
+            "peer FQDN/mallory policy 'gate': authentication failed: pre-shared key mismatch";
+        assert_eq!(said, expected);
     }
 
     fn text(error: &Error, trust: Trust) -> String {

@@ -19,8 +19,20 @@ pub struct PolicyKey<'a> {
     pub local_id: Option<&'a Identity>,
     /// The peer sent USE_TRANSPORT_MODE.
     pub transport: bool,
-    /// Whether the policy's proposals fit what the peer offers or what was agreed.
-    pub fits: &'a dyn Fn(&Policy) -> bool,
+    /// Whether the policy's proposals fit what the peer offers or what was agreed, or why not.
+    pub fits: &'a dyn Fn(&Policy) -> Result<(), &'static str>,
+}
+
+/// Why a policy does not apply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mismatch {
+    Family,
+    Peer,
+    Local,
+    PeerId,
+    LocalId,
+    Transport,
+    Other(&'static str),
 }
 
 /// The policy for this key.
@@ -28,7 +40,7 @@ pub fn select<'c>(config: &'c Config, key: &PolicyKey<'_>) -> Option<&'c Arc<Pol
     let mut found = None;
     let mut fallback = None;
     for policy in &config.policies {
-        if policy.selection == Selection::Skip || !matches(policy, key) {
+        if policy.selection == Selection::Skip || mismatch(policy, key).is_some() {
             continue;
         }
         match policy.selection {
@@ -42,7 +54,41 @@ pub fn select<'c>(config: &'c Config, key: &PolicyKey<'_>) -> Option<&'c Arc<Pol
     found.or(fallback)
 }
 
-fn matches(policy: &Policy, key: &PolicyKey<'_>) -> bool {
+/// Why none applies, for the log: each policy by its name.
+pub fn explain(config: &Config, key: &PolicyKey<'_>) -> String {
+    let mut out = String::new();
+    let total = config.policies.len();
+    for policy in config.policies.iter().take(EXPLAINED_MAX) {
+        let separator = if out.is_empty() { "" } else { ", " };
+        let why = why_not(policy, key);
+        out += &format!("{separator}'{}' {why}", policy.name);
+    }
+    if total > EXPLAINED_MAX {
+        out += &format!(" and {} more", total - EXPLAINED_MAX);
+    }
+    out
+}
+
+fn why_not(policy: &Policy, key: &PolicyKey<'_>) -> String {
+    if policy.selection == Selection::Skip {
+        return "is skipped".to_owned();
+    }
+    match mismatch(policy, key) {
+        None => "fits".to_owned(),
+        Some(Mismatch::Family) => "is of the other address family".to_owned(),
+        Some(Mismatch::Peer) => "is for another peer address".to_owned(),
+        Some(Mismatch::Local) => "is for another local address".to_owned(),
+        Some(Mismatch::PeerId) => match &policy.dstid {
+            Some(wanted) => format!("wants dstid {wanted}"),
+            None => "wants another dstid".to_owned(),
+        },
+        Some(Mismatch::LocalId) => format!("has srcid {}", policy.srcid),
+        Some(Mismatch::Transport) => "has no transport mode".to_owned(),
+        Some(Mismatch::Other(why)) => why.to_owned(),
+    }
+}
+
+fn mismatch(policy: &Policy, key: &PolicyKey<'_>) -> Option<Mismatch> {
     let family = if key.peer.is_ipv4() {
         Family::Inet
     } else {
@@ -52,15 +98,27 @@ fn matches(policy: &Policy, key: &PolicyKey<'_>) -> bool {
         (Some(wanted), Some(known)) => wanted.same(known),
         (_, _) => true,
     };
-    policy.family.is_none_or(|wanted| wanted == family)
-        && policy.peer.is_none_or(|net| net.contains(key.peer))
-        && policy.local.is_none_or(|net| net.contains(key.local))
-        && id_fits(policy.dstid.as_ref(), key.peer_id)
-        && id_fits(Some(&policy.srcid), key.local_id)
-        && (policy.transport || !key.transport)
+    let found = if policy.family.is_some_and(|wanted| wanted != family) {
+        Mismatch::Family
+    } else if policy.peer.is_some_and(|net| !net.contains(key.peer)) {
+        Mismatch::Peer
+    } else if policy.local.is_some_and(|net| !net.contains(key.local)) {
+        Mismatch::Local
+    } else if !id_fits(policy.dstid.as_ref(), key.peer_id) {
+        Mismatch::PeerId
+    } else if !id_fits(Some(&policy.srcid), key.local_id) {
+        Mismatch::LocalId
+    } else if key.transport && !policy.transport {
+        Mismatch::Transport
+    } else {
         // Last, because it is the dearest.
-        && (key.fits)(policy)
+        Mismatch::Other((key.fits)(policy).err()?)
+    };
+    Some(found)
 }
+
+/// Policies that a line of the log has room for.
+const EXPLAINED_MAX: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -124,7 +182,7 @@ mod tests {
             peer_id: None,
             local_id: None,
             transport: false,
-            fits: &|_| true,
+            fits: &|_| Ok(()),
         }
     }
 
@@ -250,14 +308,51 @@ mod tests {
         assert_eq!(chosen(&config, &key("8.8.8.8")), Some("any"));
         assert_eq!(chosen(&config, &key("2001:db8::1")), Some("six"));
         let asked = PolicyKey {
-            fits: &|policy| policy.name == "any",
+            fits: &|policy| {
+                (policy.name == "any")
+                    .then_some(())
+                    .ok_or("offers nothing common")
+            },
             ..key("2001:db8::1")
         };
         assert_eq!(chosen(&config, &asked), Some("any"));
         let asked = PolicyKey {
-            fits: &|_| false,
+            fits: &|_| Err("offers nothing common"),
             ..key("8.8.8.8")
         };
         assert_eq!(chosen(&config, &asked), None);
+    }
+
+    #[test]
+    fn each_policy_says_why_it_does_not_apply() {
+        let mut policies = vec![
+            policy("off", Selection::Skip, None),
+            policy("far", Selection::Last, Some(("203.0.113.0", 24))),
+        ];
+        let mut change = |name: &str, change: fn(&mut Policy)| {
+            let mut one = policy(name, Selection::Last, None);
+            change(&mut one);
+            policies.push(one);
+        };
+        change("six", |policy| policy.family = Some(Family::Inet6));
+        change("alice", |policy| policy.dstid = Some(fqdn("alice")));
+        change("gate2", |policy| policy.srcid = fqdn("gate2"));
+        change("rest", |_| {});
+        let mut all = config(policies.clone());
+        let (bob, gate) = (fqdn("bob"), fqdn("gate"));
+        let key = PolicyKey {
+            peer_id: Some(&bob),
+            local_id: Some(&gate),
+            fits: &|_| Err("offers nothing common"),
+            ..key("8.8.8.8")
+        };
+        let said = "'off' is skipped, 'far' is for another peer address, 'six' is of the other \
+                    address family, 'alice' wants dstid FQDN/alice, 'gate2' has srcid FQDN/gate2, \
+                    'rest' offers nothing common";
+        assert_eq!(explain(&all, &key), said);
+        let many = (0..10_000).map(|_| Arc::new(policy("x", Selection::Last, None)));
+        all.policies = many.collect();
+        let said = explain(&all, &key);
+        assert!(said.ends_with(" and 9992 more"), "{said}");
     }
 }

@@ -425,7 +425,10 @@ fn the_check_speaks_of_nats_where_the_peer_does() {
     let path = from(&mut peer, ELSEWHERE);
     let sent = host.receive(at(1), path, &request);
     let check = peer.open(&sent[1].bytes);
-    assert_eq!(check.notifies(), [&nats[..], &[NotifyType::COOKIE2]].concat());
+    assert_eq!(
+        check.notifies(),
+        [&nats[..], &[NotifyType::COOKIE2]].concat()
+    );
     let cookie = cookie(&check);
     let proof = answer(&mut peer, &check, &[status(NotifyType::COOKIE2, &cookie)]);
     host.receive(at(2), path, &proof);

@@ -177,6 +177,7 @@ fn go_on(cx: &mut Context, sa: &mut IkeSa, now: Now, asking: Asking, verdict: Re
             match request {
                 Ok(request) => auth::admit(cx, sa, now, message, &payloads, &request, *proof),
                 Err(error) => {
+                    let error = error.of(&proof.peer_id, &proof.policy);
                     let exchange = ExchangeType::IKE_AUTH;
                     endpoint::refuse(cx, sa, now, exchange, message.0, message.1, &error);
                 }
@@ -189,7 +190,10 @@ fn go_on(cx: &mut Context, sa: &mut IkeSa, now: Now, asking: Asking, verdict: Re
             let payloads = decode_payloads(first, &bytes).unwrap_or_default();
             match verdict {
                 Ok(()) => auth_initiator::accept(cx, sa, now, peer_id, &payloads),
-                Err(error) => auth_initiator::reject(cx, sa, now, &error),
+                Err(error) => {
+                    let error = error.of(&peer_id, &sa.policy);
+                    auth_initiator::reject(cx, sa, now, &error);
+                }
             }
         }
     }

@@ -159,14 +159,42 @@ fn prove(
     request: &Request<'_>,
 ) -> Result<(Proof, Option<Question>), Error> {
     let id_i = request.id_i.ok_or(Error::Missing("IDi"))?;
-    let peer_id = identity(&id_i).ok_or(Error::NoPolicy)?;
+    let peer_id = identity(&id_i).ok_or_else(no_identity)?;
     let policy = choose_policy(cx, sa, &half_open.chosen, &peer_id, request)?;
+    let judged = judge(cx, sa, now, half_open, keys, request, (&peer_id, &policy));
+    let ((auth, certs), question) = judged.map_err(|error| error.of(&peer_id, &policy))?;
+    let proof = Proof {
+        id: Some(policy.srcid.clone()),
+        peer_id,
+        policy,
+        certs,
+        auth,
+    };
+    Ok((proof, question))
+}
+
+/// What the peer claims to be has a form that no identity has.
+pub fn no_identity() -> Error {
+    Error::NoPolicy(": an identity of impossible form".to_owned())
+}
+
+/// Checks the peer's proof under its policy, and makes ours.
+fn judge(
+    cx: &mut Context,
+    sa: &IkeSa,
+    now: Now,
+    half_open: &HalfOpen,
+    keys: &IkeKeys,
+    request: &Request<'_>,
+    (peer_id, policy): (&Identity, &Policy),
+) -> Result<(Ours, Option<Question>), Error> {
+    let id_i = request.id_i.ok_or(Error::Missing("IDi"))?;
     let auth = request.auth.ok_or(Error::Missing("AUTH"))?;
     let prf = half_open.suite.prf;
     let (theirs, ours) = both_octets(half_open, keys, &id_i, &policy.srcid);
     let (method, data) = (auth.method, auth.data);
     let mut question = None;
-    let (auth, certs) = match &policy.auth {
+    let ours = match &policy.auth {
         AuthWords::Psk(secret) => {
             let secret = secret.expose();
             psk::verify(&cx.provider, prf, secret, &theirs, method, data)?;
@@ -175,7 +203,7 @@ fn prove(
         }
         AuthWords::PublicKey(words) => {
             let claim = Claim {
-                identity: &peer_id,
+                identity: peer_id,
                 certs: &request.certs,
                 method,
                 auth: data,
@@ -193,14 +221,7 @@ fn prove(
         }
         AuthWords::Eap(_) => return Err(AuthError::Method.into()),
     };
-    let proof = Proof {
-        id: Some(policy.srcid.clone()),
-        peer_id,
-        policy,
-        certs,
-        auth,
-    };
-    Ok((proof, question))
+    Ok((ours, question))
 }
 
 /// AUTH and CERT payloads of ours.
@@ -285,7 +306,12 @@ pub fn choose_policy(
         };
         // Who proves nothing wants EAP, and who proves something does not.
         let eap = matches!(policy.auth, AuthWords::Eap(_));
-        eap == request.auth.is_none() && policy.ike_proposals.iter().any(holds)
+        match (eap, request.auth.is_some()) {
+            (true, true) => Err("wants EAP"),
+            (false, false) => Err("has no EAP"),
+            _ if policy.ike_proposals.iter().any(holds) => Ok(()),
+            _ => Err("has other IKE proposals than agreed"),
+        }
     };
     let key = |local_id, transport| PolicyKey {
         local: sa.path.local.ip(),
@@ -302,11 +328,12 @@ pub fn choose_policy(
         select::select(&cx.config, &key(local_id.as_ref(), transport))
             .or_else(|| select::select(&cx.config, &key(None, transport)))
     };
-    let found = select(request.transport).or_else(|| select(false));
-    if found.is_none() {
-        cx.stats.no_policy += 1;
+    if let Some(found) = select(request.transport).or_else(|| select(false)) {
+        return Ok(found.clone());
     }
-    found.cloned().ok_or(Error::NoPolicy)
+    let why = select::explain(&cx.config, &key(None, false));
+    cx.stats.no_policy += 1;
+    Err(Error::NoPolicy(format!(" for {peer_id}: {why}")))
 }
 
 /// The peer is who it says: makes the Child SA, or says why not, and answers.

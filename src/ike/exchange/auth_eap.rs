@@ -86,10 +86,10 @@ fn opening(
     };
     let request = read(payloads)?;
     let id_i = request.id_i.ok_or(Error::Missing("IDi"))?;
-    let peer_id = identity(&id_i).ok_or(Error::NoPolicy)?;
+    let peer_id = identity(&id_i).ok_or_else(auth::no_identity)?;
     let policy = auth::choose_policy(cx, sa, &half_open.chosen, &peer_id, &request)?;
     let AuthWords::Eap(eap) = &policy.auth else {
-        return Err(AuthError::Method.into());
+        return Err(Error::from(AuthError::Method).of(&peer_id, &policy));
     };
     mobike::check_nats(sa.asked_from, payloads)?;
     let (_, ours) = auth::both_octets(half_open, keys, &id_i, &policy.srcid);
@@ -129,7 +129,8 @@ pub fn proceed(
     };
     let exchange = ExchangeType::IKE_AUTH;
     let outcome = if wait.passed.is_some() {
-        let outcome = conclude(cx, half_open, &wait, payloads);
+        let outcome = conclude(cx, half_open, &wait, payloads)
+            .map_err(|error| error.of(&wait.peer_id, &wait.policy));
         outcome.map(|proof| (wait.first, proof))
     } else {
         let packet = payloads.iter().find_map(|payload| {
@@ -185,10 +186,11 @@ fn take(
     mut wait: Box<Wait>,
     step: Step,
 ) {
+    let whose = format!("peer {} policy '{}'", wait.peer_id, wait.policy.name);
     let (packet, refusal) = match step {
         Step::Ask(packet) => (packet, None),
         Step::Deny(packet, why) => {
-            cx.noise(format_args!("{}: {why}", sa.tag()));
+            cx.noise(format_args!("{}: {whose}: {why}", sa.tag()));
             (packet, None)
         }
         Step::Success(packet, passed) => {
@@ -203,7 +205,7 @@ fn take(
     let answer = [Payload::Eap(&packet)];
     message::respond(cx, sa, exchange, message_id, digest, &answer);
     if let Some(why) = refusal {
-        cx.noise(format_args!("{}: sa_free: {why}", sa.tag()));
+        cx.noise(format_args!("{}: sa_free: {whose}: {why}", sa.tag()));
         cx.stats.sa_established_failures += 1;
         sa.state = State::Closed;
     } else if let State::AwaitAuthRequest(half_open) = &mut sa.state {

@@ -14,7 +14,7 @@ use super::super::negotiate::{self, Rules};
 use super::super::own;
 use super::super::state::{AuthSent, AwaitKernel, Established, State};
 use super::asking;
-use super::auth::{Ours, Wishes, add_child, establish, our_signature};
+use super::auth::{Ours, Wishes, add_child, establish, no_identity, our_signature};
 use super::auth_request::identity;
 use super::create_child_initiator::{granted, offered_selectors};
 use super::informational;
@@ -335,14 +335,28 @@ fn verify(
     let (Some(id_r), Some(auth)) = (id_r, auth) else {
         return Err(reported.map_or(Error::Missing("AUTH"), Error::Reported));
     };
-    let peer_id = identity(&id_r).ok_or(Error::NoPolicy)?;
-    if policy
-        .dstid
-        .as_ref()
-        .is_some_and(|wanted| !wanted.same(&peer_id))
+    let peer_id = identity(&id_r).ok_or_else(no_identity)?;
+    if let Some(wanted) = &policy.dstid
+        && !wanted.same(&peer_id)
     {
-        return Err(Error::NoPolicy);
+        let why = format!(" for {peer_id}: '{}' wants dstid {wanted}", policy.name);
+        return Err(Error::NoPolicy(why));
     }
+    let question = judge(cx, now, policy, sent, (id_r, auth), &peer_id, &certs)
+        .map_err(|error| error.of(&peer_id, policy))?;
+    Ok((peer_id, question))
+}
+
+/// Checks the responder's proof.
+fn judge(
+    cx: &mut Context,
+    now: Now,
+    policy: &Policy,
+    sent: &AuthSent,
+    (id_r, auth): (Id<'_>, Auth<'_>),
+    peer_id: &Identity,
+    certs: &[(CertEncoding, &[u8])],
+) -> Result<Option<Question>, Error> {
     let prf = sent.suite.prf;
     let octets = octets::signed_octets(
         &sent.response,
@@ -365,8 +379,8 @@ fn verify(
         }
         AuthWords::PublicKey(words) => {
             let claim = Claim {
-                identity: &peer_id,
-                certs: &certs,
+                identity: peer_id,
+                certs,
                 method: auth.method,
                 auth: auth.data,
                 octets: &octets,
@@ -377,7 +391,7 @@ fn verify(
         }
         AuthWords::Eap(_) => return Err(AuthError::Method.into()),
     }
-    Ok((peer_id, question))
+    Ok(question)
 }
 
 fn make_child(

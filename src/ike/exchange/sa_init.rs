@@ -92,7 +92,7 @@ fn answer(
         .any(|policy| addresses_fit(policy, path))
     {
         cx.stats.no_policy += 1;
-        return Err(Error::NoPolicy);
+        return Err(Error::NoPolicy(String::new()));
     }
     let (policy, chosen) = choose_policy(cx, path, &request)?;
     let method = chosen.ke().ok_or(Error::NoProposal)?;
@@ -196,7 +196,10 @@ fn choose_policy(
         peer_id: None,
         local_id: None,
         transport: false,
-        fits: &|policy| choose(policy).is_some(),
+        fits: &|policy| match choose(policy) {
+            Some(_) => Ok(()),
+            None => Err("has no common IKE proposal"),
+        },
     };
     let config = cx.config.clone();
     let found = select::select(&config, &key)
