@@ -172,6 +172,7 @@ impl Endpoint {
             return;
         };
         if let Some(at) = bequest.end_at {
+            heir.agenda.strike(Task::RekeyIke);
             heir.agenda.plan(at, Task::DeleteIke);
         } else {
             heir.lease = bequest.lease;
