@@ -2,7 +2,8 @@
 //! at what the client says as well as at `ikectl`.
 //!
 //! On a kernel without ESP it runs decoupled; with `IKED_KERNEL_TESTS=1`
-//! (`tests/interop/under_rig.sh`) the same scenarios carry traffic too. Needs root.
+//! (`tests/interop/under_rig.sh`) the same scenarios carry traffic too, and there are more of them. The
+//! list of tests is made at run time, from `interop/tables.rs`. Needs root.
 
 #![allow(
     clippy::disallowed_methods,
@@ -17,10 +18,16 @@ mod children;
 mod credentials;
 #[path = "interop/gateway.rs"]
 mod gateway;
+#[path = "interop/impostors.rs"]
+mod impostors;
 #[path = "interop/keys.rs"]
 mod keys;
 #[path = "interop/libreswan.rs"]
 mod libreswan;
+#[path = "interop/libreswan_children.rs"]
+mod libreswan_children;
+#[path = "interop/libreswan_moves.rs"]
+mod libreswan_moves;
 #[path = "interop/libreswan_rekey.rs"]
 mod libreswan_rekey;
 #[path = "interop/libreswan_scenarios.rs"]
@@ -35,6 +42,8 @@ mod mobility;
 mod notices;
 #[path = "interop/openiked.rs"]
 mod openiked;
+#[path = "interop/openiked_lives.rs"]
+mod openiked_lives;
 #[path = "interop/openiked_scenarios.rs"]
 mod openiked_scenarios;
 #[path = "interop/paths.rs"]
@@ -61,3 +70,10 @@ mod strongswan;
 mod tables;
 #[path = "interop/world.rs"]
 mod world;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments = libtest_mimic::Arguments::from_args();
+    libtest_mimic::run(&arguments, tables::trials()).exit_code()
+}

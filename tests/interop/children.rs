@@ -6,7 +6,7 @@ use super::roles::{answers, turned};
 use super::session::{Session, gateway_has_let_go, packets_pass, passes_packets};
 use super::strongswan::{Client, StrongSwan};
 use super::world::{
-    BEHIND_NAT, CLIENT, GATEWAY, INSIDE, INSIDE_NET, Layout, World, assert_says, coupled, wait_for,
+    BEHIND_NAT, CLIENT, GATEWAY, INSIDE, INSIDE_NET, Layout, World, assert_says, wait_for,
     wait_long_for,
 };
 
@@ -116,9 +116,6 @@ fn carries_in_transport_mode(world: &World, gateway: &Gateway, swan: &StrongSwan
 }
 
 pub fn the_client_begins_in_transport_mode() {
-    if !coupled() {
-        return;
-    }
     let world = World::new(Layout::Wire);
     let (conf, client) = in_transport_mode();
     let gateway = Gateway::start(&world, &conf);
@@ -128,9 +125,6 @@ pub fn the_client_begins_in_transport_mode() {
 }
 
 pub fn the_gateway_begins_in_transport_mode() {
-    if !coupled() {
-        return;
-    }
     let world = World::new(Layout::Wire);
     let (mut conf, client) = in_transport_mode();
     conf.mode = "active";
@@ -196,9 +190,6 @@ pub fn both_sides_rekey_the_ike_sa_at_once() {
 
 pub fn both_sides_rekey_the_child_sa_at_once() {
     // Its lifetime is the kernel's to watch.
-    if !coupled() {
-        return;
-    }
     let world = World::new(Layout::Nat);
     let conf = Conf {
         lifetimes: "lifetime 12".to_owned(),

@@ -13,7 +13,7 @@ use super::strongswan::{Client, Credentials};
 use super::world::{Layout, World, assert_says};
 
 /// The gateway's key and certificates, and the authorities it trusts.
-fn certify_gateway(world: &World, own: &Holder, chain: &[&Holder], trusted: &[&Holder]) {
+pub fn certify_gateway(world: &World, own: &Holder, chain: &[&Holder], trusted: &[&Holder]) {
     let folder = world.folder("iked");
     for part in ["ca", "certs", "private"] {
         fs::create_dir_all(folder.join(part)).unwrap();
@@ -31,7 +31,7 @@ fn certify_gateway(world: &World, own: &Holder, chain: &[&Holder], trusted: &[&H
 }
 
 /// A client that holds this, with intermediate certificates, and trusts that authority.
-fn certified_client(own: &Holder, above: &[&Holder], trusted: &Holder) -> Client {
+pub fn certified_client(own: &Holder, above: &[&Holder], trusted: &Holder) -> Client {
     let mut files = vec![
         (own.keys.private.clone(), "private/client.pem".to_owned()),
         (own.certificate.clone(), "x509/client.pem".to_owned()),
@@ -51,7 +51,7 @@ fn certified_client(own: &Holder, above: &[&Holder], trusted: &Holder) -> Client
     }
 }
 
-fn by_signature() -> Conf {
+pub fn by_signature() -> Conf {
     Conf {
         auth: String::new(),
         ..Conf::default()
@@ -93,33 +93,6 @@ pub fn intermediate_authorities_on_both_sides() {
     );
 }
 
-pub fn a_certificate_of_a_stranger_is_refused() {
-    let world = World::new(Layout::Wire);
-    let root = Holder::authority(&world, "root");
-    let other = Holder::authority(&world, "other");
-    let gateway = root.vouches_for(&world, "gateway", GATEWAY_ID, Kind::EcdsaP256);
-    let client = other.vouches_for(&world, "client", CLIENT_ID, Kind::EcdsaP256);
-    certify_gateway(&world, &gateway, &[], &[&root]);
-    let client = certified_client(&client, &[], &root);
-    let words = "received AUTHENTICATION_FAILED notify error";
-    let gateway = is_refused(&world, &by_signature(), &client, words);
-    let why = "certificate: unable to get local issuer certificate";
-    assert_says(&gateway.log(), &[why]);
-}
-
-pub fn a_certificate_of_another_user_is_refused() {
-    let world = World::new(Layout::Wire);
-    let root = Holder::authority(&world, "root");
-    let gateway = root.vouches_for(&world, "gateway", GATEWAY_ID, Kind::EcdsaP256);
-    let client = root.vouches_for(&world, "client", "mallory.example", Kind::EcdsaP256);
-    certify_gateway(&world, &gateway, &[], &[&root]);
-    // charon does not claim a name that its certificate does not have: it says that of the other
-    // user, whom the policy does not want.
-    let client = certified_client(&client, &[], &root);
-    let words = "received AUTHENTICATION_FAILED notify error";
-    is_refused(&world, &by_signature(), &client, words);
-}
-
 pub fn the_gateway_begins_with_certificates() {
     let world = World::new(Layout::Wire);
     let root = Holder::authority(&world, "root");
@@ -136,7 +109,7 @@ pub fn the_gateway_begins_with_certificates() {
 }
 
 /// A client that proves itself by a password, and the gateway by its certificate.
-fn by_password(root: &Path, user: &str, password: &str) -> Client {
+pub fn by_password(root: &Path, user: &str, password: &str) -> Client {
     Client {
         credentials: Some(Credentials {
             local: format!("auth = eap-mschapv2\n eap_id = {user}\n"),
@@ -148,7 +121,7 @@ fn by_password(root: &Path, user: &str, password: &str) -> Client {
     }
 }
 
-fn asks_for_passwords(world: &World) -> (Holder, Conf) {
+pub fn asks_for_passwords(world: &World) -> (Holder, Conf) {
     let root = Holder::authority(world, "root");
     let gateway = root.vouches_for(world, "gateway", GATEWAY_ID, Kind::Rsa2048);
     certify_gateway(world, &gateway, &[], &[&root]);

@@ -20,6 +20,7 @@ pub struct Client {
     pub gateway: String,
     pub ike: String,
     pub esp: String,
+    /// Empty: the address that it assigns.
     pub remote_ts: String,
     pub secret: String,
     /// Own key and the gateway's, instead of the secret.
@@ -30,6 +31,10 @@ pub struct Client {
     pub lines: Vec<String>,
     /// Asks for an address; without it `lines` say `leftsubnet`.
     pub wants_address: bool,
+    /// Begins again by itself after a failure, which blurs the first; goes where it is redirected.
+    pub revives: bool,
+    /// Connections beside the first: name, and lines that differ.
+    pub more: Vec<(&'static str, String)>,
 }
 
 impl Default for Client {
@@ -45,20 +50,29 @@ impl Default for Client {
             auth: "authby=secret",
             lines: Vec::new(),
             wants_address: true,
+            revives: false,
+            more: Vec::new(),
         }
     }
 }
 
 impl Client {
+    /// Adds lines to the connection.
+    pub fn more_lines(&mut self, lines: &[&str]) {
+        self.lines.extend(lines.iter().map(|&line| line.to_owned()));
+    }
+
     fn conf(&self, folder: &str) -> String {
         let mut out = format!(
             "config setup\n nssdir={folder}/nss\n ipsecdir={folder}\n dumpdir={folder}\n \
              secretsfile={folder}/secrets\n logtime=no\n\
              conn home\n ikev2=insist\n left={}\n leftid=@{CLIENT_ID}\n right={}\n \
-             rightid=@{GATEWAY_ID}\n rightsubnet={}\n ike={}\n esp={}\n \
-             leftupdown=%disabled\n auto=ignore\n",
-            self.own, self.gateway, self.remote_ts, self.ike, self.esp
+             rightid=@{GATEWAY_ID}\n ike={}\n esp={}\n leftupdown=%disabled\n auto=ignore\n",
+            self.own, self.gateway, self.ike, self.esp
         );
+        if !self.remote_ts.is_empty() {
+            out += &format!(" rightsubnet={}\n", self.remote_ts);
+        }
         if self.wants_address {
             let all = if self.remote_ts.contains(':') {
                 "::/0"
@@ -76,6 +90,20 @@ impl Client {
         }
         for line in &self.lines {
             out += &format!(" {line}\n");
+        }
+        let first = out.clone();
+        let (_, first) = first.split_once("conn home\n").unwrap();
+        for (name, lines) in &self.more {
+            // What comes again counts, and may come only once.
+            let kept = first.lines().filter(|line| {
+                let key = line.split('=').next().unwrap_or_default();
+                !lines
+                    .lines()
+                    .any(|other| other.split('=').next() == Some(key.trim()))
+            });
+            let kept: String = kept.map(|line| format!("{line}\n")).collect();
+            let own: String = lines.lines().map(|line| format!(" {line}\n")).collect();
+            out += &format!("conn {name}\n{kept}{own}");
         }
         out
     }
@@ -153,12 +181,13 @@ impl Libreswan {
         fs::write(&conf, client.conf(text(&folder))).unwrap();
         let secret = format!("@{CLIENT_ID} @{GATEWAY_ID} : PSK \"{}\"\n", client.secret);
         fs::write(folder.join("secrets"), secret).unwrap();
-        // What it tries again after a failure would blur the first.
         let root = release::running().root();
         let mut command = world.command_in("rw", root.as_deref(), "/usr/libexec/ipsec/pluto");
         command.args(["--config", text(&conf), "--rundir", text(&run)]);
         command.args(["--nofork", "--stderrlog", "--no-dnssec"]);
-        command.args(["--impair", "revival"]);
+        if !client.revives {
+            command.args(["--impair", "revival"]);
+        }
         let mut swan = Self {
             process: world.start("pluto", command),
             folder,
@@ -168,24 +197,21 @@ impl Libreswan {
             let log = swan.process.log();
             log.contains("loading secrets from").then_some(())
         });
-        swan.load();
+        swan.load("home");
+        for (name, _) in &client.more {
+            swan.load(name);
+        }
         swan
     }
 
-    fn load(&self) {
+    fn load(&self, name: &str) {
         let (conf, run) = (self.folder.join("ipsec.conf"), self.folder.join("run"));
         let socket = run.join("pluto.ctl");
-        let words = [
-            "--config",
-            text(&conf),
-            "--ctlsocket",
-            text(&socket),
-            "home",
-        ];
+        let words = ["--config", text(&conf), "--ctlsocket", text(&socket), name];
         let said = self.say("addconn", &words);
         let log = self.process.log();
         assert!(
-            log.contains("\"home\": added IKEv2 connection"),
+            log.contains(&format!("\"{name}\": added IKEv2 connection")),
             "{said}{log}"
         );
     }
@@ -204,7 +230,33 @@ impl Libreswan {
 
     /// Connects, or tries to; gives what pluto said until it was up or had failed.
     pub fn connect(&self) -> String {
-        self.whack(&["--initiate", "--name", "home"])
+        self.initiate("home")
+    }
+
+    /// The same with any of its connections.
+    pub fn initiate(&self, name: &str) -> String {
+        self.whack(&["--initiate", "--name", name])
+    }
+
+    /// Ends pluto as a crash would.
+    pub fn kill(mut self) {
+        self.process.kill();
+    }
+
+    /// Everything that pluto has logged.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    pub fn wait_for_log(&self, part: &str) {
+        wait_for(&format!("`{part}` in the log of pluto"), || {
+            self.log().contains(part).then_some(())
+        });
+    }
+
+    /// Sends the peers of its IKE SAs to another address (RFC 5685).
+    pub fn redirect(&self, to: &str) {
+        self.whack(&["--redirect-to", to, "--name", "home"]);
     }
 
     /// Deletes the IKE SA, telling the gateway.
@@ -214,18 +266,23 @@ impl Libreswan {
 
     /// Begins a rekey of the Child SA.
     pub fn rekey_child(&self) {
+        self.rekey_child_of("home");
+    }
+
+    /// The same with any of its connections.
+    pub fn rekey_child_of(&self, name: &str) {
         let older = release::running() == Release::Libreswan4_10;
         let word = if older {
             "--rekey-ipsec"
         } else {
             "--rekey-child"
         };
-        self.whack(&[word, "--name", "home"]);
+        self.whack(&[word, "--name", name, "--asynchronous"]);
     }
 
     /// Begins a rekey of the IKE SA.
     pub fn rekey_ike(&self) {
-        self.whack(&["--rekey-ike", "--name", "home"]);
+        self.whack(&["--rekey-ike", "--name", "home", "--asynchronous"]);
     }
 
     /// Child SAs with their counters.

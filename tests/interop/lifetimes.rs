@@ -3,7 +3,7 @@
 use super::gateway::{Conf, Gateway};
 use super::session::{Session, kernel_is_clean};
 use super::strongswan::{Client, StrongSwan};
-use super::world::{Layout, World, assert_says, coupled, wait_for, wait_long_for};
+use super::world::{Layout, World, assert_says, wait_for, wait_long_for};
 
 pub fn the_clients_liveness_probes_are_answered() {
     let world = World::new(Layout::Wire);
@@ -116,9 +116,6 @@ pub fn a_gateway_that_died_is_noticed_by_the_client() {
 
 pub fn a_client_that_died_is_noticed_by_the_gateway() {
     // The slowest of all: our patience with a peer is 126 seconds.
-    if !coupled() {
-        return;
-    }
     let world = World::new(Layout::Wire);
     let conf = Conf {
         lifetimes: "ikelifetime 9".to_owned(),

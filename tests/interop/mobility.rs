@@ -1,14 +1,14 @@
 //! A client that moves, and a NAT that moves it: MOBIKE and what goes without it.
 
-use super::gateway::Conf;
+use super::gateway::{Conf, Gateway};
 use super::session::Session;
 use super::strongswan::Client;
 use super::world::{BEHIND_NAT, CLIENT, INSIDE, Layout, World, assert_says, coupled, wait_for};
 
 /// Waits until the gateway has moved its Child SAs; gives the line that says so.
-pub fn moved(session: &Session<'_>, line: &str) -> String {
+pub fn moved(gateway: &Gateway, line: &str) -> String {
     wait_for(&format!("`{line}` in the log of iked"), || {
-        let log = session.gateway.log();
+        let log = gateway.log();
         let found = log.lines().rev().find(|said| said.contains(line));
         found.map(str::to_owned)
     })
@@ -45,13 +45,13 @@ pub fn a_client_moves_to_another_address() {
     let address = session.address();
     change_address(&world, CLIENT, "192.0.2.3", None);
     let line = "ikev2_update_sa_addresses: old 192.0.2.2:4500 new 192.0.2.3:4500";
-    moved(&session, line);
+    moved(&session.gateway, line);
     let log = session.swan.log();
     assert_says(&log, &["N(UPD_SA_ADDR)", "N(COOKIE2)"]);
     carries_on(&session, &address, "192.0.2.3");
     // And once more, and back to where it began.
     change_address(&world, "192.0.2.3", CLIENT, None);
-    moved(&session, "old 192.0.2.3:4500 new 192.0.2.2:4500");
+    moved(&session.gateway, "old 192.0.2.3:4500 new 192.0.2.2:4500");
     carries_on(&session, &address, CLIENT);
     session.swan.disconnect();
     session.is_gone_from_the_gateway();
@@ -62,7 +62,10 @@ pub fn a_client_moves_behind_a_nat() {
     let session = Session::open(&world, &Conf::default(), &Client::default());
     let address = session.address();
     change_address(&world, BEHIND_NAT, "10.77.0.3", Some("10.77.0.1"));
-    let line = moved(&session, "ikev2_update_sa_addresses: old 192.0.2.2:");
+    let line = moved(
+        &session.gateway,
+        "ikev2_update_sa_addresses: old 192.0.2.2:",
+    );
     assert_says(&line, &[" new 192.0.2.2:"]);
     carries_on(&session, &address, CLIENT);
     session.swan.disconnect();
@@ -70,7 +73,7 @@ pub fn a_client_moves_behind_a_nat() {
 }
 
 /// A NAT box that forgets a mapping after a second without packets, and then takes another port.
-fn forgetful(world: &World) {
+pub fn forgetful(world: &World) {
     for timeout in ["udp_timeout", "udp_timeout_stream"] {
         let words = format!("net.netfilter.nf_conntrack_{timeout}=1");
         world.run("nat", "sysctl", &["-qw", &words]);
@@ -87,7 +90,7 @@ fn rebound(mobike: &str, line: &str) {
     let address = session.address();
     let before = session.gateway.show_sa();
     forgetful(&world);
-    moved(&session, line);
+    moved(&session.gateway, line);
     assert_ne!(session.gateway.show_sa(), before, "another port");
     carries_on(&session, &address, CLIENT);
 }

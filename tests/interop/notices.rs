@@ -96,9 +96,6 @@ pub fn iked_tells_its_peer_when_an_address_of_its_own_changes() {
 }
 
 pub fn a_packet_brings_the_tunnel_back_and_none_leaves_in_the_clear() {
-    if !coupled() {
-        return;
-    }
     let world = World::new(Layout::Wire);
     let (gateway, swan) = open(&world, &active(), &answers());
     reaches(&world, CLIENT);
@@ -125,9 +122,6 @@ pub fn a_packet_brings_the_tunnel_back_and_none_leaves_in_the_clear() {
 }
 
 pub fn a_flow_that_the_client_left_out_gets_a_child_sa_of_its_own_when_it_is_used() {
-    if !coupled() {
-        return;
-    }
     let world = World::new(Layout::Wire);
     world.batch("rw", &format!("addr add {BESIDE}/32 dev lo\n"));
     world.batch("gw", &format!("route add {BESIDE}/32 via {CLIENT}\n"));
@@ -154,9 +148,6 @@ pub fn a_flow_that_the_client_left_out_gets_a_child_sa_of_its_own_when_it_is_use
 }
 
 pub fn a_peer_that_sends_nothing_back_is_asked_soon() {
-    if !coupled() {
-        return;
-    }
     let world = World::new(Layout::Wire);
     let conf = Conf {
         set: vec!["dpd_check_interval 4".to_owned()],

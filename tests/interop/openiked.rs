@@ -25,6 +25,8 @@ pub struct Peer {
     pub set: Vec<String>,
     /// `tunnel` or `transport`.
     pub encap: &'static str,
+    /// `local` and `peer`.
+    pub hosts: String,
     pub flows: String,
     pub suite: Suite,
     /// `ikelifetime` and `lifetime`.
@@ -58,6 +60,7 @@ impl Peer {
             mode,
             set: Vec::new(),
             encap: "tunnel",
+            hosts: format!("local {CLIENT} peer {GATEWAY}"),
             flows: format!("from {BEHIND_NET} to 10.8.0.0/24"),
             suite: CBC_X25519,
             lifetimes: String::new(),
@@ -99,11 +102,12 @@ impl Peer {
             None => format!("psk \"{SECRET}\""),
         };
         out + &format!(
-            "ikev2 \"home\" {} {} esp {} local {CLIENT} peer {GATEWAY} \\\n  ikesa {} \\\n  \
+            "ikev2 \"home\" {} {} esp {} {} \\\n  ikesa {} \\\n  \
              childsa {} \\\n  srcid {CLIENT_ID} dstid {GATEWAY_ID} {} {auth} {}\n",
             self.mode,
             self.encap,
             self.flows,
+            self.hosts,
             self.suite.ikesa,
             self.suite.childsa,
             self.lifetimes,
@@ -158,6 +162,16 @@ impl OpenIked {
             iked.try_ikectl(&["show", "sa"])
         });
         iked
+    }
+
+    /// Everything that it has logged.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// Ends it as a crash would, with its children, which would tell the gateway.
+    pub fn kill(mut self) {
+        self.process.kill_family();
     }
 
     fn try_ikectl(&self, words: &[&str]) -> Option<String> {

@@ -6,20 +6,19 @@ use super::openiked::{BEHIND, BEHIND_NET, CBC_X25519, GCM_ECP256, OpenIked, Peer
 use super::rekey::inbound_spis_of;
 use super::session::{kernel_is_clean, passes_packets, raw_keys};
 use super::world::{
-    CLIENT, GATEWAY, INSIDE, INSIDE_NET, Layout, World, assert_says, coupled, wait_for,
-    wait_long_for,
+    CLIENT, GATEWAY, INSIDE, INSIDE_NET, Layout, World, assert_says, wait_for, wait_long_for,
 };
 
 /// Both ends, up.
-struct Ends {
-    world: World,
-    gateway: Gateway,
-    peer: OpenIked,
+pub struct Ends {
+    pub world: World,
+    pub gateway: Gateway,
+    pub peer: OpenIked,
 }
 
 impl Ends {
     /// The end that answers starts first.
-    fn meet(world: World, peer: &Peer, conf: &Conf) -> Self {
+    pub fn meet(world: World, peer: &Peer, conf: &Conf) -> Self {
         let lines =
             format!("addr add {BEHIND}/24 dev lo\nroute add {INSIDE_NET} dev wan src {BEHIND}\n");
         world.batch("rw", &lines);
@@ -48,7 +47,7 @@ impl Ends {
     }
 
     /// One Child SA at both ends, and two SAs in either kernel.
-    fn wait_for_one_child(&self) {
+    pub fn wait_for_one_child(&self) {
         wait_for("one Child SA at both ends", || {
             let peer = self.peer.ikectl(&["show", "sa"]);
             let states = |host: &str| self.world.ip(host, &["xfrm", "state"]);
@@ -61,12 +60,12 @@ impl Ends {
         });
     }
 
-    fn carries(&self) {
+    pub fn carries(&self) {
         passes_packets(&self.world, BEHIND, INSIDE);
         assert_eq!(self.gateway.count("faults"), 0);
     }
 
-    fn is_gone(&self) {
+    pub fn is_gone(&self) {
         self.gateway
             .wait_for_count("IKE SA currently established", 0);
         kernel_is_clean(&self.world);
@@ -75,9 +74,6 @@ impl Ends {
 }
 
 fn meets(mode: &'static str, suite: Suite) {
-    if !coupled() {
-        return;
-    }
     let peer = Peer {
         suite,
         ..Peer::new(mode)
@@ -116,9 +112,6 @@ pub fn the_gateway_begins_aes_gcm_ecp256() {
 }
 
 fn meets_with_keys(mode: &'static str, kind: Kind) {
-    if !coupled() {
-        return;
-    }
     let world = World::new(Layout::Wire);
     let peer = Peer {
         set: vec!["fragmentation".to_owned()],
@@ -139,9 +132,6 @@ pub fn raw_rsa_keys_where_the_gateway_begins() {
 
 /// Either end rekeys by its own lifetimes.
 fn rekeys(peer: &Peer, lifetimes: &str) {
-    if !coupled() {
-        return;
-    }
     let conf = Conf {
         lifetimes: lifetimes.to_owned(),
         ..peer.mirror()
@@ -174,9 +164,6 @@ pub fn the_peer_rekeys() {
 }
 
 pub fn in_transport_mode() {
-    if !coupled() {
-        return;
-    }
     let peer = Peer {
         encap: "transport",
         flows: format!("from {CLIENT} to {GATEWAY}"),
@@ -193,9 +180,6 @@ pub fn in_transport_mode() {
 }
 
 pub fn fragments_of_both_sides() {
-    if !coupled() {
-        return;
-    }
     let peer = Peer {
         set: vec!["fragmentation".to_owned()],
         // Its fragments are as long as a packet may be, so the message must be longer.
@@ -223,9 +207,6 @@ pub fn fragments_of_both_sides() {
 
 /// A fifth of all datagrams is lost, a tenth comes twice, a quarter out of turn; both ends rekey.
 fn over_a_lossy_wire(mode: &'static str) {
-    if !coupled() {
-        return;
-    }
     let peer = Peer {
         lifetimes: "ikelifetime 25".to_owned(),
         ..Peer::new(mode)
@@ -256,9 +237,6 @@ pub fn the_gateway_begins_over_a_lossy_wire() {
 }
 
 pub fn both_sides_rekey_the_ike_sa_at_once() {
-    if !coupled() {
-        return;
-    }
     let peer = Peer {
         lifetimes: "ikelifetime 10".to_owned(),
         ..Peer::new("active")
@@ -280,9 +258,6 @@ pub fn both_sides_rekey_the_ike_sa_at_once() {
 }
 
 pub fn an_address_is_assigned_to_the_peer() {
-    if !coupled() {
-        return;
-    }
     let peer = Peer {
         flows: format!("from dynamic to {INSIDE_NET}"),
         config: "request address any iface wan",
@@ -304,9 +279,6 @@ pub fn an_address_is_assigned_to_the_peer() {
 }
 
 pub fn the_peer_assigns_an_address() {
-    if !coupled() {
-        return;
-    }
     let peer = Peer {
         flows: format!("from {BEHIND_NET} to dynamic"),
         // With a single address instead of a pool it leaves 0.0.0.0 in its selector.

@@ -29,6 +29,42 @@ impl Holder {
         issue(world, name, Kind::EcdsaP256, extensions, Some(self))
     }
 
+    /// An authority below this one, with more words for `pki --issue`.
+    pub fn authority_oddly(&self, world: &World, name: &str, words: &[&str]) -> Self {
+        self.oddly(world, name, &[&["--ca"], words].concat())
+    }
+
+    /// Somebody with this host name, with more words for `pki --issue`.
+    pub fn vouches_oddly(&self, world: &World, name: &str, host: &str, words: &[&str]) -> Self {
+        self.oddly(world, name, &[&["--san", host], words].concat())
+    }
+
+    fn oddly(&self, world: &World, name: &str, words: &[&str]) -> Self {
+        let keys = Keys::make(world, name, Kind::EcdsaP256);
+        let certificate = world.folder("pki").join(format!("{name}.crt"));
+        let subject = format!("C=DE, O=Interop, CN={name}");
+        let (issuer, issuer_key) = (text(&self.certificate), text(&self.keys.private));
+        let issue = ["--issue", "--in", text(&keys.public), "--dn", &subject];
+        let by = [
+            "--cacert",
+            issuer,
+            "--cakey",
+            issuer_key,
+            "--outform",
+            "pem",
+        ];
+        fs::write(&certificate, pki(&[&issue[..], &by, words].concat())).unwrap();
+        Self { keys, certificate }
+    }
+
+    /// The list by which it revokes somebody's certificate, as PEM.
+    pub fn revokes(&self, whose: &Self) -> Vec<u8> {
+        let (issuer, issuer_key) = (text(&self.certificate), text(&self.keys.private));
+        let sign = ["--signcrl", "--cacert", issuer, "--cakey", issuer_key];
+        let what = ["--cert", text(&whose.certificate), "--outform", "pem"];
+        pki(&[&sign[..], &what].concat())
+    }
+
     /// Somebody with this host name.
     pub fn vouches_for(&self, world: &World, name: &str, host: &str, kind: Kind) -> Self {
         let extensions = format!(
@@ -77,4 +113,12 @@ fn openssl(arguments: &[&str]) {
     let output = Command::new("openssl").args(arguments).output().unwrap();
     let error = lossy(&output.stderr);
     assert!(output.status.success(), "openssl {arguments:?}: {error}");
+}
+
+fn pki(arguments: &[&str]) -> Vec<u8> {
+    need("pki", "strongswan-pki");
+    let output = Command::new("pki").args(arguments).output().unwrap();
+    let error = lossy(&output.stderr);
+    assert!(output.status.success(), "pki {arguments:?}: {error}");
+    output.stdout
 }

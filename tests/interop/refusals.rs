@@ -1,8 +1,7 @@
 //! What the gateway must refuse, and with which words.
 
 use super::gateway::{Conf, Gateway};
-use super::keys::{Keys, Kind};
-use super::session::{kernel_is_clean, raw_keys};
+use super::session::kernel_is_clean;
 use super::strongswan::{Client, StrongSwan};
 use super::world::{Layout, World, assert_says};
 
@@ -23,34 +22,6 @@ pub fn is_refused(world: &World, conf: &Conf, client: &Client, words: &str) -> G
     assert_eq!(gateway.count("half open"), 0);
     kernel_is_clean(world);
     gateway
-}
-
-pub fn a_wrong_secret_fails_authentication() {
-    let world = World::new(Layout::Wire);
-    let client = Client {
-        secret: "another secret".to_owned(),
-        ..Client::default()
-    };
-    let words = "received AUTHENTICATION_FAILED notify error";
-    let gateway = is_refused(&world, &Conf::default(), &client, words);
-    assert_eq!(gateway.count("IKE SA failed to establish"), 1);
-}
-
-pub fn an_unknown_public_key_fails_authentication() {
-    let world = World::new(Layout::Wire);
-    let conf = Conf {
-        auth: String::new(),
-        ..Conf::default()
-    };
-    let keys = raw_keys(&world, Kind::EcdsaP256, Kind::EcdsaP256);
-    let stranger = Keys::make(&world, "stranger", Kind::EcdsaP256);
-    let client = Client {
-        keys: keys.map(|(_, gateway)| (stranger, gateway)),
-        ..Client::default()
-    };
-    let words = "received AUTHENTICATION_FAILED notify error";
-    let gateway = is_refused(&world, &conf, &client, words);
-    assert_eq!(gateway.count("IKE SA failed to establish"), 1);
 }
 
 pub fn no_common_proposal() {

@@ -4,7 +4,7 @@
 use super::gateway::{Conf, Gateway};
 use super::session::Session;
 use super::strongswan::Client;
-use super::world::{INSIDE, Layout, World, assert_says, coupled, wait_for};
+use super::world::{INSIDE, Layout, World, assert_says, wait_for};
 
 /// The inbound SPIs of the Child SAs that the gateway shows.
 pub fn inbound_spis(session: &Session<'_>) -> Vec<String> {
@@ -137,9 +137,6 @@ pub fn the_gateway_rekeys_the_ike_sa() {
 
 pub fn the_gateway_rekeys_the_child_sa() {
     // Its lifetime is the kernel's to watch.
-    if !coupled() {
-        return;
-    }
     let world = World::new(Layout::Wire);
     let conf = Conf {
         lifetimes: "lifetime 12".to_owned(),
@@ -153,9 +150,6 @@ pub fn the_gateway_rekeys_the_child_sa() {
 }
 
 pub fn no_packet_is_lost_to_rekeys_by_both_sides() {
-    if !coupled() {
-        return;
-    }
     let world = World::new(Layout::Wire);
     let conf = Conf {
         lifetimes: "lifetime 9".to_owned(),

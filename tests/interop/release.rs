@@ -1,11 +1,10 @@
 //! The releases of the peers, and where each runs from.
 
 use std::cell::Cell;
-use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::world::{coupled, lossy};
+use super::world::lossy;
 
 /// A daemon that somebody else wrote, in one of its versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,16 +45,9 @@ thread_local! {
 }
 
 /// Plays a scenario with this release as the peer.
-pub fn play(release: Release, scenario: fn()) {
+pub fn play(release: Release, scenario: impl FnOnce()) {
     RUNNING.set(Some(release));
     scenario();
-}
-
-/// The same, but where there is ESP only if everything is to be played.
-pub fn play_dry(release: Release, scenario: fn()) {
-    if !coupled() || env::var_os("IKED_INTEROP_ALL").is_some() {
-        play(release, scenario);
-    }
 }
 
 /// The release that the scenario of this thread is played with.

@@ -118,16 +118,17 @@ pub fn packets_pass(world: &World, from: &str, to: &str, sas: usize) {
 
 /// The packets that each ESP SA of the gateway's kernel has counted.
 fn kernel_counts(world: &World) -> Vec<u64> {
-    let text = world.ip("gw", &["-s", "xfrm", "state"]);
-    let mut lines = text.lines();
-    let mut counts = Vec::new();
-    while lines.any(|line| line.contains("lifetime current:")) {
-        let line = lines.next().unwrap_or_default();
-        let packets = line.split("(bytes), ").nth(1).unwrap_or_default();
-        let packets = packets.split('(').next().unwrap_or_default();
-        counts.push(packets.parse().unwrap());
-    }
-    counts
+    let text = format!("\n{}", world.ip("gw", &["-s", "xfrm", "state"]));
+    // What the kernel has asked for has SPI 0 until it is forgotten.
+    let all = text
+        .split("\nsrc ")
+        .filter(|state| !state.contains("spi 0x00000000"));
+    let counts = all.filter_map(|state| {
+        let (_, rest) = state.split_once("lifetime current:")?;
+        let (_, packets) = rest.split_once("(bytes), ")?;
+        packets.split('(').next()
+    });
+    counts.map(|count| count.parse().unwrap()).collect()
 }
 
 /// No lease, no Child SA, nothing in the kernel. What remains of the IKE SA answers

@@ -18,6 +18,8 @@ const PACKAGES: &str = "strongswan-swanctl charon-systemd libcharon-extra-plugin
 /// What of the client's configuration differs from test to test.
 #[derive(Clone, Debug)]
 pub struct Client {
+    /// Who it says it is.
+    pub id: &'static str,
     pub remote: String,
     pub proposals: String,
     pub esp_proposals: String,
@@ -60,6 +62,7 @@ pub struct Credentials {
 impl Default for Client {
     fn default() -> Self {
         Self {
+            id: CLIENT_ID,
             remote: GATEWAY.to_owned(),
             proposals: "aes256gcm16-prfsha256-x25519".to_owned(),
             esp_proposals: "aes256gcm16".to_owned(),
@@ -103,7 +106,7 @@ impl Client {
             Some(credentials) => (credentials.local.clone(), credentials.remote.clone()),
             None => (auth("client"), auth("gateway")),
         };
-        out += &format!(" local {{ {local} id = {CLIENT_ID}\n }}\n");
+        out += &format!(" local {{ {local} id = {}\n }}\n", self.id);
         out += &format!(" remote {{ {remote} id = {GATEWAY_ID}\n }}\n");
         out += " children {\n";
         let first = ("net", self.remote_ts.as_str());

@@ -17,12 +17,16 @@ TEST=$(cargo test --locked --no-run --test interop --message-format=json 2>/dev/
 if ip xfrm state add src 127.0.0.1 dst 127.0.0.1 proto esp spi 0x494b0002 reqid 1229651970 mode tunnel \
   aead 'rfc4106(gcm(aes))' 0x000102030405060708090a0b0c0d0e0f10111213 128 2>/dev/null; then
   ip xfrm state delete src 127.0.0.1 dst 127.0.0.1 proto esp spi 0x494b0002
-  IKED_KERNEL_TESTS=1 exec "$TEST" --test-threads=1 "$@"
+  export IKED_KERNEL_TESTS=1
+  STATUS=0
+  for name in "${@:-}"; do "$TEST" --test-threads=1 $name || STATUS=1; done
+  exit $STATUS
 fi
 
-guest() { # words of the test program..: in a guest of its own, and the time that it took
-  local start=$SECONDS
-  tests/kernel/rig.sh -b "$BACKEND" -t "$LIMIT" "IKED_KERNEL_TESTS=1 ${IKED_INTEROP_ALL:+IKED_INTEROP_ALL=1} $(printf '%q ' "$TEST" --test-threads=1 "$@")" 2>&1
+guest() { # NAME..: in a guest of its own, one after the other, and the time that it took
+  local start=$SECONDS script="export IKED_KERNEL_TESTS=1 ${IKED_INTEROP_ALL:+IKED_INTEROP_ALL=1}; status=0" name
+  for name; do script+="; $(printf '%q ' "$TEST" --test-threads=1 "$name") || status=1"; done
+  tests/kernel/rig.sh -b "$BACKEND" -t "$LIMIT" "$script; exit \$status" 2>&1
   local status=$?
   echo "guest ($*): exit status $status after $((SECONDS - start)) s"
   return $status

@@ -317,6 +317,18 @@ impl Process {
         let _ = self.child.wait();
     }
 
+    /// The same with its children, all at once.
+    pub fn kill_family(&mut self) {
+        let own = self.child.id().to_string();
+        let parent = format!("PPid:\t{own}\n");
+        let entries = fs::read_dir("/proc").unwrap().flatten();
+        let children = entries.filter(|entry| read(&entry.path().join("status")).contains(&parent));
+        let children = children.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let pids: Vec<String> = children.chain([own]).collect();
+        let _ = Command::new("kill").arg("-KILL").args(&pids).output();
+        self.kill();
+    }
+
     /// Asks it to end and gives how it did.
     pub fn terminate(&mut self) -> Option<std::process::ExitStatus> {
         let pid = self.child.id().to_string();
