@@ -90,42 +90,30 @@ pub fn the_gateway_asks_for_a_second_child_sa() {
 }
 
 /// While nothing passes the gateway begins a rekey by itself, and the client is told to begin the same.
-fn both_begin(world: &World, gateway: &Gateway, swan: &Libreswan, rekey: fn(&Libreswan)) {
+fn both_begin(world: &World, gateway: &Gateway, swan: &Libreswan) {
     world.interrupt();
     let before = gateway.count("message sent");
     wait_for("the gateway to begin a rekey", || {
         (gateway.count("message sent") > before).then_some(())
     });
     let before = swan.log().matches("retransmission").count();
-    rekey(swan);
+    swan.rekey_child();
     wait_for("a retransmission of pluto", || {
         (swan.log().matches("retransmission").count() > before).then_some(())
     });
     world.calm();
 }
 
-fn both_rekey_at_once(lifetimes: &str, rekey: fn(&Libreswan)) -> (World, Gateway, Libreswan) {
+pub fn both_sides_rekey_the_child_sa_at_once() {
     let world = World::new(Layout::Wire);
     let (mut conf, client) = networks("passive");
-    conf.lifetimes = lifetimes.to_owned();
+    conf.lifetimes = "lifetime 12".to_owned();
     let session = Session::connect(&world, &conf, &client);
     session.passes_packets(BEHIND, INSIDE);
-    let Session { gateway, swan, .. } = session;
-    both_begin(&world, &gateway, &swan, rekey);
-    (world, gateway, swan)
-}
-
-pub fn both_sides_rekey_the_ike_sa_at_once() {
-    let (world, gateway, swan) = both_rekey_at_once("ikelifetime 10", Libreswan::rekey_ike);
-    gateway.wait_for_count_above("IKE SA rekeyed", 0);
-    gateway.wait_for_count("IKE SA currently established", 1);
-    swan.wait_for_states(|states| states.matches("ESTABLISHED_IKE_SA").count() == 1);
-    still_works(&world, &gateway);
-}
-
-pub fn both_sides_rekey_the_child_sa_at_once() {
-    let (world, gateway, swan) = both_rekey_at_once("lifetime 12", Libreswan::rekey_child);
-    was_replaced(&world, &gateway, &[]);
+    let (gateway, swan) = (&session.gateway, &session.swan);
+    let first = inbound_spis_of(gateway);
+    both_begin(&world, gateway, swan);
+    was_replaced(&world, gateway, &first);
     swan.wait_for_states(|states| states.matches("ESTABLISHED_CHILD_SA").count() == 1);
     assert_eq!(gateway.count("IKE SA established"), 1);
 }
