@@ -3,7 +3,7 @@
 
 use super::gateway::{Conf, Gateway};
 use super::libreswan::{Client, Libreswan};
-use super::libreswan_rekey::{BEHIND, BEHIND_NET, networks, still_works, was_replaced};
+use super::libreswan_rekey::{BEHIND, BEHIND_NET, networks, was_replaced};
 use super::pluto_session::Session;
 use super::rekey::inbound_spis_of;
 use super::session::{gateway_has_let_go, kernel_is_clean, packets_pass, passes_packets};
