@@ -5,8 +5,8 @@
 //!
 //! - [`wire`], [`sys`], [`time`]: bytes, system calls, the time argument
 //! - [`crypto`], [`policy`], [`steer`]: algorithms, what the administrator wants, whose datagram
-//! - [`kernel`], [`lookup::port`], [`auth`], [`ike`]: the ports to the kernel and to the outside,
-//!   proofs of identity, the protocol
+//! - [`kernel`], [`lookup::port`], [`radius`], [`auth`], [`ike`]: the ports to the kernel and to the outside,
+//!   RADIUS as values, proofs of identity, the protocol
 //! - [`config`], [`mail`], [`log`]: iked.conf(5), what threads tell each other, the log
 //! - [`xfrm`], [`pfkey`], [`route`], [`sadb`], [`lookup`], [`shard`], [`control`]: the threads and their tools
 //! - [`daemon`]: the only one that knows them all
@@ -25,6 +25,7 @@ pub mod lookup;
 pub mod mail;
 pub mod pfkey;
 pub mod policy;
+pub mod radius;
 pub mod route;
 pub mod sadb;
 pub mod shard;

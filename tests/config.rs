@@ -722,12 +722,15 @@ fn what_this_platform_or_daemon_cannot_do_is_said() {
             "ikev2 from 10.0.0.1 (192.168.0.0/24) to any",
             "'from A (B)'",
         ),
-        ("ikev2 from any to any eap \"radius\"", "'eap radius'"),
         (
             "ikev2 from any to any ikesa group sntrup761x25519",
             "'group sntrup761x25519'",
         ),
-        ("radius server 192.0.2.1 secret x", "radius"),
+        (
+            "radius accounting server 192.0.2.1 secret x",
+            "'radius accounting'",
+        ),
+        ("radius dae listen on 192.0.2.1", "'radius dae'"),
     ] {
         let pending = parse(text).unwrap().pending;
         let shown: Vec<String> = pending.iter().map(ToString::to_string).collect();
@@ -736,6 +739,92 @@ fn what_this_platform_or_daemon_cannot_do_is_said() {
             [format!("test: 1: {what} is not supported yet")],
             "{text}"
         );
+    }
+}
+
+#[test]
+fn radius_lines_are_understood_and_printed() {
+    let text = "radius server 192.0.2.1 secret x\n\
+        radius server \"2001:db8::1\" port 1645 secret \"y z\"\n\
+        radius max-failovers 1\n\
+        radius accounting server 192.0.2.3 secret x\n\
+        radius accounting max-tries 5\n\
+        radius config inet6 name-server 0x1a 0xa9\n\
+        radius config none 8\n\
+        radius dae listen on 127.0.0.1\n\
+        radius dae client 192.0.2.4 secret q\n\
+        ikev2 from any to any eap radius\n";
+    let config = config(text);
+    let radius = &config.radius;
+    let servers: Vec<String> = radius
+        .auth
+        .list
+        .iter()
+        .map(|s| s.address.to_string())
+        .collect();
+    assert_eq!(servers, ["192.0.2.1:1812", "[2001:db8::1]:1645"]);
+    assert_eq!((radius.auth.tries, radius.auth.failovers), (3, 1));
+    assert_eq!(radius.accounting.list[0].address.port(), 1813);
+    assert_eq!(
+        (radius.accounting.tries, radius.accounting.failovers),
+        (5, 0)
+    );
+    let [mapped, none] = radius.mappings[..] else {
+        panic!("two mappings");
+    };
+    assert_eq!((mapped.vendor, mapped.attribute), (26, 169));
+    assert_eq!(
+        (mapped.v4, mapped.v6),
+        (None, Some(CfgAttrType::INTERNAL_IP6_DNS))
+    );
+    assert_eq!(
+        (none.vendor, none.attribute, none.v4, none.v6),
+        (0, 8, None, None)
+    );
+    assert_eq!(radius.dae_listen, ["127.0.0.1:3799".parse().unwrap()]);
+    assert_eq!(radius.dae_clients[0].0, addr("192.0.2.4"));
+    let shown = print(&config, false);
+    assert!(shown.contains("radius server \"192.0.2.1\" port 1812 secret \"(hidden)\"\n"));
+    let whole = print(&config, true);
+    assert_eq!(*self::config(&whole).radius, **radius, "{whole}");
+}
+
+#[test]
+fn radius_lines_that_mean_nothing_are_refused() {
+    for (text, what) in [
+        (
+            "radius server radius.example secret x",
+            "could not parse the address: radius.example",
+        ),
+        ("radius server 192.0.2.1 secret \"\"", "secret is empty"),
+        (
+            "radius server 192.0.2.1",
+            "syntax error: unexpected end of line",
+        ),
+        (
+            "radius max-tries 0",
+            "max-tries must be in the range [1, 16]",
+        ),
+        (
+            "radius config protected-subnet 8",
+            "not a valid ikecfg option: protected-subnet",
+        ),
+        ("radius config address 256", "attribute outside range: 256"),
+        (
+            "radius config address 0x1000000 1",
+            "vendor id outside range: 16777216",
+        ),
+        (
+            "radius config inet6 netmask 9",
+            "not a valid ikecfg option: netmask",
+        ),
+        (
+            "radius dae client any secret x",
+            "syntax error: unexpected 'any'",
+        ),
+        ("radius proxy x", "syntax error: unexpected 'proxy'"),
+    ] {
+        assert_eq!(error(text), format!("test: 1: {what}"), "{text}");
     }
 }
 
@@ -878,7 +967,7 @@ fn the_sample_file_is_right() {
         .skip_while(|line| !line.contains("One client"))
         .filter_map(|line| line.strip_prefix("# "))
         .filter(|line| {
-            ["ikev2 ", "user ", "\t"]
+            ["ikev2 ", "user ", "radius ", "\t"]
                 .iter()
                 .any(|word| line.starts_with(word))
         })
@@ -886,7 +975,8 @@ fn the_sample_file_is_right() {
         .collect();
     let macros = "gateway = \"g\"\ninside = \"10.0.0.0/8\"\npool = \"10.9.0.0/16\"\n";
     let loaded = parse(&format!("{macros}{uncommented}")).unwrap();
-    assert_eq!(loaded.config.policies.len(), 3, "{uncommented}");
+    assert_eq!(loaded.config.policies.len(), 4, "{uncommented}");
+    assert_eq!(loaded.config.radius.auth.list.len(), 2, "{uncommented}");
 }
 
 #[test]

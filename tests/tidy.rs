@@ -22,6 +22,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("crypto", &["wire", "sys::bssl"]),
     ("crypto/x509", &["wire", "crypto", "sys::x509"]),
     ("crypto/mschap", &["crypto", "sys::mschap"]),
+    ("crypto/md5", &["sys::md5"]),
+    ("radius", &["wire::registry", "crypto", "policy"]),
     (
         "kernel",
         &["wire", "crypto::keymat", "policy::net", "policy::IpNet"],
@@ -39,6 +41,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "time",
             "lookup::port",
             "lookup::http",
+            "radius",
         ],
     ),
     (
@@ -76,9 +79,22 @@ const LAYERS: &[(&str, &[&str])] = &[
             "ike::Level",
         ],
     ),
-    ("lookup", &["mail", "crypto", "steer", "time"]),
+    (
+        "lookup",
+        &[
+            "mail",
+            "crypto",
+            "steer",
+            "time",
+            "policy::radius",
+            "radius",
+        ],
+    ),
     ("lookup/http", &[]),
-    ("lookup/port", &["crypto", "wire"]),
+    (
+        "lookup/port",
+        &["crypto", "wire", "policy::radius", "radius"],
+    ),
     ("xfrm", &["kernel", "wire", "crypto", "policy", "sys"]),
     ("pfkey", &["kernel", "wire", "crypto", "policy", "sys"]),
     ("route", &["sys"]),
@@ -108,13 +124,13 @@ const LAYERS: &[(&str, &[&str])] = &[
 
 /// Rooms that get time and randomness as arguments.
 const NO_CLOCKS: &[&str] = &[
-    "wire", "crypto", "policy", "ike", "auth", "steer", "config", "sim",
+    "wire", "crypto", "policy", "ike", "auth", "steer", "config", "sim", "radius",
 ];
 const CLOCKS: &[&str] = &["Instant::now", "SystemTime::now", "OsRng", "thread::sleep"];
 
 /// Rooms that touch neither files nor sockets nor threads.
 const NO_WORLD: &[&str] = &[
-    "wire", "crypto", "policy", "ike", "steer", "time", "kernel", "sim",
+    "wire", "crypto", "policy", "ike", "steer", "time", "kernel", "sim", "radius",
 ];
 const WORLD: &[&str] = &[
     "std::fs",

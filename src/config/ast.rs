@@ -37,7 +37,7 @@ pub(super) enum Statement {
     },
     Policy(Box<PolicyText>),
     /// A `radius` line, which only newer OpenBSD has.
-    Radius(Position),
+    Radius(RadiusText),
 }
 
 /// What follows `set`.
@@ -61,6 +61,37 @@ pub(super) enum Set {
     HalfOpenMax(i64),
     HalfOpenTimeout(i64),
     FragmentSize(i64),
+}
+
+/// What follows `radius`.
+#[derive(Debug)]
+pub(super) enum RadiusText {
+    Server {
+        accounting: bool,
+        address: Text,
+        port: Option<NameOrNumber>,
+        secret: Text,
+    },
+    /// `max-tries` or `max-failovers`.
+    Most {
+        accounting: bool,
+        tries: bool,
+        number: (i64, Position),
+    },
+    Config {
+        inet: Option<bool>,
+        name: Text,
+        vendor: Option<(i64, Position)>,
+        attribute: (i64, Position),
+    },
+    Listen {
+        address: Text,
+        port: Option<NameOrNumber>,
+    },
+    Client {
+        address: Text,
+        secret: Text,
+    },
 }
 
 /// `10.0.0.1`, `10.0.0.0/8`, `eth0`, `host.example`.

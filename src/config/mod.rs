@@ -20,6 +20,7 @@ mod lexer;
 mod parser;
 mod print;
 mod proposals;
+mod radius;
 mod resolve;
 mod system;
 mod tables;

@@ -84,8 +84,9 @@ impl Parser<'_> {
             }
             Kind::Bare(text) | Kind::Quoted(text) => {
                 if text == "radius" && self.peek().kind != Kind::Char(b'=') {
-                    self.skip_rest();
-                    return Ok(Line::Statement(Statement::Radius(first.at)));
+                    let line = self.radius()?;
+                    self.end_of_line()?;
+                    return Ok(Line::Statement(Statement::Radius(line)));
                 }
                 self.definition(Text { text, at: first.at })?;
                 return Ok(Line::Nothing);

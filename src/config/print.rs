@@ -23,6 +23,10 @@ pub fn print(config: &Config, secrets: bool) -> String {
         };
         let _ = writeln!(text, "user {} {}", quote(name), quote(&password));
     }
+    super::radius::print(&mut text, &config.radius, |secret| {
+        let shown = String::from_utf8_lossy(secret.expose());
+        quote(if secrets { &shown } else { HIDDEN })
+    });
     for entry in &config.policies {
         policy(&mut text, entry, secrets);
     }

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::ast::{AuthText, CfgText, PolicyText, Position, Set, Statement, Text};
+use super::ast::{AuthText, CfgText, PolicyText, Position, RadiusText, Set, Statement, Text};
 use super::hosts::{self, End};
-use super::{Diagnostic, Environment, identity, proposals, tables};
+use super::{Diagnostic, Environment, identity, proposals, radius, tables};
+use crate::policy::radius::Radius;
 use crate::policy::{
     Auth, CfgEntry, Config, Eap, EapMethod, Family, Generation, IpNet, Ocsp, Policy, PublicKeyAuth,
     Secret, Selection, Settings,
@@ -50,20 +51,22 @@ pub(super) fn resolve(
         environment,
         result,
     };
+    let mut radius = Radius::default();
     for statement in statements {
         let outcome = match statement {
             Statement::Set(set, at) => resolver.set(set, at),
             Statement::User { name, password } => resolver.user(name, password),
             Statement::Policy(policy) => resolver.add_policy(policy),
-            Statement::Radius(at) => {
-                resolver.pending(at, "radius");
-                Ok(())
+            Statement::Radius(line) => {
+                resolver.check_radius(line);
+                radius::resolve(&mut radius, line, environment)
             }
         };
         if let Err(error) = outcome {
             resolver.result.errors.push(error);
         }
     }
+    resolver.result.config.radius = Arc::new(radius);
     resolver.result
 }
 
@@ -232,12 +235,23 @@ impl Resolver<'_> {
         Ok(policy)
     }
 
+    fn check_radius(&mut self, line: &RadiusText) {
+        match line {
+            RadiusText::Server {
+                accounting: true,
+                address,
+                ..
+            } => self.pending(&address.at, "'radius accounting'"),
+            RadiusText::Listen { address, .. } | RadiusText::Client { address, .. } => {
+                self.pending(&address.at, "'radius dae'");
+            }
+            RadiusText::Server { .. } | RadiusText::Most { .. } | RadiusText::Config { .. } => {}
+        }
+    }
+
     fn check_supported(&mut self, policy: &Policy, at: &Position) {
         if policy.ipcomp {
             self.pending(at, "'ipcomp'");
-        }
-        if matches!(&policy.auth, Auth::Eap(eap) if eap.is_radius()) {
-            self.pending(at, "'eap radius'");
         }
         if policy.flows.iter().any(|flow| flow.pre_nat.is_some()) {
             self.pending(at, "'from A (B)'");

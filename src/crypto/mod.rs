@@ -11,6 +11,7 @@ use crate::wire::registry::{EncrId, HashAlgorithm, IntegId, KeId, PrfId};
 pub mod asn1;
 pub mod boring;
 pub mod keymat;
+pub mod md5;
 pub mod mschap;
 #[cfg(any(test, feature = "sim"))]
 pub mod null;
@@ -65,6 +66,15 @@ impl SecretBytes {
         &self.0
     }
 }
+
+impl PartialEq for SecretBytes {
+    /// In constant time, but for the length.
+    fn eq(&self, other: &Self) -> bool {
+        self.0.len() == other.0.len() && ::boring::memcmp::eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for SecretBytes {}
 
 impl fmt::Debug for SecretBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

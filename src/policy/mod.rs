@@ -16,6 +16,7 @@ use crate::wire::{Transform, TransformId};
 pub mod dn;
 pub mod net;
 pub mod pool;
+pub mod radius;
 pub mod select;
 
 pub use net::IpNet;
@@ -33,6 +34,8 @@ pub struct Config {
     pub policies: Vec<Arc<Policy>>,
     /// EAP users: name to password.
     pub users: BTreeMap<String, Secret>,
+    /// The `radius` lines.
+    pub radius: Arc<radius::Radius>,
     /// The `set` options.
     pub settings: Settings,
 }
