@@ -29,6 +29,9 @@ pub enum Refusal {
     /// It wants a method that is not on offer.
     #[error("EAP: method refused by the peer")]
     Method,
+    /// The server that knows the peer cannot be had, or is not understood.
+    #[error("EAP: {0}")]
+    Server(String),
     /// No such name, or not its password.
     #[error("EAP: wrong user name or password for '{0}'")]
     Password(String),

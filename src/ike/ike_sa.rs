@@ -10,6 +10,7 @@ use super::child_sa::{ChildSa, Fate};
 use super::context::Context;
 use super::event::Path;
 use super::exchange::redirect::Trail;
+use super::exchange::relay::Admission;
 use super::fragment::Reassembly;
 use super::lease::Lease;
 use super::mobility::Mobility;
@@ -77,6 +78,8 @@ pub struct IkeSa {
     pub agenda: Agenda,
     /// Addresses that the peer gave us.
     pub assigned: Dynamic,
+    /// What a RADIUS server said of the peer.
+    pub admission: Option<Box<Admission>>,
     /// Addresses the peer holds.
     pub lease: Lease,
     /// When it was made.
@@ -135,6 +138,7 @@ impl IkeSa {
             trail: Trail::default(),
             agenda: Agenda::default(),
             assigned: Dynamic::default(),
+            admission: None,
             lease: Lease::default(),
             born_at: now,
             heard_at: now,

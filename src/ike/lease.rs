@@ -103,11 +103,12 @@ impl Pools {
     }
 }
 
-/// Answers a CFG_REQUEST from the policy's `config` entries; the lease is held by the IKE SA.
+/// Answers a CFG_REQUEST from the policy's `config` entries, and before them with what a server
+/// granted this peer; the lease is held by the IKE SA.
 pub fn answer(
     pools: &mut Pools,
     rng: &mut Rng,
-    policy: &Policy,
+    (policy, granted): (&Policy, &[(CfgAttrType, IpAddr)]),
     request: Option<&Cp<'_>>,
 ) -> Result<(Lease, Option<CfgReply>), Error> {
     let request = request.filter(|cp| cp.kind == CfgType::REQUEST);
@@ -133,7 +134,12 @@ pub fn answer(
         if !asks(kind) {
             continue;
         }
-        match pools.lease(rng, policy, kind, wanted(request, kind)) {
+        let own = granted.iter().find(|(granted, _)| *granted == kind);
+        let leased = match own {
+            Some((_, address)) => Ok(Some((*address, None))),
+            None => pools.lease(rng, policy, kind, wanted(request, kind)),
+        };
+        match leased {
             Ok(leased) if kind == CfgAttrType::INTERNAL_IP4_ADDRESS => lease.v4 = leased,
             Ok(leased) => lease.v6 = leased,
             Err(error) => refused = Some(error),
@@ -143,7 +149,7 @@ pub fn answer(
     if let (None, None, Some(error)) = (lease.v4, lease.v6, refused) {
         return Err(error);
     }
-    let reply = reply(policy, request, lease);
+    let reply = reply(policy, granted, request, lease);
     Ok((lease, Some(reply)))
 }
 
@@ -179,7 +185,12 @@ fn wanted(request: &Cp<'_>, kind: CfgAttrType) -> Option<IpAddr> {
     (!address.is_unspecified()).then_some(address)
 }
 
-fn reply(policy: &Policy, request: &Cp<'_>, lease: Lease) -> CfgReply {
+fn reply(
+    policy: &Policy,
+    granted: &[(CfgAttrType, IpAddr)],
+    request: &Cp<'_>,
+    lease: Lease,
+) -> CfgReply {
     let mut reply = CfgReply::new();
     if let Some((address, net)) = lease.v4 {
         reply.push((CfgAttrType::INTERNAL_IP4_ADDRESS, octets(address)));
@@ -200,10 +211,14 @@ fn reply(policy: &Policy, request: &Cp<'_>, lease: Lease) -> CfgReply {
         value.push(net.map_or(128, |net| net.len));
         reply.push((CfgAttrType::INTERNAL_IP6_ADDRESS, value));
     }
+    for (attribute, value) in granted.iter().filter(|(kind, _)| !is_address(*kind)) {
+        reply.push((*attribute, octets(*value)));
+    }
+    let is_granted = |kind| granted.iter().any(|(granted, _)| *granted == kind);
     for entry in policy
         .config
         .iter()
-        .filter(|entry| !is_address(entry.attribute))
+        .filter(|entry| !is_address(entry.attribute) && !is_granted(entry.attribute))
     {
         reply.push((entry.attribute, value_of(entry)));
     }

@@ -16,11 +16,13 @@ use crate::time::Now;
 pub mod http;
 pub mod names;
 pub mod port;
+pub mod radius;
 pub mod revocation;
 pub mod web;
 
 use names::Names;
 use port::{Answer, Lookup, LookupId, Question};
+use radius::Radius;
 use revocation::Revocation;
 use web::Web;
 
@@ -56,6 +58,7 @@ pub fn run(parts: LookupParts) -> io::Result<()> {
     } = parts;
     let registry = poll.registry().try_clone()?;
     let mut desk = Desk {
+        radius: Radius::new(registry.try_clone()?),
         web: Web::new(registry, Names::new(waker), WEB_TOKENS),
         revocation: Revocation::default(),
         rng,
@@ -78,9 +81,14 @@ pub fn run(parts: LookupParts) -> io::Result<()> {
             LookupMail::Shutdown => shutdown = true,
         });
         for event in events.iter().filter(|event| event.token() != WAKER) {
-            desk.web.ready(event.token(), now.mono);
+            if desk.radius.owns(event.token()) {
+                desk.radius.ready(event.token());
+            } else {
+                desk.web.ready(event.token(), now.mono);
+            }
         }
         desk.look(now);
+        more |= desk.radius.is_busy();
         waiting = false;
         for (shard, id, answer) in std::mem::take(&mut desk.replies) {
             if let Some(outlet) = outlets.get_mut(usize::from(shard.0)) {
@@ -109,6 +117,7 @@ fn timeout(more: bool, waiting: bool, deadline: Option<Instant>) -> Option<Durat
 /// Everything that is being asked.
 struct Desk {
     web: Web,
+    radius: Radius,
     revocation: Revocation,
     rng: Rng,
     replies: Replies,
@@ -127,6 +136,12 @@ impl Desk {
                 self.revocation
                     .ask(tools, now, from, (id, until), *question);
             }
+            Question::Radius(question) => {
+                let (_, rng, replies) = tools;
+                let asker = (id, until);
+                self.radius
+                    .ask((rng, replies), now.mono, from, asker, *question);
+            }
         }
     }
 
@@ -138,10 +153,15 @@ impl Desk {
                 .fetched(now, ticket, &result, &mut self.replies);
         }
         self.revocation.look(now.mono, &mut self.replies);
+        self.radius.look(&mut self.rng, now.mono, &mut self.replies);
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let deadlines = [self.web.deadline(), self.revocation.deadline()];
+        let deadlines = [
+            self.web.deadline(),
+            self.revocation.deadline(),
+            self.radius.deadline(),
+        ];
         deadlines.into_iter().flatten().min()
     }
 }

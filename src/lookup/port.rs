@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::crypto::ocsp::{OcspError, Status};
 use crate::crypto::x509::Certificate;
+use crate::policy::radius::Radius;
+use crate::radius::{Facts, Reply};
 use crate::wire::spi::IkeSpi;
 
 /// Who waits for an answer: an IKE SA by its own SPI, and which of its questions. An answer for one
@@ -34,7 +36,27 @@ pub struct Lookup {
 pub enum Question {
     /// Whether a certificate is revoked.
     Ocsp(Box<OcspQuestion>),
+    /// Whether a peer may come in.
+    Radius(Box<RadiusQuestion>),
 }
+
+/// Whether a peer may come in, for the RADIUS servers.
+#[derive(Clone, Debug)]
+pub struct RadiusQuestion {
+    /// The servers, and what their attributes mean.
+    pub radius: Arc<Radius>,
+    /// What is known of the peer.
+    pub facts: Facts,
+    /// Its EAP packet.
+    pub eap: Vec<u8>,
+    /// What the server wants back.
+    pub state: Option<Vec<u8>>,
+    /// The server that has begun, by its place in the list: no other knows of it.
+    pub server: Option<usize>,
+}
+
+/// What a server says, and which it was.
+pub type RadiusAnswer = Result<(usize, Box<Reply>), Failure>;
 
 /// Whether a certificate is revoked, for a responder of OCSP. Only for one whose chain has been
 /// verified and whose key has signed: nobody else has us speak to anybody.
@@ -59,6 +81,8 @@ pub struct OcspQuestion {
 pub enum Answer {
     /// What the responder says.
     Ocsp(Result<Status, Failure>),
+    /// What a RADIUS server says.
+    Radius(RadiusAnswer),
 }
 
 /// Why there is no answer.
@@ -82,6 +106,9 @@ pub enum Failure {
     /// There are too many questions already.
     #[error("too many questions")]
     Busy,
+    /// What a RADIUS server says makes no sense.
+    #[error("RADIUS: {0}")]
+    Radius(&'static str),
     /// The OCSP response does not count.
     #[error("{0}")]
     Ocsp(#[from] OcspError),

@@ -81,7 +81,9 @@ fn a_handshake_waits_for_the_answer_in_either_role() {
         pair.connect();
         assert!(!pair.is_up(), "{side:?}");
         let lookup = asked(&mut pair, side);
-        let Question::Ocsp(question) = &lookup.question;
+        let Question::Ocsp(question) = &lookup.question else {
+            panic!("{lookup:?}");
+        };
         let about = if side == Side::Responder {
             "good"
         } else {

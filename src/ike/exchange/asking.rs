@@ -10,13 +10,14 @@ use super::super::error::Error;
 use super::super::ike_sa::IkeSa;
 use super::super::state::State;
 use super::auth::{self, Proof};
+use super::auth_eap;
 use super::auth_initiator;
 use super::auth_request::read;
 use crate::auth::AuthError;
 use crate::auth::chain::Vouched;
 use crate::crypto::ocsp::Status;
 use crate::lookup::http::Url;
-use crate::lookup::port::{Answer, OcspQuestion, Question};
+use crate::lookup::port::{Answer, Failure, OcspQuestion, Question};
 use crate::policy::Identity;
 use crate::time::Now;
 use crate::wire::registry::{ExchangeType, PayloadType};
@@ -40,6 +41,11 @@ pub enum Then {
         request: Kept,
         /// What it has proven.
         proof: Box<Proof>,
+    },
+    /// As responder: the peer gets the next EAP packet.
+    Relay {
+        /// Message ID and digest of the request.
+        message: (u32, u64),
     },
     /// As initiator: the responder is accepted, or told that it is not.
     Accept {
@@ -131,6 +137,12 @@ pub fn answered(cx: &mut Context, sa: &mut IkeSa, now: Now, serial: u64, answer:
         return;
     };
     let verdict = match answer {
+        Answer::Radius(answer) => {
+            if let Then::Relay { message } = asking.then {
+                auth_eap::relayed(cx, sa, message, answer);
+            }
+            return;
+        }
         Answer::Ocsp(Ok(Status::Good)) => Ok(()),
         Answer::Ocsp(Ok(Status::Revoked)) => Err(AuthError::Certificate("revoked")),
         Answer::Ocsp(Ok(Status::Unknown)) => {
@@ -166,6 +178,7 @@ fn go_on(cx: &mut Context, sa: &mut IkeSa, now: Now, asking: Asking, verdict: Re
         cx.stats.lookup_failures += 1;
     }
     match asking.then {
+        Then::Relay { message } => auth_eap::relayed(cx, sa, message, Err(Failure::Late)),
         Then::Admit {
             message,
             request: (first, bytes),

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::super::agenda::Task;
 use super::super::child_sa::{self, Ask, ChildSa, Grant};
 use super::super::context::Context;
 use super::super::endpoint::{self, news};
@@ -431,7 +432,8 @@ fn give_address(
     request: &Request<'_>,
 ) -> Result<Option<CfgReply>, Error> {
     let policy = Arc::clone(&sa.policy);
-    let answered = lease::answer(&mut cx.pools, &mut cx.rng, &policy, request.cp);
+    let granted = sa.admission.as_ref().map_or(&[][..], |said| &said.granted);
+    let answered = lease::answer(&mut cx.pools, &mut cx.rng, (&policy, granted), request.cp);
     let (lease, cp) = answered.inspect_err(|error| {
         if matches!(error, Error::AddressFailure) {
             cx.stats.leases_exhausted += 1;
@@ -529,6 +531,10 @@ pub fn establish(cx: &mut Context, sa: &mut IkeSa, now: Now, suite: &IkeSuite) {
     cx.stats.sa_established_total += 1;
     cx.stats.sa_established_current += 1;
     own::begin(cx, sa, now.mono);
+    let admission = sa.admission.as_ref();
+    if let Some(timeout) = admission.and_then(|said| said.session_timeout) {
+        sa.agenda.plan(now.mono + timeout, Task::Retire);
+    }
     news::announce(cx, sa);
     let peer = sa
         .peer_id

@@ -10,11 +10,14 @@ use super::super::error::Error;
 use super::super::ike_sa::IkeSa;
 use super::super::message;
 use super::super::state::{HalfOpen, Keying, State};
+use super::asking::{self, Then};
 use super::auth::{self, Proof, Wishes};
 use super::auth_request::{identity, read};
 use super::mobike;
+use super::relay::{self, Admission, Relay};
 use crate::auth::eap::{Dialog, Means, Passed, Step};
 use crate::auth::{AuthError, psk};
+use crate::lookup::port::RadiusAnswer;
 use crate::policy::{Auth as AuthWords, Identity, Policy, PublicKeyAuth};
 use crate::time::Now;
 use crate::wire::registry::{AuthMethod, ExchangeType, PayloadType};
@@ -25,11 +28,22 @@ use crate::wire::{Auth, Cert, Id, Payload, decode_payloads, encode_payloads};
 pub struct Wait {
     policy: Arc<Policy>,
     peer_id: Identity,
-    dialog: Dialog,
+    server: Server,
     /// Once the method has ended well.
     passed: Option<Passed>,
+    /// What the server said of it.
+    admission: Option<Box<Admission>>,
     /// The first request's payloads, for when the peer is known.
     first: (PayloadType, Vec<u8>),
+}
+
+/// Who knows the peer.
+#[derive(Debug)]
+enum Server {
+    /// We do.
+    Local(Dialog),
+    /// A RADIUS server.
+    Remote(Box<Relay>),
 }
 
 /// Answers a request without AUTH: our own proof, and EAP's first question.
@@ -100,14 +114,22 @@ fn opening(
     };
     let any = PublicKeyAuth::Any;
     let shown = auth::our_signature(cx, sa, any, &policy.srcid, &wishes, &ours)?;
-    let (dialog, question) = Dialog::begin(&eap.methods, &mut cx.rng);
+    let (server, question) = if eap.is_radius() {
+        let facts = relay::facts(sa);
+        let (relay, question) = Relay::begin(&cx.config.radius, facts, &mut cx.rng);
+        (Server::Remote(Box::new(relay)), question)
+    } else {
+        let (dialog, question) = Dialog::begin(&eap.methods, &mut cx.rng);
+        (Server::Local(dialog), question)
+    };
     let mut first = Vec::new();
     let kind = encode_payloads(payloads, &mut first);
     let wait = Wait {
         policy,
         peer_id,
-        dialog,
+        server,
         passed: None,
+        admission: None,
         first: (kind, first),
     };
     Ok((wait, question, shown))
@@ -131,7 +153,11 @@ pub fn proceed(
     let outcome = if wait.passed.is_some() {
         let outcome = conclude(cx, half_open, &wait, payloads)
             .map_err(|error| error.of(&wait.peer_id, &wait.policy));
-        outcome.map(|proof| (wait.first, proof))
+        let Wait {
+            first, admission, ..
+        } = *wait;
+        sa.admission = admission;
+        outcome.map(|proof| (first, proof))
     } else {
         let packet = payloads.iter().find_map(|payload| {
             let Payload::Eap(packet) = payload else {
@@ -143,12 +169,24 @@ pub fn proceed(
             let error = Error::Missing("EAP");
             return endpoint::refuse(cx, sa, now, exchange, message_id, digest, &error);
         };
-        let mut means = Means {
-            users: &cx.config.users,
-            provider: &cx.provider,
-            rng: &mut cx.rng,
+        let step = match &mut wait.server {
+            Server::Local(dialog) => {
+                let mut means = Means {
+                    users: &cx.config.users,
+                    provider: &cx.provider,
+                    rng: &mut cx.rng,
+                };
+                dialog.answer(&mut means, packet)
+            }
+            Server::Remote(relay) => match relay.forward(packet) {
+                Ok(question) => {
+                    half_open.eap = Some(wait);
+                    let message = (message_id, digest);
+                    return asking::ask(cx, sa, now, question, Then::Relay { message });
+                }
+                Err(why) => relay.fail(why),
+            },
         };
-        let step = wait.dialog.answer(&mut means, packet);
         return take(cx, sa, (message_id, digest), wait, step);
     };
     match outcome {
@@ -176,6 +214,30 @@ pub fn proceed(
         }
         Err(error) => endpoint::refuse(cx, sa, now, exchange, message_id, digest, &error),
     }
+}
+
+/// The RADIUS server has answered, or never will.
+pub fn relayed(
+    cx: &mut Context,
+    sa: &mut IkeSa,
+    (message_id, digest): (u32, u64),
+    answer: RadiusAnswer,
+) {
+    let State::AwaitAuthRequest(half_open) = &mut sa.state else {
+        return;
+    };
+    let Some(mut wait) = half_open.eap.take() else {
+        return;
+    };
+    let Server::Remote(remote) = &mut wait.server else {
+        return;
+    };
+    if answer.is_err() {
+        cx.stats.lookup_failures += 1;
+    }
+    let (step, admission) = remote.take(answer);
+    wait.admission = admission.map(Box::new);
+    take(cx, sa, (message_id, digest), wait, step);
 }
 
 /// Sends what the dialog wants sent.

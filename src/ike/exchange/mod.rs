@@ -12,5 +12,6 @@ pub mod mobike;
 pub mod reauth;
 pub mod redirect;
 pub mod rekey_ike;
+pub mod relay;
 pub mod sa_init;
 pub mod sa_init_initiator;

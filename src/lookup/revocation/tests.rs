@@ -86,7 +86,9 @@ impl Desk {
                 let replies = std::mem::take(&mut self.replies).into_iter();
                 let told = replies.map(|(shard, id, answer)| {
                     assert_eq!(shard, ShardId(3));
-                    let Answer::Ocsp(result) = answer;
+                    let Answer::Ocsp(result) = answer else {
+                        panic!("{answer:?}");
+                    };
                     (id.serial, result)
                 });
                 return told.collect();
