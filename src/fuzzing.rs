@@ -11,6 +11,9 @@ use crate::auth::store::CredentialStore;
 use crate::crypto::{Rng, boring};
 use crate::ike::{Endpoint, EndpointParts, Path};
 use crate::policy::Options;
+use crate::policy::radius::Radius;
+use crate::radius::packet::PACKET_MAX;
+use crate::radius::{Builder, Packet, Reply, attribute};
 use crate::steer::ShardId;
 use crate::time::Now;
 use crate::wire::registry::{ExchangeType, PayloadType};
@@ -54,6 +57,10 @@ pub const TARGETS: &[Target] = &[
         name: "pfkey",
         run: pfkey,
     },
+    Target {
+        name: "radius",
+        run: radius,
+    },
 ];
 
 /// One fuzz target.
@@ -94,6 +101,33 @@ pub fn message(bytes: &[u8]) {
 /// An iked.conf(5): what can be read survives being printed and read again.
 pub fn config(bytes: &[u8]) {
     crate::config::fuzz(bytes);
+}
+
+/// A RADIUS packet of anybody, and its attributes in an answer of a server that shares a secret with
+/// us: reading is total, and what is put together again is the same.
+pub fn radius(bytes: &[u8]) {
+    let Ok(packet) = Packet::decode(bytes) else {
+        return;
+    };
+    assert!(packet.verify_answer(RADIUS_SECRET, &[1; 16], true).is_err());
+    let _ = packet.verify_request(RADIUS_SECRET);
+    let others = || {
+        let attributes = packet.attributes();
+        attributes.filter(|(kind, _)| *kind != attribute::MESSAGE_AUTHENTICATOR)
+    };
+    let mut builder = Builder::default();
+    others().for_each(|(kind, value)| builder.put(kind, value));
+    let (code, identifier) = (packet.code, packet.identifier);
+    let answer = builder.answer(code, identifier, &[0; 16], RADIUS_SECRET, true);
+    let Ok(answer) = Packet::decode(&answer) else {
+        assert!(answer.len() > PACKET_MAX, "our own packet is refused");
+        return;
+    };
+    assert!(answer.attributes().skip(1).eq(others()));
+    assert_eq!(answer.verify_answer(RADIUS_SECRET, &[0; 16], true), Ok(()));
+    if let Ok(reply) = Reply::read(&answer, &[0; 16], RADIUS_SECRET, &Radius::default()) {
+        assert!(reply.msk.is_none_or(|msk| msk.expose().len() >= 64));
+    }
 }
 
 /// A stream of frames on the control socket.
@@ -359,5 +393,7 @@ const HEADER: Header = Header {
 };
 /// Where the IV of an only SK payload stands: behind the IKE and the generic payload header.
 const BODY_AT: usize = Header::LEN + 4;
+/// Between a server and us; the corpus has keys hidden with it.
+const RADIUS_SECRET: &[u8] = b"fuzz";
 /// More than this does not fit into the 16-bit length of an SK payload.
 const PLAINTEXT_MAX: usize = 60_000;
