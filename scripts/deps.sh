@@ -40,7 +40,7 @@ build() {
 peers() {
   for package in iproute2 iputils-ping tcpdump iptables openssl procps kmod python3 mandoc \
     strongswan-swanctl charon-systemd libcharon-extra-plugins libcharon-extauth-plugins libstrongswan-standard-plugins \
-    libstrongswan-extra-plugins strongswan-pki; do
+    libstrongswan-extra-plugins strongswan-pki freeradius freeradius-utils; do
     want $package
   done
   install_missing

@@ -52,6 +52,8 @@ mod paths;
 mod pki;
 #[path = "interop/pluto_session.rs"]
 mod pluto_session;
+#[path = "interop/radius.rs"]
+mod radius;
 #[path = "interop/refusals.rs"]
 mod refusals;
 #[path = "interop/rekey.rs"]

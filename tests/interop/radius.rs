@@ -1,0 +1,226 @@
+//! FreeRADIUS beside the gateway: it knows the peers, whatever their EAP method.
+
+use std::fs;
+use std::time::Instant;
+
+use super::credentials::{by_password, certify_gateway};
+use super::gateway::{Conf, GATEWAY_ID, Gateway};
+use super::keys::Kind;
+use super::pki::Holder;
+use super::refusals::is_refused;
+use super::session::Session;
+use super::strongswan::{Client, Credentials, StrongSwan};
+use super::world::{Layout, Process, World, assert_says, need, text, wait_for};
+
+const RADIUS_SECRET: &str = "between gateway and server";
+const SERVER_ID: &str = "radius.example";
+
+/// A running FreeRADIUS.
+#[derive(Debug)]
+struct FreeRadius {
+    process: Process,
+}
+
+impl FreeRadius {
+    /// Starts it in the gateway's host, at 127.0.0.1, and waits until it is ready.
+    fn start(world: &World, own: &Holder, root: &Holder) -> Self {
+        need("freeradius", "freeradius");
+        let folder = world.folder("freeradius");
+        fs::write(
+            folder.join("radiusd.conf"),
+            settings(text(&folder), own, root),
+        )
+        .unwrap();
+        fs::write(folder.join("dictionary"), "").unwrap();
+        let users = "alice Cleartext-Password := \"Hier ist's grün\"\n\
+                     \tFramed-IP-Address = 10.9.0.77,\n\
+                     \tMS-Primary-DNS-Server = 10.8.0.53\n";
+        fs::write(folder.join("users"), users).unwrap();
+        let mut command = world.command("gw", "freeradius");
+        command.args(["-f", "-X", "-d", text(&folder)]);
+        let mut radius = Self {
+            process: world.start("freeradius", command),
+        };
+        wait_for("freeradius", || {
+            radius.process.must_run();
+            let log = radius.process.log();
+            log.contains("Ready to process requests").then_some(())
+        });
+        radius
+    }
+
+    fn log(&self) -> String {
+        self.process.log()
+    }
+}
+
+fn settings(folder: &str, own: &Holder, root: &Holder) -> String {
+    let key = text(&own.keys.private);
+    let (certificate, root) = (text(&own.certificate), text(&root.certificate));
+    let inner = "files\n mschap\n eap\n";
+    let ways = "eap\n Auth-Type MS-CHAP {\n mschap\n }\n";
+    format!(
+        "prefix = /usr\nlibdir = /usr/lib/freeradius\nraddbdir = {folder}\nlogdir = {folder}\n\
+         run_dir = {folder}\npidfile = {folder}/pid\nmax_request_time = 30\n\
+         security {{\n allow_vulnerable_openssl = yes\n status_server = no\n }}\n\
+         client gateway {{\n ipaddr = 127.0.0.1\n secret = \"{RADIUS_SECRET}\"\n \
+         require_message_authenticator = yes\n }}\n\
+         modules {{\n mschap {{ }}\n files {{\n usersfile = {folder}/users\n }}\n\
+         eap {{\n default_eap_type = mschapv2\n\
+         tls-config common {{\n private_key_file = {key}\n certificate_file = {certificate}\n \
+         ca_file = {root}\n cipher_list = \"DEFAULT\"\n tls_min_version = \"1.2\"\n \
+         tls_max_version = \"1.2\"\n }}\n\
+         tls {{\n tls = common\n }}\n\
+         ttls {{\n tls = common\n default_eap_type = mschapv2\n virtual_server = inner\n }}\n\
+         mschapv2 {{ }}\n }}\n }}\n\
+         server outer {{\n listen {{\n type = auth\n ipaddr = 127.0.0.1\n port = 1812\n }}\n\
+         authorize {{\n files\n eap\n }}\nauthenticate {{\n {ways} }}\n }}\n\
+         server inner {{\n authorize {{\n {inner} }}\nauthenticate {{\n {ways} }}\n }}\n"
+    )
+}
+
+/// Authority, gateway with a certificate, and a server whose name the clients can check.
+fn world_of_three(world: &World, servers: &[&str]) -> (Holder, Holder, Conf) {
+    let root = Holder::authority(world, "root");
+    let gateway = root.vouches_for(world, "gateway", GATEWAY_ID, Kind::Rsa2048);
+    let server = root.vouches_for(world, "radius", SERVER_ID, Kind::Rsa2048);
+    certify_gateway(world, &gateway, &[], &[&root]);
+    let mut conf = Conf {
+        auth: "eap \"radius\"".to_owned(),
+        ..Conf::default()
+    };
+    for server in servers {
+        let line = format!("radius server {server} secret \"{RADIUS_SECRET}\"");
+        conf.lines.push(line);
+    }
+    (root, server, conf)
+}
+
+const PASSWORD: &str = "Hier ist's grün";
+const HERE: &str = "127.0.0.1";
+
+pub fn a_password_that_freeradius_knows() {
+    let world = World::new(Layout::Wire);
+    let (root, server, conf) = world_of_three(&world, &[HERE]);
+    let radius = FreeRadius::start(&world, &server, &root);
+    let client = by_password(&root.certificate, "alice", PASSWORD);
+    let session = Session::open(&world, &conf, &client);
+    let words = [
+        "EAP method EAP_MSCHAPV2 succeeded, MSK established",
+        "with EAP successful",
+        "CPRP(ADDR DNS)",
+    ];
+    assert_says(&session.said, &words);
+    assert_eq!(session.address(), "10.9.0.77", "Framed-IP-Address");
+    assert_says(&session.gateway.log(), &["EAP user 'alice' authenticated"]);
+    let heard = radius.log();
+    assert_says(
+        &heard,
+        &[
+            "NAS-Identifier = \"iked\"",
+            "Calling-Station-Id = \"192.0.2.2\"",
+            "Called-Station-Id = \"192.0.2.1\"",
+            "Sent Access-Accept",
+        ],
+    );
+}
+
+pub fn a_password_that_freeradius_does_not_know() {
+    let world = World::new(Layout::Wire);
+    let (root, server, conf) = world_of_three(&world, &[HERE]);
+    let radius = FreeRadius::start(&world, &server, &root);
+    let client = by_password(&root.certificate, "alice", "hier ist's grün");
+    let words = "received EAP_FAILURE, EAP authentication failed";
+    let gateway = is_refused(&world, &conf, &client, words);
+    assert_eq!(gateway.count("IKE SA failed to establish"), 1);
+    assert!(!radius.log().contains("Sent Access-Accept"));
+}
+
+pub fn eap_tls_through_freeradius() {
+    let world = World::new(Layout::Wire);
+    let (root, server, conf) = world_of_three(&world, &[HERE]);
+    let _radius = FreeRadius::start(&world, &server, &root);
+    let own = root.vouches_for(&world, "client", "alice", Kind::Rsa2048);
+    let client = Client {
+        credentials: Some(Credentials {
+            local: format!(
+                "auth = eap-tls\n certs = client.pem\n eap_id = alice\n aaa_id = {SERVER_ID}\n"
+            ),
+            remote: "auth = pubkey\n".to_owned(),
+            secrets: String::new(),
+            files: vec![
+                (own.keys.private.clone(), "private/client.pem".to_owned()),
+                (own.certificate, "x509/client.pem".to_owned()),
+                (root.certificate, "x509ca/root.pem".to_owned()),
+            ],
+        }),
+        ..Client::default()
+    };
+    let session = Session::open(&world, &conf, &client);
+    let words = [
+        "EAP method EAP_TLS succeeded, MSK established",
+        "with EAP successful",
+    ];
+    assert_says(&session.said, &words);
+}
+
+pub fn a_password_inside_ttls_through_freeradius() {
+    let world = World::new(Layout::Wire);
+    let (root, server, conf) = world_of_three(&world, &[HERE]);
+    let _radius = FreeRadius::start(&world, &server, &root);
+    let mut client = by_password(&root.certificate, "alice", PASSWORD);
+    if let Some(credentials) = &mut client.credentials {
+        credentials.local = format!("auth = eap-ttls\n eap_id = alice\n aaa_id = {SERVER_ID}\n");
+    }
+    let session = Session::open(&world, &conf, &client);
+    let words = ["EAP method EAP_TTLS succeeded, MSK established"];
+    assert_says(&session.said, &words);
+}
+
+/// Nobody listens at the first address.
+pub fn a_dead_server_is_left_for_the_next() {
+    let world = World::new(Layout::Wire);
+    let (root, server, mut conf) = world_of_three(&world, &["127.0.0.2", HERE]);
+    conf.lines.push("radius max-failovers 1".to_owned());
+    let _radius = FreeRadius::start(&world, &server, &root);
+    let client = by_password(&root.certificate, "alice", PASSWORD);
+    let begun = Instant::now();
+    Session::open(&world, &conf, &client);
+    assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
+}
+
+/// Nothing comes from the first address, not even that there is nobody.
+pub fn a_silent_server_is_left_for_the_next_and_holds_up_nobody_else() {
+    let world = World::new(Layout::Wire);
+    let (root, server, mut conf) = world_of_three(&world, &["192.0.2.99", HERE]);
+    conf.lines.push("radius max-failovers 1".to_owned());
+    conf.lines.push("radius max-tries 1".to_owned());
+    let line = "neigh add 192.0.2.99 lladdr 02:00:00:00:00:99 dev wan";
+    world.run("gw", "ip", &line.split(' ').collect::<Vec<_>>());
+    let _radius = FreeRadius::start(&world, &server, &root);
+    let client = by_password(&root.certificate, "alice", PASSWORD);
+    let session = Session::open(&world, &conf, &client);
+    session.swan.disconnect();
+    let begun = Instant::now();
+    session.swan.connect();
+    let took = begun.elapsed();
+    assert!(
+        took.as_millis() < 1900,
+        "it is not asked first again: {took:?}"
+    );
+}
+
+pub fn without_any_server_the_client_is_refused() {
+    let world = World::new(Layout::Wire);
+    let (root, _, mut conf) = world_of_three(&world, &[HERE]);
+    conf.lines.push("radius max-tries 1".to_owned());
+    let client = by_password(&root.certificate, "alice", PASSWORD);
+    let gateway = Gateway::start(&world, &conf);
+    let swan = StrongSwan::start(&world, &client);
+    let (up, said) = swan.try_connect();
+    assert!(!up, "{said}");
+    assert_says(&said, &["received EAP_FAILURE, EAP authentication failed"]);
+    assert_says(&gateway.log(), &["sa_free: EAP: no answer in time"]);
+    assert_eq!(gateway.count("IKE SA currently established"), 0);
+    assert_eq!(gateway.count("leases"), 0);
+}
