@@ -4,7 +4,7 @@
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
-use super::ast::{NameOrNumber, RadiusText, Text};
+use super::ast::{NameOrNumber, Position, RadiusText, Text};
 use super::lexer::Kind;
 use super::parser::{Parser, Read, unexpected};
 use super::{Diagnostic, Environment, hosts, tables};
@@ -95,7 +95,7 @@ impl Parser<'_> {
     }
 
     /// A number, also as `0x1a`.
-    fn radius_number(&mut self) -> Read<(i64, super::ast::Position)> {
+    fn radius_number(&mut self) -> Read<Number> {
         let token = self.take();
         let number = match &token.kind {
             Kind::Number(number) => Some(*number),
@@ -161,16 +161,9 @@ pub(super) fn resolve(
             vendor,
             attribute,
         } => {
-            let vendor = vendor.as_ref();
-            let vendor = vendor.map_or(Ok(0), |vendor| within(vendor, 0xff_ffff, "vendor id"))?;
-            let attribute = u8::try_from(within(attribute, 0xff, "attribute")?).unwrap_or(0);
-            let (v4, v6) = option(*inet, name)?;
-            radius.mappings.push(Mapping {
-                vendor,
-                attribute,
-                v4,
-                v6,
-            });
+            radius
+                .mappings
+                .push(mapping(*inet, name, vendor.as_ref(), attribute)?);
         }
         RadiusText::Listen { address, port } => {
             let address = socket(address, port.as_ref(), DAE_PORT, environment)?;
@@ -184,6 +177,25 @@ pub(super) fn resolve(
     Ok(())
 }
 
+fn mapping(
+    inet: Option<bool>,
+    name: &Text,
+    vendor: Option<&Number>,
+    attribute: &Number,
+) -> Result<Mapping, Diagnostic> {
+    let vendor = vendor.map_or(Ok(0), |vendor| within(vendor, 0xff_ffff, "vendor id"))?;
+    let attribute = u8::try_from(within(attribute, 0xff, "attribute")?).unwrap_or(0);
+    let (v4, v6) = option(inet, name)?;
+    Ok(Mapping {
+        vendor,
+        attribute,
+        v4,
+        v6,
+    })
+}
+
+type Number = (i64, Position);
+
 fn servers(radius: &mut Radius, accounting: bool) -> &mut Servers {
     if accounting {
         &mut radius.accounting
@@ -192,7 +204,7 @@ fn servers(radius: &mut Radius, accounting: bool) -> &mut Servers {
     }
 }
 
-fn within(number: &(i64, super::ast::Position), most: u32, what: &str) -> Result<u32, Diagnostic> {
+fn within(number: &Number, most: u32, what: &str) -> Result<u32, Diagnostic> {
     let found = u32::try_from(number.0).ok();
     let wrong = || Diagnostic::at(&number.1, format!("{what} outside range: {}", number.0));
     found.filter(|found| *found <= most).ok_or_else(wrong)
