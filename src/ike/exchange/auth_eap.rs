@@ -189,6 +189,18 @@ pub fn proceed(
         };
         return take(cx, sa, (message_id, digest), wait, step);
     };
+    finish(cx, sa, now, (message_id, digest), outcome);
+}
+
+/// The method has ended well, and AUTH has shown it or not: the first request is granted, or not.
+fn finish(
+    cx: &mut Context,
+    sa: &mut IkeSa,
+    now: Now,
+    (message_id, digest): (u32, u64),
+    outcome: Result<((PayloadType, Vec<u8>), Proof), Error>,
+) {
+    let exchange = ExchangeType::IKE_AUTH;
     match outcome {
         Ok(((kind, first), proof)) => {
             // It decoded before, and nothing has touched it since.
