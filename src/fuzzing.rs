@@ -24,8 +24,10 @@ use crate::wire::{
 };
 
 mod kernel;
+mod lookup;
 
 pub use kernel::{pfkey, xfrm};
+pub use lookup::{http, ocsp};
 
 /// Every target.
 pub const TARGETS: &[Target] = &[
@@ -60,6 +62,14 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "radius",
         run: radius,
+    },
+    Target {
+        name: "ocsp",
+        run: ocsp,
+    },
+    Target {
+        name: "http",
+        run: http,
     },
 ];
 
