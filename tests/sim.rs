@@ -100,6 +100,24 @@ fn a_fresh_world_comes_right() {
 }
 
 #[test]
+fn hosts_with_certificates_ask_the_outside_and_are_told_well_and_badly() {
+    let told = std::sync::Arc::new(Mutex::new(Vec::new()));
+    for seed in 0..60 {
+        let mut world = World::new(seed, Instant::now());
+        let sink = std::sync::Arc::clone(&told);
+        world.trace(Box::new(move |line| {
+            if let Some((_, answer)) = line.split_once(" outside: ") {
+                sink.lock().unwrap().push(answer.to_owned());
+            }
+        }));
+        world.run().unwrap();
+    }
+    let told = told.lock().unwrap();
+    let (well, badly): (Vec<_>, Vec<_>) = told.iter().partition(|told| *told == "Ocsp(Ok(Good))");
+    assert!(well.len() > 100 && badly.len() > 5, "{well:?} {badly:?}");
+}
+
+#[test]
 fn the_same_seed_makes_the_same_world() {
     let lives = [1, 2].map(|offset| {
         let lines = std::sync::Arc::new(Mutex::new(Vec::new()));

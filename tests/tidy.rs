@@ -113,7 +113,15 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "sim",
         &[
-            "wire", "crypto", "auth", "policy", "kernel", "steer", "time", "ike",
+            "wire",
+            "crypto",
+            "auth",
+            "policy",
+            "kernel",
+            "steer",
+            "time",
+            "ike",
+            "lookup::port",
         ],
     ),
     ("daemon", &["*"]),

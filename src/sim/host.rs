@@ -10,10 +10,10 @@ use super::kernel::FakeKernel;
 use super::net::Datagram;
 use super::plan::HostPlan;
 use super::report::{self, Line};
-use crate::auth::store::CredentialStore;
 use crate::crypto::null;
 use crate::ike::{Command, Endpoint, EndpointParts, Event, Path, Reply};
 use crate::kernel::KernelRequest;
+use crate::lookup::port::Lookup;
 use crate::steer::{ShardId, Steer, Steering};
 use crate::time::Now;
 
@@ -73,6 +73,8 @@ pub struct Output {
     pub sent: Vec<Datagram>,
     /// Kernel requests.
     pub requests: Vec<KernelRequest>,
+    /// Questions to the outside.
+    pub lookups: Vec<Lookup>,
     /// Events.
     pub events: Vec<Event>,
 }
@@ -121,7 +123,7 @@ impl Host {
                 shards: self.plan.shards,
                 config: Arc::clone(&self.plan.config),
                 options: Arc::clone(&self.plan.options),
-                store: Arc::new(CredentialStore::default()),
+                store: Arc::clone(&self.plan.store),
                 provider: null::provider(),
                 rng: self.dice.rng(),
                 cookie_seed,
@@ -211,6 +213,9 @@ impl Host {
         }
         while let Some(request) = shard.endpoint.poll_kernel() {
             output.requests.push(request);
+        }
+        while let Some(lookup) = shard.endpoint.poll_lookup() {
+            output.lookups.push(lookup);
         }
         while let Some(event) = shard.endpoint.poll_event() {
             output.events.push(event);

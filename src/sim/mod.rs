@@ -13,6 +13,7 @@ pub mod host;
 pub mod kernel;
 mod mishap;
 pub mod net;
+pub mod outside;
 pub mod plan;
 pub mod report;
 mod run;

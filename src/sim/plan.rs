@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::dice::Dice;
+use super::outside::{self, LookupPlan};
 use super::tunnel;
+use crate::auth::store::CredentialStore;
 use crate::policy::{Config, Identity, Options, Policy, Settings};
 use crate::wire::registry::{EncrId, IntegId, KeId};
 use crate::wire::{Transform, TransformId};
@@ -43,6 +45,10 @@ pub struct HostPlan {
     pub link: LinkPlan,
     /// How its kernel fails.
     pub kernel: KernelPlan,
+    /// How what it asks of the outside fails.
+    pub lookup: LookupPlan,
+    /// Keys and certificates.
+    pub store: Arc<CredentialStore>,
     /// Datagrams in a thousand that reach a shard by chance and not by rule.
     pub astray: u64,
 }
@@ -166,11 +172,18 @@ pub fn draw(dice: &mut Dice) -> Plan {
             ..Config::default()
         });
     }
+    let (chaos, pause) = (dice.seconds(200, 500), dice.seconds(5, 40));
+    if dice.chance(CERTIFIED) {
+        outside::certify(&mut hosts);
+        for host in &mut hosts {
+            host.lookup = LookupPlan::draw(dice);
+        }
+    }
     Plan {
         hosts,
         tunnels,
-        chaos: dice.seconds(200, 500),
-        pause: dice.seconds(5, 40),
+        chaos,
+        pause,
     }
 }
 
@@ -273,6 +286,8 @@ fn host(dice: &mut Dice, taste: &Taste, number: u64, is_gateway: bool) -> HostPl
             slow: bad(dice, 100),
             mute: bad(dice, 60),
         },
+        lookup: LookupPlan::default(),
+        store: Arc::default(),
         astray: dice.pick([0, 0, 100, 1000]),
     }
 }
@@ -284,5 +299,7 @@ const MIXED: u64 = 150;
 /// Worlds in a thousand where both ends of a tunnel may begin. Not where the newest IKE SA replaces
 /// the others without a word: there each end would drop what the other just made.
 const MUTUAL: u64 = 250;
+/// Worlds in a thousand whose hosts have certificates and ask whether they are revoked.
+const CERTIFIED: u64 = 250;
 /// Worlds in a thousand with short lifetimes.
 const HASTY: u64 = 400;

@@ -19,6 +19,7 @@ use crate::ike::ike_sa::IkeSa;
 use crate::ike::state::State;
 use crate::ike::{Command, Endpoint, Event, News, Path};
 use crate::kernel::KernelEvent;
+use crate::lookup::port::{Answer, LookupId};
 use crate::policy::Config;
 use crate::steer::{self, ShardId};
 use crate::time::Now;
@@ -81,6 +82,12 @@ pub(super) enum Inner {
     Answer {
         shard: ShardId,
         event: KernelEvent,
+    },
+    /// The outside answers.
+    Found {
+        shard: ShardId,
+        id: LookupId,
+        answer: Answer,
     },
     Alarm(Alarm),
     /// A command for every shard.
@@ -255,6 +262,12 @@ impl World {
                     endpoint.handle_kernel(now, event)
                 })
             }
+            Inner::Found { shard, id, answer } => {
+                self.tell(|world| format!("{} outside: {answer:?}", world.hosts[host].plan.name));
+                self.act(host, shard, None, |endpoint, now| {
+                    endpoint.handle_lookup(now, id, answer);
+                })
+            }
             Inner::Alarm(alarm) => {
                 if let Some(KernelEvent::Expire { spi, hard }) = self.hosts[host].kernel.ring(alarm)
                 {
@@ -356,6 +369,12 @@ impl World {
         for request in output.requests {
             let at = self.hosts[host].kernel.ask(self.now, shard, request);
             self.plan_own(host, at.saturating_sub(self.now), Inner::Kernel);
+        }
+        for lookup in output.lookups {
+            let plan = self.hosts[host].plan.lookup;
+            for (after, id, answer) in plan.answers(&mut self.dice, self.wild, &lookup) {
+                self.plan_own(host, after, Inner::Found { shard, id, answer });
+            }
         }
         for event in output.events {
             let Event::News(news) = event else {
