@@ -60,6 +60,8 @@ mod refusals;
 mod rekey;
 #[path = "interop/release.rs"]
 mod release;
+#[path = "interop/revocation.rs"]
+mod revocation;
 #[path = "interop/road_warrior.rs"]
 mod road_warrior;
 #[path = "interop/roles.rs"]

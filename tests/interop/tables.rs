@@ -235,6 +235,8 @@ const STRONGSWAN_ROWS: &[Row] = rows! {
     credentials::certificates_of_one_authority [yes yes]
     credentials::intermediate_authorities_on_both_sides [yes dry]
     credentials::the_gateway_begins_with_certificates [yes dry]
+    revocation::a_certificate_that_its_responder_calls_good_gets_in [yes dry]
+    revocation::a_certificate_that_its_responder_calls_revoked_is_refused [yes dry]
     credentials::a_password_gets_in [yes yes]
     credentials::a_wrong_password_does_not [yes dry]
     radius::a_password_that_freeradius_knows [yes yes]
