@@ -26,3 +26,5 @@ mod house;
 mod life;
 #[path = "daemon/probe.rs"]
 mod probe;
+#[path = "daemon/revocation.rs"]
+mod revocation;

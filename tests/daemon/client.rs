@@ -55,10 +55,23 @@ impl Client {
     /// One that knows the gateway by its address and has not spoken yet. Without MOBIKE, which would
     /// take every IKE SA to port 4500.
     pub(super) fn new(name: &str, address: IpAddr, gateway: IpAddr, ports: Ports) -> Self {
+        let proof = "psk \"a secret of the tests\"";
+        let store = CredentialStore::default();
+        Self::with((name, proof), address, gateway, ports, store)
+    }
+
+    /// The same with another clause for what it proves itself by, and what that takes.
+    pub(super) fn with(
+        (name, proof): (&str, &str),
+        address: IpAddr,
+        gateway: IpAddr,
+        ports: Ports,
+        store: CredentialStore,
+    ) -> Self {
         let text = format!(
             "set decouple\nset nomobike\nikev2 \"home\" active esp from 10.2.0.0/16 to 10.1.0.0/16 \
              local {address} peer {gateway} {SUITE} srcid {name} dstid gateway.example \
-             psk \"a secret of the tests\"\n"
+             {proof}\n"
         );
         let environment = Environment {
             hostname: name,
@@ -82,7 +95,7 @@ impl Client {
             shards: 1,
             config: Arc::new(loaded.config),
             options: Arc::new(options),
-            store: Arc::new(CredentialStore::default()),
+            store: Arc::new(store),
             provider: boring::provider(),
             rng: Rng::from_seed(seed),
             cookie_seed: seed,
@@ -102,9 +115,21 @@ impl Client {
         }
     }
 
+    /// Sends the first request.
+    pub(super) fn begin(&mut self) {
+        self.command(Command::Initiate(0));
+    }
+
+    /// Is refused.
+    pub(super) fn fail(&mut self) {
+        self.begin();
+        self.turn_until("a refusal", |stats| stats.sa_established_failures == 1);
+        assert!(self.endpoint.is_empty());
+    }
+
     /// Establishes its IKE SA.
     pub(super) fn establish(&mut self) {
-        self.command(Command::Initiate(0));
+        self.begin();
         self.turn_until("ESTABLISHED", |stats| stats.sa_established_current == 1);
     }
 
@@ -141,7 +166,7 @@ impl Client {
         sas.any(|sa| sa.window.outstanding().is_some())
     }
 
-    fn turn_until(&mut self, what: &str, done: impl Fn(&Stats) -> bool) {
+    pub(super) fn turn_until(&mut self, what: &str, done: impl Fn(&Stats) -> bool) {
         let until = Instant::now() + PATIENCE;
         while !done(self.endpoint.stats()) {
             assert!(Instant::now() < until, "waited in vain for {what}");
