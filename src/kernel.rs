@@ -10,7 +10,7 @@ use crate::crypto::keymat::ChildKeys;
 use crate::policy::IpNet;
 use crate::wire::Transform;
 use crate::wire::registry::ProtocolId;
-use crate::wire::spi::{EspSpi, IkeSpi};
+use crate::wire::spi::{Cpi, EspSpi, IkeSpi};
 
 pub mod entry;
 
@@ -133,11 +133,29 @@ pub struct ChildRemove {
     pub outbound_spi: EspSpi,
     /// Marks SAs and policies as ours and ties them together.
     pub reqid: u32,
+    /// Packets are compressed before they are encrypted.
+    pub ipcomp: Option<Cpis>,
     /// Selector pairs: one OUT, one IN and (tunnel mode) one FWD policy for each.
     pub selectors: Vec<SelectorPair>,
 }
 
+/// What names the SAs of IPComp beside those of a Child SA (RFC 3173; RFC 7296, 2.22).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cpis {
+    /// Chosen by us.
+    pub inbound: Cpi,
+    /// Chosen by the peer.
+    pub outbound: Cpi,
+}
+
 impl ChildRemove {
+    /// Its SAs of IPComp, by destination: the inbound one, the outbound one.
+    pub fn comps(&self) -> impl Iterator<Item = (IpAddr, Cpi)> + use<> {
+        let (local, remote) = (self.local, self.remote);
+        let both = |cpis: Cpis| [(local, cpis.inbound), (remote, cpis.outbound)];
+        self.ipcomp.map(both).into_iter().flatten()
+    }
+
     /// The same Child SA elsewhere.
     pub fn moved(&self, to: Outer) -> Self {
         Self {

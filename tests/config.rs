@@ -717,7 +717,6 @@ fn what_this_platform_or_daemon_cannot_do_is_said() {
         "test: 1: 'rdomain' is not supported on this platform"
     );
     for (text, what) in [
-        ("ikev2 ipcomp from any to any", "'ipcomp'"),
         (
             "ikev2 from 10.0.0.1 (192.168.0.0/24) to any",
             "'from A (B)'",

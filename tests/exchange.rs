@@ -16,6 +16,8 @@ mod asking;
 mod bounds;
 #[path = "exchange/handshake.rs"]
 mod handshake;
+#[path = "exchange/ipcomp.rs"]
+mod ipcomp;
 #[path = "exchange/lifecycle.rs"]
 mod lifecycle;
 #[path = "exchange/matrix.rs"]

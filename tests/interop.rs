@@ -14,6 +14,8 @@
 
 #[path = "interop/children.rs"]
 mod children;
+#[path = "interop/compression.rs"]
+mod compression;
 #[path = "interop/credentials.rs"]
 mod credentials;
 #[path = "interop/gateway.rs"]

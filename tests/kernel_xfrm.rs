@@ -19,17 +19,19 @@ use std::time::{Duration, Instant};
 use iked::crypto::SecretBytes;
 use iked::crypto::keymat::ChildKeys;
 use iked::kernel::{
-    Backend, ChildInstall, ChildRemove, Count, Encap, KernelEvent, KernelRequest, REQID_TAG,
+    Backend, ChildInstall, ChildRemove, Count, Cpis, Encap, KernelEvent, KernelRequest, REQID_TAG,
     RequestId, SelectorPair, TRAP_TAG, Trap,
 };
 use iked::pfkey::PfKey;
 use iked::policy::IpNet;
 use iked::sys::{net, netlink};
 use iked::wire::registry::{EncrId, EsnId, IntegId, ProtocolId};
-use iked::wire::spi::EspSpi;
+use iked::wire::spi::{Cpi, EspSpi};
 use iked::wire::{Transform, TransformId};
 use iked::xfrm::{self, Xfrm};
 
+#[path = "kernel/ipcomp.rs"]
+mod ipcomp;
 #[path = "kernel/moves.rs"]
 mod moves;
 #[path = "kernel/traps.rs"]
@@ -150,6 +152,7 @@ struct Plan {
     outer: [IpAddr; 2],
     inner: [IpNet; 2],
     encap: Option<[u16; 2]>,
+    ipcomp: bool,
     soft: u64,
     hard: u64,
     number: u32,
@@ -183,6 +186,7 @@ impl Plan {
             outer: ["192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap()],
             inner: [prefix("10.9.1.0", 24), prefix("10.9.2.0", 24)],
             encap: None,
+            ipcomp: false,
             soft: 0,
             hard: 0,
             number: 1,
@@ -196,7 +200,12 @@ impl Plan {
     fn names(&self, side: usize) -> ChildRemove {
         let other = 1 - side;
         let spi = |of: usize| EspSpi::new(((of as u32 + 1) << 24) + self.number).unwrap();
+        let cpi = |of: usize| Cpi::new((of as u16 + 1) * 0x1000 + self.number as u16).unwrap();
         ChildRemove {
+            ipcomp: self.ipcomp.then(|| Cpis {
+                inbound: cpi(side),
+                outbound: cpi(other),
+            }),
             protocol: self.protocol,
             transport: self.transport,
             local: self.outer[side],

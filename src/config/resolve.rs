@@ -250,9 +250,6 @@ impl Resolver<'_> {
     }
 
     fn check_supported(&mut self, policy: &Policy, at: &Position) {
-        if policy.ipcomp {
-            self.pending(at, "'ipcomp'");
-        }
         if policy.flows.iter().any(|flow| flow.pre_nat.is_some()) {
             self.pending(at, "'from A (B)'");
         }

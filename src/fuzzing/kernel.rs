@@ -3,8 +3,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use crate::kernel::entry::IpProtocol;
 use crate::pfkey::message as pf;
-use crate::wire::registry::ProtocolId;
 use crate::xfrm::message as xf;
 
 /// A datagram of NETLINK_XFRM: reading is total, no message reaches beyond it, each means one thing
@@ -78,7 +78,7 @@ pub fn pfkey(bytes: &[u8]) {
     };
     let source = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let (seq, pid) = (answer.seq, answer.pid);
-    let request = pf::Request::delete(seq, pid, source, destination, spi, ProtocolId::ESP);
+    let request = pf::Request::delete(seq, pid, source, destination, spi, IpProtocol::Esp);
     // It has the layout of a soft EXPIRE but for its type.
     let mut again = request.bytes().to_vec();
     if let Some(kind) = again.get_mut(1) {

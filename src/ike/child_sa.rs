@@ -7,17 +7,19 @@ use std::time::Duration;
 
 use super::context::Context;
 use super::error::Error;
+use super::exchange::sa_init::status;
 use super::ike_sa::IkeSa;
+use super::ipcomp;
 use super::names;
 use super::narrow::{self, Narrowed};
 use super::negotiate::{self, Chosen, Rules};
 use super::timer;
 use crate::crypto::keymat::{self, ChildKeys};
 use crate::crypto::{CryptoError, Prf, Rng};
-use crate::kernel::{ChildInstall, ChildRemove, Encap, KernelRequest, Outer, RequestId};
+use crate::kernel::{ChildInstall, ChildRemove, Cpis, Encap, KernelRequest, Outer, RequestId};
 use crate::policy::Policy;
-use crate::wire::registry::{KeId, ProtocolId};
-use crate::wire::spi::EspSpi;
+use crate::wire::registry::{KeId, NotifyType, ProtocolId};
+use crate::wire::spi::{Cpi, EspSpi};
 use crate::wire::{Payload, Proposal, TrafficSelector, Transform, TransformId};
 
 /// One Child SA: a pair of ESP (or AH) SAs and their policies.
@@ -54,6 +56,15 @@ pub enum Fate {
     Doomed,
 }
 
+/// How packets become those of a Child SA.
+#[derive(Clone, Copy, Debug)]
+pub struct Mode {
+    /// Transport mode (else tunnel).
+    pub transport: bool,
+    /// Compressed first.
+    pub ipcomp: Option<Cpis>,
+}
+
 /// What a peer asks of a Child SA.
 #[derive(Clone, Copy, Debug)]
 pub struct Ask<'a> {
@@ -65,6 +76,8 @@ pub struct Ask<'a> {
     pub ts_r: &'a [TrafficSelector],
     /// It wants transport mode.
     pub transport: bool,
+    /// It wants IPComp, and takes what is compressed under this CPI.
+    pub ipcomp: Option<Cpi>,
 }
 
 /// What it is granted: the payloads of the answer that concern the Child SA.
@@ -76,11 +89,20 @@ pub struct Grant {
     transforms: Vec<Transform>,
     ts_i: Vec<TrafficSelector>,
     ts_r: Vec<TrafficSelector>,
-    /// Transport mode.
-    pub transport: bool,
+    transport: bool,
+    ipcomp: Option<[u8; 3]>,
 }
 
 impl Grant {
+    /// The notifications.
+    pub fn notifications(&self) -> impl Iterator<Item = Payload<'_>> {
+        let ipcomp = self.ipcomp.as_ref();
+        let ipcomp = ipcomp.map(|data| status(NotifyType::IPCOMP_SUPPORTED, data));
+        let transport = self.transport;
+        let transport = transport.then(|| status(NotifyType::USE_TRANSPORT_MODE, &[]));
+        ipcomp.into_iter().chain(transport)
+    }
+
     /// The SA payload.
     pub fn sa(&self) -> Payload<'_> {
         Payload::Sa(vec![Proposal {
@@ -109,7 +131,7 @@ impl ChildSa {
         outbound_spi: EspSpi,
         reqid: u32,
         narrowed: Narrowed,
-        transport: bool,
+        mode: Mode,
     ) -> Self {
         let Outer {
             local,
@@ -118,12 +140,13 @@ impl ChildSa {
         } = outer(sa);
         let names = ChildRemove {
             protocol: chosen.protocol,
-            transport,
+            transport: mode.transport,
             local,
             remote,
             inbound_spi,
             outbound_spi,
             reqid,
+            ipcomp: mode.ipcomp,
             selectors: narrowed.pairs,
         };
         Self {
@@ -199,6 +222,11 @@ pub fn grant(
     let narrowed = narrow::narrow(&policy.flows, ask.ts_r, ask.ts_i, sa.dynamic());
     let narrowed = narrowed.ok_or(Error::TrafficSelectors)?;
     let transport = ask.transport && policy.transport;
+    let ipcomp = ask.ipcomp.filter(|_| policy.ipcomp).and_then(|outbound| {
+        let selectors = narrowed.local.iter().chain(&narrowed.remote);
+        let inbound = ipcomp::draw(cx, sa, selectors)?;
+        ipcomp::pair(sa, inbound, outbound)
+    });
     let inbound_spi = cx.draw_esp_spi();
     let reqid = reqid.unwrap_or_else(|| cx.next_reqid());
     let grant = Grant {
@@ -209,7 +237,9 @@ pub fn grant(
         ts_i: narrowed.remote.clone(),
         ts_r: narrowed.local.clone(),
         transport,
+        ipcomp: ipcomp.map(|cpis| ipcomp::data(cpis.inbound)),
     };
+    let mode = Mode { transport, ipcomp };
     let child = ChildSa::new(
         sa,
         &chosen,
@@ -217,7 +247,7 @@ pub fn grant(
         outbound_spi,
         reqid,
         narrowed,
-        transport,
+        mode,
     );
     Ok((child, grant, chosen))
 }

@@ -25,7 +25,7 @@ use crate::kernel::{self, KernelRequest, RequestId};
 use crate::lookup::port::{Lookup, LookupId, Question};
 use crate::policy::{Config, Options, Policy};
 use crate::steer::{self, ShardId};
-use crate::wire::spi::{EspSpi, IkeSpi};
+use crate::wire::spi::{Cpi, EspSpi, IkeSpi};
 
 /// The shared part of an [`Endpoint`](super::Endpoint).
 #[derive(Debug)]
@@ -69,6 +69,8 @@ pub struct Context {
     pub hints: Budget,
     /// The IKE SA of each Child SA, by inbound SPI.
     pub children: HashMap<EspSpi, IkeSpi, SeedableRandomState>,
+    /// The Child SA that each CPI of ours was drawn for, by inbound SPI; it may be gone.
+    pub cpis: BTreeMap<Cpi, EspSpi>,
     /// When this endpoint was made.
     pub started_at: Instant,
     next_request: u64,
@@ -144,6 +146,7 @@ impl Context {
             singled: BTreeMap::new(),
             hints: Budget::new(parts.now.mono),
             children: HashMap::with_hasher(hasher),
+            cpis: BTreeMap::new(),
             started_at: parts.now.mono,
             next_request: 1,
             next_lookup: 1,
@@ -235,6 +238,20 @@ impl Context {
         spi
     }
 
+    /// A fresh CPI of ours, no other shard's: inbound SAs of IPComp are told apart by nothing else.
+    /// `None` where too many are taken.
+    pub fn draw_cpi(&mut self) -> Option<Cpi> {
+        let (shard, shards) = (u16::from(self.shard.0), u16::from(self.shards.max(1)));
+        let share = (Cpi::GREATEST - Cpi::LEAST) / shards;
+        (0..DRAWS_MAX).find_map(|_| {
+            let drawn = u16::try_from(self.rng.below(u64::from(share))).ok()?;
+            let cpi = Cpi::new(Cpi::LEAST + drawn * shards + shard)?;
+            let owner = self.cpis.get(&cpi);
+            let taken = owner.is_some_and(|spi| self.children.contains_key(spi));
+            (!taken).then_some(cpi)
+        })
+    }
+
     /// Names the next kernel request.
     pub fn next_request(&mut self) -> RequestId {
         let id = RequestId(self.next_request);
@@ -290,7 +307,7 @@ impl Budget {
     }
 }
 
-/// Tries for a free ESP SPI; even with half of them taken all fail once in a million times.
+/// Tries for a free ESP SPI or CPI; even with half of them taken all fail once in a million times.
 const DRAWS_MAX: u32 = 20;
 /// INVALID_IKE_SPI and INVALID_MAJOR_VERSION hints of one shard in a second: enough for peers of a
 /// restarted gateway to learn of it, useless to a reflector.

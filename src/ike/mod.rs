@@ -13,6 +13,7 @@ pub mod event;
 pub mod exchange;
 pub mod fragment;
 pub mod ike_sa;
+pub mod ipcomp;
 pub mod lease;
 pub mod message;
 pub mod mobility;

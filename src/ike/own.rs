@@ -18,7 +18,7 @@ use crate::kernel::{Count, KernelRequest, RequestId, SelectorPair};
 use crate::time::Now;
 use crate::wire::TrafficSelector;
 use crate::wire::registry::KeId;
-use crate::wire::spi::{EspSpi, IkeSpi};
+use crate::wire::spi::{Cpi, EspSpi, IkeSpi};
 
 /// Our exchange that is under way.
 #[derive(Default)]
@@ -56,6 +56,10 @@ pub struct ChildSent {
     pub offered: (Vec<TrafficSelector>, Vec<TrafficSelector>),
     /// Whether transport mode was asked for.
     pub transport: bool,
+    /// Whether IPComp is wanted.
+    pub ipcomp: bool,
+    /// Our CPI, where it was asked for.
+    pub cpi: Option<Cpi>,
     /// Times the peer asked for another key exchange method.
     pub rounds: u32,
     /// What the peer did to the same Child SA meanwhile.

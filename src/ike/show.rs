@@ -8,7 +8,7 @@ use super::child_sa::ChildSa;
 use super::ike_sa::IkeSa;
 use crate::kernel::SelectorPair;
 use crate::policy::IpNet;
-use crate::wire::spi::IkeSpi;
+use crate::wire::spi::{Cpi, EspSpi, IkeSpi};
 
 /// All lines of one IKE SA.
 pub fn sa(sa: &IkeSa) -> Vec<String> {
@@ -57,18 +57,23 @@ fn child_lines(child: &ChildSa) -> Vec<String> {
     let names = &child.names;
     let letters = if child.loaded { "LA" } else { "A" };
     let (local, remote) = (names.local, names.remote);
-    let mut lines = vec![
-        format!(
-            "  sa_childsas: 0x0 {} 0x{:08x} out {local} -> {remote} ({letters}) B=0x0 P=0x0 @0x0",
-            names.protocol,
-            names.outbound_spi.value()
-        ),
-        format!(
-            "  sa_childsas: 0x0 {} 0x{:08x} in {remote} -> {local} ({letters}) B=0x0 P=0x0 @0x0",
-            names.protocol,
-            names.inbound_spi.value()
-        ),
-    ];
+    let line = |label, protocol, spi, out| {
+        let (word, from, to) = if out {
+            ("out", local, remote)
+        } else {
+            ("in", remote, local)
+        };
+        format!("{label}: 0x0 {protocol} {spi} {word} {from} -> {to} ({letters}) B=0x0 P=0x0 @0x0")
+    };
+    let main_protocol = names.protocol.to_string();
+    let both = |out, spi: EspSpi, cpi: Option<Cpi>| {
+        let main = line("  sa_childsas", main_protocol.as_str(), spi, out);
+        let comp = cpi.map(|cpi| line(BUNDLED, "IPCOMP", cpi.as_spi(), out));
+        [main].into_iter().chain(comp)
+    };
+    let cpis = names.ipcomp;
+    let mut lines: Vec<String> = both(true, names.outbound_spi, cpis.map(|c| c.outbound)).collect();
+    lines.extend(both(false, names.inbound_spi, cpis.map(|c| c.inbound)));
     let loaded = if child.loaded { "L" } else { "" };
     for pair in &names.selectors {
         let (source, target) = (net(pair.local), net(pair.remote));
@@ -82,6 +87,9 @@ fn child_lines(child: &ChildSa) -> Vec<String> {
     }
     lines
 }
+
+/// In the place of `  sa_childsas`, where the SA belongs to the one of the line before.
+const BUNDLED: &str = "             ";
 
 fn net(net: IpNet) -> String {
     format!("{}/{}", net.addr, net.len)

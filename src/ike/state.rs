@@ -15,7 +15,7 @@ use crate::crypto::keymat::{self, IkeKeys, IkeSuite};
 use crate::kernel::RequestId;
 use crate::wire::TrafficSelector;
 use crate::wire::registry::{CertEncoding, HashAlgorithm, KeId};
-use crate::wire::spi::{EspSpi, IkeSpi};
+use crate::wire::spi::{Cpi, EspSpi, IkeSpi};
 
 /// Where an IKE SA is in its life.
 pub enum State {
@@ -121,6 +121,8 @@ pub struct AuthSent {
     pub cert_requests: Vec<(CertEncoding, Vec<u8>)>,
     /// Our inbound SPI of the first Child SA.
     pub inbound_spi: EspSpi,
+    /// Our CPI, where we offer to compress.
+    pub cpi: Option<Cpi>,
     /// The policy's selectors as offered: ours, the peer's.
     pub offered: (Vec<TrafficSelector>, Vec<TrafficSelector>),
     /// The response is there, and waits for the lookup thread.

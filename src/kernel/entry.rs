@@ -19,17 +19,38 @@ pub enum Direction {
     Forward,
 }
 
+/// The IP protocol of an SA's packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IpProtocol {
+    /// RFC 4303.
+    Esp,
+    /// RFC 4302.
+    Ah,
+    /// RFC 3173.
+    Comp,
+}
+
+impl From<ProtocolId> for IpProtocol {
+    fn from(protocol: ProtocolId) -> Self {
+        if protocol == ProtocolId::AH {
+            Self::Ah
+        } else {
+            Self::Esp
+        }
+    }
+}
+
 /// One SA, one direction.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct SaEntry<'a, A> {
     /// Outer source.
     pub source: IpAddr,
     /// Outer destination.
     pub destination: IpAddr,
-    /// SPI at the destination.
+    /// SPI, or CPI, at the destination.
     pub spi: EspSpi,
-    /// ESP or AH.
-    pub protocol: ProtocolId,
+    /// Of its packets.
+    pub protocol: IpProtocol,
     /// Transport mode (else tunnel).
     pub transport: bool,
     /// Ties policies to it.
@@ -54,7 +75,7 @@ pub struct SaEntry<'a, A> {
     pub replay_window: u32,
 }
 
-/// What a policy demands of packets: the SA's outer addresses and its reqid.
+/// What a policy demands of packets: the outer addresses and the reqid of the SAs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Template {
     /// Outer source.
@@ -62,11 +83,42 @@ pub struct Template {
     /// Outer destination.
     pub destination: IpAddr,
     /// ESP or AH.
-    pub protocol: ProtocolId,
+    pub protocol: IpProtocol,
     /// Transport mode (else tunnel).
     pub transport: bool,
-    /// Of the SA.
+    /// Of the SAs.
     pub reqid: u32,
+    /// Packets are compressed first.
+    pub ipcomp: bool,
+}
+
+/// One SA that packets of a policy go through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layer {
+    /// Of its packets.
+    pub protocol: IpProtocol,
+    /// Transport mode (else tunnel).
+    pub transport: bool,
+    /// Packets may do without: what does not become shorter is not compressed (RFC 3173, 2.2).
+    pub optional: bool,
+}
+
+impl Template {
+    /// The SAs that packets go through on their way out, the first one first. Whichever is first
+    /// makes the tunnel.
+    pub fn layers(&self, direction: Direction) -> impl Iterator<Item = Layer> + use<> {
+        let comp = Layer {
+            protocol: IpProtocol::Comp,
+            transport: self.transport,
+            optional: direction != Direction::Out,
+        };
+        let main = Layer {
+            protocol: self.protocol,
+            transport: self.transport || self.ipcomp,
+            optional: false,
+        };
+        self.ipcomp.then_some(comp).into_iter().chain([main])
+    }
 }
 
 /// The SA of what the peer sends.
@@ -76,8 +128,8 @@ pub fn inbound<A>(child: &ChildInstall, algorithms: A) -> SaEntry<'_, A> {
         source: names.remote,
         destination: names.local,
         spi: names.inbound_spi,
-        protocol: names.protocol,
-        transport: names.transport,
+        protocol: names.protocol.into(),
+        transport: names.transport || names.ipcomp.is_some(),
         reqid: names.reqid,
         algorithms,
         encr_key: child.keys.inbound_encr.expose(),
@@ -100,8 +152,8 @@ pub fn outbound<A>(child: &ChildInstall, algorithms: A) -> SaEntry<'_, A> {
         source: names.local,
         destination: names.remote,
         spi: names.outbound_spi,
-        protocol: names.protocol,
-        transport: names.transport,
+        protocol: names.protocol.into(),
+        transport: names.transport || names.ipcomp.is_some(),
         reqid: names.reqid,
         algorithms,
         encr_key: child.keys.outbound_encr.expose(),
@@ -116,6 +168,38 @@ pub fn outbound<A>(child: &ChildInstall, algorithms: A) -> SaEntry<'_, A> {
         bytes_hard: child.bytes_hard,
         replay_window: child.replay_window,
     }
+}
+
+/// The SAs of IPComp, if packets are compressed: inbound, outbound. `algorithms` are the backend's
+/// words for DEFLATE. They outlive the others, which end the Child SA.
+pub fn compression<A: Copy>(
+    child: &ChildInstall,
+    algorithms: A,
+) -> impl Iterator<Item = SaEntry<'_, A>> {
+    let names = &child.names;
+    let (transport, reqid) = (names.transport, names.reqid);
+    let (local, remote) = (names.local, names.remote);
+    let hard = child.lifetime_hard.saturating_mul(2);
+    names
+        .comps()
+        .zip([remote, local])
+        .map(move |((destination, cpi), source)| SaEntry {
+            source,
+            destination,
+            spi: cpi.as_spi(),
+            protocol: IpProtocol::Comp,
+            transport,
+            reqid,
+            algorithms,
+            encr_key: &[],
+            integ_key: &[],
+            encap: None,
+            soft: Duration::ZERO,
+            hard,
+            bytes_soft: 0,
+            bytes_hard: 0,
+            replay_window: 0,
+        })
 }
 
 /// A soft limit at or past the hard one would never be heard.
@@ -137,14 +221,15 @@ fn soft_bytes(child: &ChildInstall) -> u64 {
     }
 }
 
-/// What the policy of a trap demands: an SA that there never is.
+/// What the policy of a trap demands: an SA that there never is. One is enough.
 pub fn trap(trap: &Trap, reqid: u32) -> Template {
     Template {
         source: trap.local,
         destination: trap.remote,
-        protocol: trap.protocol,
+        protocol: trap.protocol.into(),
         transport: trap.transport,
         reqid,
+        ipcomp: false,
     }
 }
 
@@ -156,9 +241,10 @@ pub fn policies(
     let inward = Template {
         source: child.remote,
         destination: child.local,
-        protocol: child.protocol,
+        protocol: child.protocol.into(),
         transport: child.transport,
         reqid: child.reqid,
+        ipcomp: child.ipcomp.is_some(),
     };
     let outward = Template {
         source: child.local,

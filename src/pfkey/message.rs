@@ -8,7 +8,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::kernel::SelectorPair;
-use crate::kernel::entry::{Direction, Template};
+use crate::kernel::entry::{Direction, IpProtocol, Layer, Template};
 use crate::wire::registry::{EncrId, IntegId, ProtocolId};
 use crate::wire::spi::EspSpi;
 use crate::wire::{Transform, TransformId};
@@ -52,6 +52,12 @@ pub struct Algorithms {
 }
 
 impl Algorithms {
+    /// Those of an SA of IPComp: its algorithm has the place of the encryption.
+    pub const DEFLATE: Self = Self {
+        encr: CALG_DEFLATE,
+        integ: 0,
+    };
+
     /// Reads the chosen transforms. `None` for what Linux cannot do over PF_KEY: authenticated
     /// encryption and extended sequence numbers have no words in it, and for HMAC-SHA2-256 it
     /// would cut the ICV to 96 bits where RFC 4868 has 128.
@@ -111,7 +117,7 @@ pub struct Request {
 
 impl Request {
     /// `SADB_REGISTER` for one SA type.
-    pub fn register(seq: u32, pid: u32, protocol: ProtocolId) -> Self {
+    pub fn register(seq: u32, pid: u32, protocol: IpProtocol) -> Self {
         Self::begin(kind::REGISTER, sa_type(protocol), seq, pid).end()
     }
 
@@ -141,9 +147,11 @@ impl Request {
             request.lifetime(extension::LIFETIME_HARD, sa.bytes_hard, sa.hard);
             request.lifetime(extension::LIFETIME_SOFT, sa.bytes_soft, sa.soft);
         }
-        request.key(extension::KEY_AUTH, sa.integ_key);
+        if sa.protocol != IpProtocol::Comp {
+            request.key(extension::KEY_AUTH, sa.integ_key);
+        }
         // Also with NULL encryption, whose key is empty.
-        if sa.protocol == ProtocolId::ESP {
+        if sa.protocol == IpProtocol::Esp {
             request.key(extension::KEY_ENCRYPT, sa.encr_key);
         }
         if let Some((source_port, destination_port)) = sa.encap {
@@ -170,7 +178,7 @@ impl Request {
         source: IpAddr,
         destination: IpAddr,
         spi: EspSpi,
-        protocol: ProtocolId,
+        protocol: IpProtocol,
     ) -> Self {
         Self::about(kind::DELETE, seq, pid, (source, destination, spi, protocol))
     }
@@ -182,7 +190,7 @@ impl Request {
         source: IpAddr,
         destination: IpAddr,
         spi: EspSpi,
-        protocol: ProtocolId,
+        protocol: IpProtocol,
     ) -> Self {
         Self::about(kind::GET, seq, pid, (source, destination, spi, protocol))
     }
@@ -191,7 +199,7 @@ impl Request {
         message_kind: u8,
         seq: u32,
         pid: u32,
-        (source, destination, spi, protocol): (IpAddr, IpAddr, EspSpi, ProtocolId),
+        (source, destination, spi, protocol): (IpAddr, IpAddr, EspSpi, IpProtocol),
     ) -> Self {
         let mut request = Self::begin(message_kind, sa_type(protocol), seq, pid);
         request.sa(spi, 0, Algorithms { encr: 0, integ: 0 });
@@ -325,26 +333,33 @@ impl Request {
             out.extend_from_slice(&[0; 4]);
             out.extend_from_slice(&priority.to_ne_bytes());
             if let Some(template) = template {
-                ipsec_request(out, template);
+                for layer in template.layers(direction) {
+                    ipsec_request(out, template, layer);
+                }
             }
         });
     }
 }
 
 /// `sadb_x_ipsecrequest`, whose length counts bytes.
-fn ipsec_request(out: &mut Vec<u8>, template: &Template) {
+fn ipsec_request(out: &mut Vec<u8>, template: &Template, layer: Layer) {
     let at = out.len();
-    let protocol = if template.protocol == ProtocolId::AH {
-        libc::IPPROTO_AH
+    let protocol = match layer.protocol {
+        IpProtocol::Esp => libc::IPPROTO_ESP,
+        IpProtocol::Ah => libc::IPPROTO_AH,
+        IpProtocol::Comp => libc::IPPROTO_COMP,
+    };
+    let level = if layer.optional {
+        LEVEL_USE
     } else {
-        libc::IPPROTO_ESP
+        LEVEL_UNIQUE
     };
     out.extend_from_slice(&[0; 2]);
     out.extend_from_slice(&(protocol as u16).to_ne_bytes());
-    out.extend_from_slice(&[mode(template.transport), LEVEL_UNIQUE, 0, 0]);
+    out.extend_from_slice(&[mode(layer.transport), level, 0, 0]);
     out.extend_from_slice(&short_reqid(template.reqid).to_ne_bytes());
     out.extend_from_slice(&[0; 4]);
-    if !template.transport {
+    if !layer.transport {
         socket_address(out, SocketAddr::new(template.source, 0));
         socket_address(out, SocketAddr::new(template.destination, 0));
     }
@@ -384,13 +399,14 @@ pub struct Answer<'a> {
     pub seq: u32,
     /// Of the process that asked.
     pub pid: u32,
+    sa_type: u8,
     extensions: &'a [u8],
 }
 
 impl<'a> Answer<'a> {
     /// Reads one datagram; `None` if it is not one whole message of this version.
     pub fn decode(datagram: &'a [u8]) -> Option<Self> {
-        let [version, message_kind, errno, _] = *datagram.first_chunk()?;
+        let [version, message_kind, errno, sa_type] = *datagram.first_chunk()?;
         let units = usize::from(u16_at(datagram, 4)?);
         (version == PF_KEY_V2 && units * 8 == datagram.len()).then_some(())?;
         Some(Self {
@@ -398,13 +414,16 @@ impl<'a> Answer<'a> {
             errno,
             seq: u32_at(datagram, 8)?,
             pid: u32_at(datagram, 12)?,
+            sa_type,
             extensions: datagram.get(HEADER_LEN..)?,
         })
     }
 
     /// Destination, SPI and whether it is the hard limit, of an `EXPIRE` message.
     pub fn expire(&self) -> Option<(IpAddr, EspSpi, bool)> {
-        (self.kind == kind::EXPIRE).then_some(())?;
+        // Those of IPComp are no more than companions.
+        let main = self.sa_type != sa_type(IpProtocol::Comp);
+        (self.kind == kind::EXPIRE && main).then_some(())?;
         let hard = self.find(extension::LIFETIME_HARD).is_some();
         let destination = self.socket_address(extension::ADDRESS_DST)?.ip();
         Some((destination, self.spi()?, hard))
@@ -476,8 +495,12 @@ fn short_reqid(reqid: u32) -> u32 {
     if reqid == 0 { 0 } else { reqid % REQID_MAX + 1 }
 }
 
-fn sa_type(protocol: ProtocolId) -> u8 {
-    if protocol == ProtocolId::AH { 2 } else { 3 }
+const fn sa_type(protocol: IpProtocol) -> u8 {
+    match protocol {
+        IpProtocol::Ah => 2,
+        IpProtocol::Esp => 3,
+        IpProtocol::Comp => 9,
+    }
 }
 
 fn mode(transport: bool) -> u8 {
@@ -514,8 +537,10 @@ const PF_KEY_V2: u8 = 2;
 const HEADER_LEN: usize = 16;
 const SA_TYPE_UNSPEC: u8 = 0;
 const STATE_MATURE: u8 = 1;
+const CALG_DEFLATE: u8 = 2;
 const POLICY_IPSEC: u16 = 2;
 /// Only by SAs with the reqid of the request.
+const LEVEL_USE: u8 = 1;
 const LEVEL_UNIQUE: u8 = 3;
 /// Greatest reqid that a policy may name (IPSEC_MANUAL_REQID_MAX).
 const REQID_MAX: u32 = 0x3fff;

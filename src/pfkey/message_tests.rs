@@ -33,7 +33,7 @@ fn sa() -> SaEntry<'static> {
         source: v4(1),
         destination: v4(2),
         spi: EspSpi::new(0x0102_0304).unwrap(),
-        protocol: ProtocolId::ESP,
+        protocol: IpProtocol::Esp,
         transport: false,
         reqid: 5,
         algorithms: Algorithms::of(ProtocolId::ESP, &transforms).unwrap(),
@@ -84,9 +84,10 @@ fn policy_carries_selector_and_request() {
     let template = Template {
         source: v4(1),
         destination: v4(2),
-        protocol: ProtocolId::ESP,
+        protocol: IpProtocol::Esp,
         transport: false,
         reqid: 9,
+        ipcomp: false,
     };
     let request = Request::update_policy(1, 2, Direction::Out, &pair, 3, &template);
     let wanted = "020d000010000000 0100000002000000 \

@@ -8,13 +8,12 @@ use std::net::IpAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::process;
 
-use crate::kernel::entry::{self, Direction};
+use crate::kernel::entry::{self, Direction, IpProtocol};
 use crate::kernel::{
     Backend, ChildInstall, ChildRemove, Count, KernelError, KernelEvent, KernelRequest,
     SelectorPair, Trap,
 };
 use crate::sys::netlink::KernelSocket;
-use crate::wire::registry::ProtocolId;
 use crate::wire::spi::EspSpi;
 
 pub mod message;
@@ -43,7 +42,7 @@ enum Done {
         source: IpAddr,
         destination: IpAddr,
         spi: EspSpi,
-        protocol: ProtocolId,
+        protocol: IpProtocol,
     },
     Policy {
         direction: Direction,
@@ -67,7 +66,7 @@ impl PfKey {
             waiting: Vec::new(),
             dropped: false,
         };
-        for protocol in [ProtocolId::ESP, ProtocolId::AH] {
+        for protocol in [IpProtocol::Esp, IpProtocol::Ah] {
             let seq = pfkey.next_seq();
             let request = Request::register(seq, pfkey.pid, protocol);
             pfkey
@@ -127,18 +126,18 @@ impl PfKey {
         let Some(algorithms) = Algorithms::of(names.protocol, &child.transforms) else {
             return Err(UNSUPPORTED);
         };
-        let both = [
-            entry::inbound(child, algorithms),
-            entry::outbound(child, algorithms),
-        ];
+        let ours = [entry::inbound(child, algorithms)];
+        let theirs = [entry::outbound(child, algorithms)];
+        let comp: Vec<_> = entry::compression(child, Algorithms::DEFLATE).collect();
+        let (comp_ours, comp_theirs) = comp.split_at(comp.len() / 2);
         let sas = if child.receive_only {
-            &both[..1]
+            [comp_ours, &ours, &[], &[]]
         } else {
-            &both
+            [comp_ours, &ours, comp_theirs, &theirs]
         };
         let mut done = Vec::new();
         let added = self
-            .add_sas(sas, &mut done)
+            .add_sas(&sas.concat(), &mut done)
             .and_then(|()| self.add_policies(names, &mut done));
         match added {
             Ok(()) => self.remember(names),
@@ -151,7 +150,9 @@ impl PfKey {
         let Some(algorithms) = Algorithms::of(child.names.protocol, &child.transforms) else {
             return Err(UNSUPPORTED);
         };
-        self.add_sas(&[entry::outbound(child, algorithms)], &mut Vec::new())
+        let mut sas = vec![entry::outbound(child, algorithms)];
+        sas.extend(entry::compression(child, Algorithms::DEFLATE).skip(1));
+        self.add_sas(&sas, &mut Vec::new())
     }
 
     fn remember(&mut self, names: &ChildRemove) {
@@ -245,7 +246,7 @@ impl PfKey {
         source: IpAddr,
         destination: IpAddr,
         spi: EspSpi,
-        protocol: ProtocolId,
+        protocol: IpProtocol,
     ) -> Option<u64> {
         let seq = self.next_seq();
         let request = Request::get(seq, self.pid, source, destination, spi, protocol);
@@ -268,12 +269,24 @@ impl PfKey {
             }
         };
         note(self.delete_policies(&child.selectors, &ALL_DIRECTIONS));
-        for (source, destination, spi) in [
-            (child.local, child.remote, child.outbound_spi),
-            (child.remote, child.local, child.inbound_spi),
-        ] {
+        let main = IpProtocol::from(child.protocol);
+        let mut sas = vec![
+            (child.remote, child.outbound_spi, main),
+            (child.local, child.inbound_spi, main),
+        ];
+        sas.extend(
+            child
+                .comps()
+                .map(|(to, cpi)| (to, cpi.as_spi(), IpProtocol::Comp)),
+        );
+        for (destination, spi, protocol) in sas {
+            let source = if destination == child.local {
+                child.remote
+            } else {
+                child.local
+            };
             let seq = self.next_seq();
-            let request = Request::delete(seq, self.pid, source, destination, spi, child.protocol);
+            let request = Request::delete(seq, self.pid, source, destination, spi, protocol);
             note(self.transact(&request, seq));
         }
         result
@@ -345,6 +358,7 @@ impl Backend for PfKey {
                 outbound_spi,
                 ..
             } = *child;
+            let protocol = protocol.into();
             if let Some(inbound) = self.packets(remote, local, inbound_spi, protocol) {
                 let outbound = self.packets(local, remote, outbound_spi, protocol);
                 counts.push(Count {

@@ -9,13 +9,14 @@ use std::net::IpAddr;
 use crate::kernel::{ChildRemove, Outer, SelectorPair, TRAP_TAG, Trap};
 use crate::steer::ShardId;
 use crate::wire::registry::ProtocolId;
-use crate::wire::spi::EspSpi;
+use crate::wire::spi::{Cpi, EspSpi};
 
 /// The Child SAs in the kernel, by inbound SPI, and what is not yet as it should be.
 #[derive(Debug, Default)]
 pub struct Mirror {
     children: BTreeMap<EspSpi, ChildRemove>,
     outbound: HashSet<(IpAddr, EspSpi)>,
+    comps: HashSet<(IpAddr, Cpi)>,
     pairs: HashMap<SelectorPair, Wanted>,
     touched: HashSet<SelectorPair>,
     /// Selector pairs of the traps of each shard.
@@ -64,6 +65,7 @@ struct Template {
     local: IpAddr,
     remote: IpAddr,
     reqid: u32,
+    ipcomp: bool,
 }
 
 /// What must still happen so that the policies in the kernel are as the mirror says.
@@ -82,6 +84,7 @@ impl Mirror {
     pub fn clashes(&self, child: &ChildRemove) -> bool {
         self.children.contains_key(&child.inbound_spi)
             || self.outbound.contains(&(child.remote, child.outbound_spi))
+            || child.comps().any(|comp| self.comps.contains(&comp))
     }
 
     /// Whether the Child SA with this inbound SPI is there.
@@ -106,6 +109,7 @@ impl Mirror {
             wanted.owners.push(child.inbound_spi);
         }
         self.outbound.insert((child.remote, child.outbound_spi));
+        self.comps.extend(child.comps());
         self.children.insert(child.inbound_spi, child.clone());
         write
     }
@@ -114,7 +118,9 @@ impl Mirror {
     pub fn is_taken(&self, inbound_spi: EspSpi, to: Outer) -> bool {
         let child = self.children.get(&inbound_spi);
         child.is_some_and(|child| {
+            let mut comps = child.moved(to).comps().zip(child.comps());
             to.remote != child.remote && self.outbound.contains(&(to.remote, child.outbound_spi))
+                || comps.any(|(after, before)| after != before && self.comps.contains(&after))
         })
     }
 
@@ -128,6 +134,10 @@ impl Mirror {
         let template = template(child);
         self.outbound.remove(&(before.remote, before.outbound_spi));
         self.outbound.insert((to.remote, before.outbound_spi));
+        for comp in before.comps() {
+            self.comps.remove(&comp);
+        }
+        self.comps.extend(child.comps());
         let pairs = &mut self.pairs;
         before.selectors.retain(|pair| {
             let own = pairs.get_mut(pair);
@@ -144,6 +154,9 @@ impl Mirror {
     pub fn retire(&mut self, inbound_spi: EspSpi) -> Option<ChildRemove> {
         let child = self.children.remove(&inbound_spi)?;
         self.outbound.remove(&(child.remote, child.outbound_spi));
+        for comp in child.comps() {
+            self.comps.remove(&comp);
+        }
         for pair in &child.selectors {
             if let Some(wanted) = self.pairs.get_mut(pair) {
                 wanted.owners.retain(|spi| *spi != inbound_spi);
@@ -276,5 +289,6 @@ fn template(child: &ChildRemove) -> Template {
         local: child.local,
         remote: child.remote,
         reqid: child.reqid,
+        ipcomp: child.ipcomp.is_some(),
     }
 }

@@ -286,12 +286,7 @@ impl Sadb {
             self.answer(from, KernelEvent::Done { id });
             return;
         }
-        let names = &child.names;
-        let sas = [
-            (names.local, names.inbound_spi),
-            (names.remote, names.outbound_spi),
-        ];
-        let leaving = sas.iter().any(|sa| self.leaving.contains(sa));
+        let leaving = sas(&child.names).any(|sa| self.leaving.contains(&sa));
         let moving = !self.moves.is_empty() && self.mirror.clashes(&child.names);
         if leaving || moving {
             // The peer uses an SPI again: here the deletion, or the move, must come first.
@@ -311,7 +306,7 @@ impl Sadb {
 
     /// The last of several moves in one turn counts; the ways between were never gone.
     fn shift(&mut self, child: &ChildRemove, to: Outer) {
-        if self.leaving.contains(&(to.remote, child.outbound_spi)) {
+        if sas(&child.moved(to)).any(|sa| self.leaving.contains(&sa)) {
             self.flush();
         }
         if self.mirror.holds(child.inbound_spi) {
@@ -326,8 +321,7 @@ impl Sadb {
         let Some(child) = self.mirror.retire(child.inbound_spi) else {
             return;
         };
-        self.leaving.insert((child.local, child.inbound_spi));
-        self.leaving.insert((child.remote, child.outbound_spi));
+        self.leaving.extend(sas(&child));
         self.deletes.push(child);
     }
 
@@ -481,6 +475,16 @@ impl Sadb {
     fn answer(&mut self, shard: ShardId, event: KernelEvent) {
         self.answers.entry(shard).or_default().push(event);
     }
+}
+
+/// All SAs of a Child SA, by destination.
+fn sas(child: &ChildRemove) -> impl Iterator<Item = (IpAddr, EspSpi)> + use<> {
+    let both = [
+        (child.local, child.inbound_spi),
+        (child.remote, child.outbound_spi),
+    ];
+    let comps = child.comps().map(|(address, cpi)| (address, cpi.as_spi()));
+    both.into_iter().chain(comps)
 }
 
 fn warn(what: &str, child: &ChildRemove, error: &KernelError) {

@@ -193,6 +193,7 @@ fn net(text: &str) -> IpNet {
 
 fn child(inbound: u32, reqid: u32, remote_net: &str) -> ChildRemove {
     ChildRemove {
+        ipcomp: None,
         protocol: ProtocolId::ESP,
         transport: false,
         local: "192.0.2.1".parse().unwrap(),

@@ -317,6 +317,11 @@ pub fn both_ends(hosts: &[Host], number: usize, spi: EspSpi) -> Result<(), Viola
             same(mine, theirs) && same(theirs, mine),
             "the ends of {spi} have different keys"
         );
+        let cpis = |a: &ChildInstall| a.names.ipcomp.map(|cpis| (cpis.inbound, cpis.outbound));
+        demand!(
+            cpis(mine) == cpis(theirs).map(|(ours, theirs)| (theirs, ours)),
+            "the ends of {spi} differ in compression"
+        );
         demand!(
             mine.transforms == theirs.transforms,
             "the ends of {spi} differ in transforms"

@@ -198,6 +198,9 @@ impl FakeKernel {
             || self.children.values().any(|held| {
                 let names = &held.install.names;
                 names.outbound_spi == outbound && names.remote == install.names.remote
+                    || names
+                        .comps()
+                        .any(|comp| install.names.comps().any(|new| new == comp))
             });
         let errno = match (taken, self.dice.chance(self.plan.refuse)) {
             (true, _) => Some(libc::EEXIST),

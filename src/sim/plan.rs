@@ -126,6 +126,8 @@ pub(super) struct Taste {
     pub mutual: bool,
     /// Lifetimes are short, so that rekeys meet mishaps and each other.
     pub hasty: bool,
+    /// Compression is wanted, by these of a thousand policies.
+    pub ipcomp: u64,
     small: bool,
     v6: bool,
     encapsulate: bool,
@@ -224,6 +226,7 @@ fn taste(dice: &mut Dice) -> Taste {
         v6: dice.chance(150),
         encapsulate: dice.chance(100),
         single,
+        ipcomp: dice.pick([0, 0, 800, 1000]),
     }
 }
 

@@ -66,7 +66,7 @@ pub(super) fn pair(
             name: format!("{}-{}", mine.1.name, theirs.1.name),
             selection: Selection::Last,
             active: active || mutual,
-            ipcomp: false,
+            ipcomp: dice.chance(taste.ipcomp),
             transport: false,
             natt: false,
             protocol: ProtocolId::ESP,

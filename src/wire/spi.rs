@@ -3,7 +3,7 @@
 //! zero is no SPI, so it is `None`.
 
 use std::fmt;
-use std::num::{NonZeroU32, NonZeroU64};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 
 /// One half of an IKE SA's name: 8 bytes, never zero (RFC 7296, 2.6).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -88,6 +88,48 @@ impl fmt::Display for EspSpi {
 }
 
 impl fmt::Debug for EspSpi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The name of one SA of IPComp at its receiver (RFC 3173, 3.3): of the 16 bits those values that two
+/// ends negotiate, 256 to 61439.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Cpi(NonZeroU16);
+
+impl Cpi {
+    /// The least that may be negotiated.
+    pub const LEAST: u16 = 256;
+    /// The greatest that may be negotiated.
+    pub const GREATEST: u16 = 61_439;
+
+    /// The CPI with this value, if it may be negotiated.
+    pub const fn new(value: u16) -> Option<Self> {
+        match NonZeroU16::new(value) {
+            Some(cpi) if value >= Self::LEAST && value <= Self::GREATEST => Some(Self(cpi)),
+            Some(_) | None => None,
+        }
+    }
+
+    /// The two bytes as they stand on the wire.
+    pub const fn to_bytes(self) -> [u8; 2] {
+        self.0.get().to_be_bytes()
+    }
+
+    /// As kernels keep it: in the place of the SPI of ESP.
+    pub fn as_spi(self) -> EspSpi {
+        EspSpi(NonZeroU32::from(self.0))
+    }
+}
+
+impl fmt::Display for Cpi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.as_spi(), f)
+    }
+}
+
+impl fmt::Debug for Cpi {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }

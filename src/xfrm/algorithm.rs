@@ -42,6 +42,13 @@ pub struct Algorithms {
 }
 
 impl Algorithms {
+    /// Of an SA of IPComp: it neither encrypts nor proves.
+    pub const NONE: Self = Self {
+        encr: None,
+        integ: None,
+        esn: false,
+    };
+
     /// Reads the chosen transforms of a Child SA of this protocol. `None` when the kernel has no
     /// word for one of them, or when they would leave packets without integrity protection.
     pub fn of(protocol: ProtocolId, transforms: &[Transform]) -> Option<Self> {

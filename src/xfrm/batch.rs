@@ -8,9 +8,8 @@ use super::Xfrm;
 use super::algorithm::Algorithms;
 use super::copy::{Copy, Way};
 use super::message::{Requests, SaEntry};
-use crate::kernel::entry::{self, Direction};
+use crate::kernel::entry::{self, Direction, IpProtocol};
 use crate::kernel::{ChildInstall, ChildRemove, KernelError, KernelRequest, SelectorPair, Trap};
-use crate::wire::registry::ProtocolId;
 use crate::wire::spi::EspSpi;
 
 /// Requests that go out together.
@@ -42,7 +41,7 @@ enum Action {
     AddSa {
         destination: IpAddr,
         spi: EspSpi,
-        protocol: ProtocolId,
+        protocol: IpProtocol,
     },
     AddPolicy {
         direction: Direction,
@@ -145,9 +144,16 @@ impl Chunk {
         let Some(algorithms) = self.begin_add(child) else {
             return;
         };
-        // The inbound SA first: nothing may go out before an answer could come in.
+        let mut comp = entry::compression(child, Algorithms::NONE);
+        // The inbound SAs first: nothing may go out before an answer could come in.
+        for sa in comp.by_ref().take(1) {
+            self.add_sa(xfrm, &sa);
+        }
         self.add_sa(xfrm, &entry::inbound(child, algorithms));
         if !child.receive_only {
+            for sa in comp {
+                self.add_sa(xfrm, &sa);
+            }
             self.add_sa(xfrm, &entry::outbound(child, algorithms));
         }
         self.add_policies(xfrm, &child.names);
@@ -155,6 +161,9 @@ impl Chunk {
 
     fn push_outbound(&mut self, xfrm: &mut Xfrm, child: &ChildInstall) {
         if let Some(algorithms) = self.begin_add(child) {
+            for sa in entry::compression(child, Algorithms::NONE).skip(1) {
+                self.add_sa(xfrm, &sa);
+            }
             self.add_sa(xfrm, &entry::outbound(child, algorithms));
         }
     }
@@ -190,7 +199,10 @@ impl Chunk {
             (child.remote, child.outbound_spi),
             (child.local, child.inbound_spi),
         ] {
-            self.delete_sa(xfrm, destination, spi, child.protocol);
+            self.delete_sa(xfrm, destination, spi, child.protocol.into());
+        }
+        for (destination, cpi) in child.comps() {
+            self.delete_sa(xfrm, destination, cpi.as_spi(), IpProtocol::Comp);
         }
     }
 
@@ -200,7 +212,7 @@ impl Chunk {
         xfrm: &mut Xfrm,
         destination: IpAddr,
         spi: EspSpi,
-        protocol: ProtocolId,
+        protocol: IpProtocol,
     ) {
         let seq = self.step(xfrm, Action::Delete);
         self.requests.del_sa(seq, destination, spi, protocol);

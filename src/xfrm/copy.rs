@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::message::{Answer, Requests, attribute, flag, kind};
 use super::message::{CURRENT_LIFETIME_LEN, SELECTOR_LEN, STATE_ALIGN4, STATE_ESN, STATISTICS_LEN};
 use super::message::{USERSA_INFO_LEN, address_family, u16_at, u32_at};
-use crate::wire::registry::ProtocolId;
+use crate::kernel::entry::IpProtocol;
 use crate::wire::spi::EspSpi;
 
 /// How a copy relates to the SA that it is made of.
@@ -33,8 +33,8 @@ pub struct Copy<'a> {
     pub destination: IpAddr,
     /// SPI at the destination.
     pub spi: EspSpi,
-    /// ESP or AH.
-    pub protocol: ProtocolId,
+    /// Of its packets.
+    pub protocol: IpProtocol,
     /// UDP encapsulation: source and destination port.
     pub encap: Option<(u16, u16)>,
     /// Sequence numbers left out.
@@ -112,7 +112,7 @@ impl Requests {
         self.u16(address_family(copy.destination));
         self.raw(part(214, 216));
         let mut flags = part(216, 217).first().copied().unwrap_or(0);
-        if copy.protocol == ProtocolId::AH {
+        if copy.protocol == IpProtocol::Ah {
             flags &= !STATE_ALIGN4;
             flags |= if copy.destination.is_ipv4() {
                 STATE_ALIGN4

@@ -10,7 +10,7 @@ fn entry(encap: Option<(u16, u16)>) -> SaEntry<'static> {
         source: "192.0.2.1".parse().unwrap(),
         destination: "192.0.2.2".parse().unwrap(),
         spi: EspSpi::new(0x0102_0304).unwrap(),
-        protocol: ProtocolId::ESP,
+        protocol: IpProtocol::Esp,
         transport: false,
         reqid: 77,
         algorithms: Algorithms {
@@ -65,7 +65,7 @@ fn copied(told: &[u8], way: Way, encap: Option<(u16, u16)>, skip: u32) -> (u16, 
         source: "2001:db8::1".parse().unwrap(),
         destination: "2001:db8::2".parse().unwrap(),
         spi: EspSpi::new(0x0102_0304).unwrap(),
-        protocol: ProtocolId::ESP,
+        protocol: IpProtocol::Esp,
         encap,
         skip,
     };

@@ -7,8 +7,7 @@ use zeroize::Zeroizing;
 
 use super::algorithm::{Algorithms, Encr};
 use crate::kernel::SelectorPair;
-use crate::kernel::entry::{Direction, Template};
-use crate::wire::registry::ProtocolId;
+use crate::kernel::entry::{Direction, IpProtocol, Layer, Template};
 use crate::wire::spi::EspSpi;
 
 /// Message types, XFRM_MSG_*.
@@ -131,6 +130,12 @@ impl Requests {
             }
             None => {}
         }
+        if sa.protocol == IpProtocol::Comp {
+            let at = self.begin_attribute(attribute::ALG_COMP);
+            self.algorithm_name("deflate");
+            self.u32(0);
+            self.end_attribute(at);
+        }
         if let Some(integ) = sa.algorithms.integ {
             let at = self.begin_attribute(attribute::ALG_AUTH_TRUNC);
             self.algorithm_name(integ.name);
@@ -156,14 +161,14 @@ impl Requests {
     }
 
     /// Deletes an SA.
-    pub fn del_sa(&mut self, seq: u32, destination: IpAddr, spi: EspSpi, protocol: ProtocolId) {
+    pub fn del_sa(&mut self, seq: u32, destination: IpAddr, spi: EspSpi, protocol: IpProtocol) {
         self.begin(kind::DEL_SA, flag::REQUEST, seq);
         self.usersa_id(destination, spi, protocol);
         self.end();
     }
 
     /// Asks for one SA.
-    pub fn get_sa(&mut self, seq: u32, destination: IpAddr, spi: EspSpi, protocol: ProtocolId) {
+    pub fn get_sa(&mut self, seq: u32, destination: IpAddr, spi: EspSpi, protocol: IpProtocol) {
         self.begin(kind::GET_SA, flag::REQUEST, seq);
         self.usersa_id(destination, spi, protocol);
         self.end();
@@ -193,7 +198,9 @@ impl Requests {
         self.raw(&[number(direction), POLICY_ALLOW, 0, 0]);
         self.zeros(4);
         let at = self.begin_attribute(attribute::TMPL);
-        self.template(template);
+        for layer in template.layers(direction) {
+            self.template(template, layer);
+        }
         self.end_attribute(at);
         self.end();
     }
@@ -255,7 +262,7 @@ impl Requests {
         self.zeros(7);
     }
 
-    fn usersa_id(&mut self, destination: IpAddr, spi: EspSpi, protocol: ProtocolId) {
+    fn usersa_id(&mut self, destination: IpAddr, spi: EspSpi, protocol: IpProtocol) {
         self.address(destination);
         self.raw(&spi.to_bytes());
         self.u16(address_family(destination));
@@ -283,16 +290,16 @@ impl Requests {
         self.zeros(8);
     }
 
-    fn template(&mut self, template: &Template) {
+    fn template(&mut self, template: &Template, layer: Layer) {
         self.address(template.destination);
         // SPI 0 is any: the reqid finds the SA, also the one that replaces it.
         self.zeros(4);
-        self.raw(&[ip_protocol(template.protocol), 0, 0, 0]);
+        self.raw(&[ip_protocol(layer.protocol), 0, 0, 0]);
         self.u16(address_family(template.destination));
         self.zeros(2);
         self.address(template.source);
         self.u32(template.reqid);
-        self.raw(&[mode(template.transport), 0, 0, 0]);
+        self.raw(&[mode(layer.transport), 0, u8::from(layer.optional), 0]);
         for _ in 0..3 {
             self.u32(u32::MAX);
         }
@@ -421,7 +428,8 @@ impl Answer<'_> {
     /// Destination, SPI and whether it is the hard limit, of an `EXPIRE` message.
     pub fn expire(&self) -> Option<(IpAddr, EspSpi, bool)> {
         (self.kind == kind::EXPIRE).then_some(())?;
-        let sa = sa_name(self.body)?;
+        // Those of IPComp are no more than companions.
+        let sa = sa_name(self.body).filter(|sa| sa.protocol != IpProtocol::Comp)?;
         let hard = *self.body.get(USERSA_INFO_LEN)? != 0;
         Some((sa.destination, sa.spi, hard))
     }
@@ -490,8 +498,8 @@ pub struct SaName {
     pub destination: IpAddr,
     /// SPI at the destination.
     pub spi: EspSpi,
-    /// ESP or AH.
-    pub protocol: ProtocolId,
+    /// Of its packets.
+    pub protocol: IpProtocol,
     /// Tells whether it is one of ours.
     pub reqid: u32,
 }
@@ -512,8 +520,9 @@ pub struct PolicyName {
 fn sa_name(info: &[u8]) -> Option<SaName> {
     let family = u16_at(info, 212)?;
     let protocol = match i32::from(*info.get(76)?) {
-        libc::IPPROTO_ESP => ProtocolId::ESP,
-        libc::IPPROTO_AH => ProtocolId::AH,
+        libc::IPPROTO_ESP => IpProtocol::Esp,
+        libc::IPPROTO_AH => IpProtocol::Ah,
+        libc::IPPROTO_COMP => IpProtocol::Comp,
         _ => return None,
     };
     Some(SaName {
@@ -537,7 +546,7 @@ fn state_flags(sa: &SaEntry<'_>) -> u8 {
     if sa.algorithms.esn {
         flags |= STATE_ESN;
     }
-    if sa.protocol == ProtocolId::AH && sa.destination.is_ipv4() {
+    if sa.protocol == IpProtocol::Ah && sa.destination.is_ipv4() {
         // RFC 4302, 2.6: the ICV is padded to 32 bits with IPv4; Linux pads to 64 unless told.
         flags |= STATE_ALIGN4;
     }
@@ -557,11 +566,11 @@ fn mode(transport: bool) -> u8 {
     u8::from(!transport)
 }
 
-fn ip_protocol(protocol: ProtocolId) -> u8 {
-    if protocol == ProtocolId::AH {
-        libc::IPPROTO_AH as u8
-    } else {
-        libc::IPPROTO_ESP as u8
+const fn ip_protocol(protocol: IpProtocol) -> u8 {
+    match protocol {
+        IpProtocol::Esp => libc::IPPROTO_ESP as u8,
+        IpProtocol::Ah => libc::IPPROTO_AH as u8,
+        IpProtocol::Comp => libc::IPPROTO_COMP as u8,
     }
 }
 
@@ -599,6 +608,7 @@ fn address_at(bytes: &[u8], at: usize, family: u16) -> Option<IpAddr> {
 pub(super) mod attribute {
     pub(crate) const ALG_AUTH: u16 = 1;
     pub(crate) const ALG_CRYPT: u16 = 2;
+    pub(crate) const ALG_COMP: u16 = 3;
     pub(crate) const ENCAP: u16 = 4;
     pub(crate) const TMPL: u16 = 5;
     pub(crate) const LTIME_VAL: u16 = 9;

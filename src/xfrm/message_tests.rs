@@ -11,7 +11,7 @@ fn sa() -> SaEntry<'static> {
         source: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
         destination: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)),
         spi: EspSpi::new(0x0102_0304).unwrap(),
-        protocol: ProtocolId::ESP,
+        protocol: IpProtocol::Esp,
         transport: false,
         reqid: 0x0100_0001,
         algorithms: Algorithms {
@@ -143,9 +143,10 @@ fn policy_selector_is_masked_and_turned_round_for_out() {
     let template = Template {
         source: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
         destination: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)),
-        protocol: ProtocolId::ESP,
+        protocol: IpProtocol::Esp,
         transport: true,
         reqid: 0x0200_0007,
+        ipcomp: false,
     };
     let mut requests = Requests::with_capacity(1024);
     requests.update_policy(4, Direction::Out, &pair, 77, &template);
@@ -226,8 +227,8 @@ fn an_acquire_names_the_reqid_of_the_policy_that_a_packet_hit() {
 fn only_the_last_message_asks_for_an_answer() {
     let mut requests = Requests::with_capacity(1024);
     let address = sa().destination;
-    requests.del_sa(1, address, sa().spi, ProtocolId::ESP);
-    requests.del_sa(2, address, sa().spi, ProtocolId::AH);
+    requests.del_sa(1, address, sa().spi, IpProtocol::Esp);
+    requests.del_sa(2, address, sa().spi, IpProtocol::Ah);
     requests.acknowledge_last();
     let bytes = requests.bytes();
     assert_eq!(bytes.len(), 80);

@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use crate::kernel::entry::IpProtocol;
 use crate::kernel::{
     Backend, ChildRemove, Count, KernelError, KernelEvent, KernelRequest, REQID_TAG, SelectorPair,
     Trap, is_our_reqid,
 };
 use crate::sys::netlink::KernelSocket;
-use crate::wire::registry::ProtocolId;
 use crate::wire::spi::EspSpi;
 
 pub mod algorithm;
@@ -99,7 +99,7 @@ pub fn probe() -> Result<(), Missing> {
         source: loopback,
         destination: loopback,
         spi,
-        protocol: ProtocolId::ESP,
+        protocol: IpProtocol::Esp,
         transport: false,
         reqid: PROBE_REQID,
         algorithms,
@@ -133,7 +133,7 @@ pub fn probe() -> Result<(), Missing> {
     }
     let mut requests = Requests::with_capacity(1024);
     let seq = xfrm.next_seq();
-    requests.del_sa(seq, loopback, spi, ProtocolId::ESP);
+    requests.del_sa(seq, loopback, spi, IpProtocol::Esp);
     match xfrm
         .transact(&mut requests, seq)
         .map(|errors| errors.get(&seq).copied())
@@ -257,7 +257,7 @@ impl Xfrm {
     }
 
     /// What the kernel knows of these SAs, keys and all; `None` where it has no such SA.
-    fn read_sas(&mut self, names: &[(IpAddr, EspSpi, ProtocolId)]) -> Result<Vec<Told>, i32> {
+    fn read_sas(&mut self, names: &[(IpAddr, EspSpi, IpProtocol)]) -> Result<Vec<Told>, i32> {
         let errno = |error: io::Error| error.raw_os_error().unwrap_or(libc::EIO);
         let mut requests = Requests::with_capacity(names.len() * 64);
         let mut places = BTreeMap::new();
@@ -284,7 +284,7 @@ impl Xfrm {
     }
 
     /// The reqid of an SA in the kernel, if it is there.
-    fn reqid_of(&mut self, destination: IpAddr, spi: EspSpi, protocol: ProtocolId) -> Option<u32> {
+    fn reqid_of(&mut self, destination: IpAddr, spi: EspSpi, protocol: IpProtocol) -> Option<u32> {
         let seq = self.next_seq();
         let mut requests = Requests::with_capacity(64);
         requests.get_sa(seq, destination, spi, protocol);
@@ -431,19 +431,16 @@ impl Xfrm {
             };
             let names = &child.names;
             let mut cleared = false;
-            for (destination, spi) in [
-                (names.local, names.inbound_spi),
-                (names.remote, names.outbound_spi),
-            ] {
+            for (destination, spi, protocol) in sas(names) {
                 if !self
-                    .reqid_of(destination, spi, names.protocol)
+                    .reqid_of(destination, spi, protocol)
                     .is_some_and(is_our_reqid)
                 {
                     continue;
                 }
                 let mut deletion = Requests::with_capacity(64);
                 let seq = self.next_seq();
-                deletion.del_sa(seq, destination, spi, names.protocol);
+                deletion.del_sa(seq, destination, spi, protocol);
                 cleared |= self
                     .transact(&mut deletion, seq)
                     .is_ok_and(|errors| errors.is_empty());
@@ -486,8 +483,7 @@ impl Xfrm {
     fn count_some(&mut self, children: &[ChildRemove]) -> Vec<Count> {
         let mut names = Vec::with_capacity(children.len() * 2);
         for child in children {
-            names.push((child.local, child.inbound_spi, child.protocol));
-            names.push((child.remote, child.outbound_spi, child.protocol));
+            names.extend(sas(child).take(2));
         }
         let told = self.read_sas(&names).unwrap_or_default();
         let packets = |told: &Told| {
@@ -506,6 +502,18 @@ impl Xfrm {
         };
         pairs.filter_map(count).collect()
     }
+}
+
+/// The SAs of a Child SA: inbound and outbound, then those of IPComp in the same order.
+fn sas(child: &ChildRemove) -> impl Iterator<Item = (IpAddr, EspSpi, IpProtocol)> + use<> {
+    let main = IpProtocol::from(child.protocol);
+    let both = [
+        (child.local, child.inbound_spi, main),
+        (child.remote, child.outbound_spi, main),
+    ];
+    let comps = child.comps();
+    let comps = comps.map(|(address, cpi)| (address, cpi.as_spi(), IpProtocol::Comp));
+    both.into_iter().chain(comps)
 }
 
 /// Reqid and SPI of the SA that `probe` adds: tagged as ours, so that `sweep`

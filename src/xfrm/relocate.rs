@@ -23,19 +23,18 @@
 //! generator of each SA afresh. Packets that the old inbound SA takes in that time could be
 //! replayed to the new one; that is a window of a millisecond, once for each move.
 
-use zeroize::Zeroizing;
-
-use super::Xfrm;
 use super::batch::Chunk;
 use super::copy::{self, Copy, Way};
+use super::{Told, Xfrm, sas};
+use crate::kernel::entry::IpProtocol;
 use crate::kernel::{ChildRemove, Encap, KernelError, KernelRequest, Outer};
 
 /// One Child SA and what the kernel told of it.
 struct Move<'a> {
     from: &'a ChildRemove,
     to: Outer,
-    inbound: Option<Zeroizing<Vec<u8>>>,
-    outbound: Option<Zeroizing<Vec<u8>>>,
+    /// In the order of `sas`; `None` where the kernel has no such SA.
+    told: Vec<Told>,
 }
 
 /// Does the moves among `requests`, all of which are; one result for each.
@@ -43,8 +42,7 @@ pub(super) fn run(xfrm: &mut Xfrm, requests: &[KernelRequest]) -> Vec<Result<(),
     let moves: Vec<(&ChildRemove, Outer)> = requests.iter().filter_map(parts).collect();
     let mut names = Vec::with_capacity(moves.len() * 2);
     for (from, _) in &moves {
-        names.push((from.local, from.inbound_spi, from.protocol));
-        names.push((from.remote, from.outbound_spi, from.protocol));
+        names.extend(sas(from));
     }
     let told = match xfrm.read_sas(&names) {
         Ok(told) => told,
@@ -64,14 +62,8 @@ pub(super) fn run(xfrm: &mut Xfrm, requests: &[KernelRequest]) -> Vec<Result<(),
         if chunk.is_full() {
             results.append(&mut std::mem::replace(&mut chunk, Chunk::new()).run(xfrm));
         }
-        let mut next = || told.next().flatten();
-        let (inbound, outbound) = (next(), next());
-        let one = Move {
-            from,
-            to,
-            inbound,
-            outbound,
-        };
+        let told = told.by_ref().take(sas(from).count()).collect();
+        let one = Move { from, to, told };
         one.push(xfrm, &mut chunk);
         ready.push(one);
     }
@@ -94,15 +86,19 @@ fn parts(request: &KernelRequest) -> Option<(&ChildRemove, Outer)> {
 impl Move<'_> {
     fn push(&self, xfrm: &mut Xfrm, chunk: &mut Chunk) {
         // One that can only receive yet has no outbound SA.
-        let Some(inbound) = &self.inbound else {
+        if self.told.first().is_none_or(Option::is_none) {
             return chunk.refuse(libc::ESRCH, "move SA");
-        };
-        let told = [Some(inbound), self.outbound.as_ref()];
-        if told.iter().flatten().any(|told| !copy::is_whole(told)) {
+        }
+        let compressed = self.from.ipcomp.is_some();
+        if compressed && self.from.local.is_ipv4() != self.to.local.is_ipv4() {
+            // Inner packets of one family only go with outer ones of the same.
+            return chunk.refuse(libc::EAFNOSUPPORT, "move SA");
+        }
+        if self.told.iter().flatten().any(|told| !copy::is_whole(told)) {
             return chunk.refuse(libc::EPERM, "read SA");
         }
         chunk.begin();
-        for copy in self.inward().into_iter().chain(self.outward()) {
+        for copy in self.copies() {
             if copy.way == Way::Instead {
                 chunk.delete_sa(xfrm, copy.destination, copy.spi, copy.protocol);
             }
@@ -111,36 +107,46 @@ impl Move<'_> {
         chunk.add_policies(xfrm, &self.from.moved(self.to));
     }
 
-    fn inward(&self) -> Option<Copy<'_>> {
-        let told = self.inbound.as_ref()?;
-        Some(Copy {
-            told,
-            way: self.way(self.from.local == self.to.local, told)?,
-            source: self.to.remote,
-            destination: self.to.local,
-            spi: self.from.inbound_spi,
-            protocol: self.from.protocol,
-            encap: self.to.encap.map(|e| (e.remote_port, e.local_port)),
-            skip: 0,
-        })
-    }
-
-    fn outward(&self) -> Option<Copy<'_>> {
-        let told = self.outbound.as_ref()?;
-        Some(Copy {
-            told,
-            way: self.way(self.from.remote == self.to.remote, told)?,
-            source: self.to.local,
-            destination: self.to.remote,
-            spi: self.from.outbound_spi,
-            protocol: self.from.protocol,
-            encap: self.to.encap.map(|e: Encap| (e.local_port, e.remote_port)),
-            skip: SEQUENCE_SKIP,
-        })
+    /// What takes the place of the SAs that are there.
+    fn copies(&self) -> impl Iterator<Item = Copy<'_>> {
+        let (from, to) = (self.from, self.to);
+        let moved = from.moved(to);
+        let (local, remote) = (to.local, to.remote);
+        let before = sas(from).zip(sas(&moved)).zip(&self.told);
+        before
+            .enumerate()
+            .filter_map(move |(at, ((old, new), told))| {
+                let told = told.as_ref()?;
+                let (destination, spi, protocol) = new;
+                let inbound = at % 2 == 0;
+                let main = protocol != IpProtocol::Comp;
+                let encap = to.encap.filter(|_| main);
+                Some(Copy {
+                    told,
+                    way: self.way(old.0 == destination, told, encap.is_some())?,
+                    source: if inbound { remote } else { local },
+                    destination,
+                    spi,
+                    protocol,
+                    encap: encap.map(
+                        |Encap {
+                             local_port,
+                             remote_port,
+                         }| {
+                            if inbound {
+                                (remote_port, local_port)
+                            } else {
+                                (local_port, remote_port)
+                            }
+                        },
+                    ),
+                    skip: if inbound || !main { 0 } else { SEQUENCE_SKIP },
+                })
+            })
     }
 
     /// `None`: there is nothing to change.
-    fn way(&self, stays: bool, told: &[u8]) -> Option<Way> {
+    fn way(&self, stays: bool, told: &[u8], encap: bool) -> Option<Way> {
         let (from, to) = (self.from, self.to);
         if !stays {
             return Some(Way::Beside);
@@ -148,7 +154,7 @@ impl Move<'_> {
         if (from.local, from.remote) != (to.local, to.remote) {
             return Some(Way::Instead);
         }
-        match (copy::is_encapsulated(told), to.encap.is_some()) {
+        match (copy::is_encapsulated(told), encap) {
             (true, true) => Some(Way::InPlace),
             (false, false) => None,
             (true, false) | (false, true) => Some(Way::Instead),
@@ -166,12 +172,10 @@ fn leave(xfrm: &mut Xfrm, moves: &[Move<'_>], results: &[Result<(), KernelError>
         .filter(|(_, result)| result.is_ok())
     {
         chunk.begin();
-        let (from, to) = (one.from, one.to);
-        if from.local != to.local {
-            chunk.delete_sa(xfrm, from.local, from.inbound_spi, from.protocol);
-        }
-        if from.remote != to.remote {
-            chunk.delete_sa(xfrm, from.remote, from.outbound_spi, from.protocol);
+        for (old, new) in sas(one.from).zip(sas(&one.from.moved(one.to))) {
+            if old != new {
+                chunk.delete_sa(xfrm, old.0, old.1, old.2);
+            }
         }
     }
     let _ = chunk.run(xfrm);

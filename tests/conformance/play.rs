@@ -333,8 +333,11 @@ impl Play {
             let udp = child.encap.map_or(String::new(), |encap| {
                 format!(", in UDP {}-{}", encap.local_port, encap.remote_port)
             });
+            let comp = names.ipcomp.map_or(String::new(), |cpis| {
+                format!(", IPComp in ours out {}", cpis.outbound)
+            });
             lines.push(format!(
-                "kernel adds {} in {} out {} {mode} {pairs}{udp}{only}",
+                "kernel adds {} in {} out {} {mode} {pairs}{udp}{comp}{only}",
                 names.protocol, names.inbound_spi, names.outbound_spi
             ));
         }
@@ -571,6 +574,7 @@ fn configure(role: Role, words: &[&str]) -> Config {
             "ask-address" => policy = setup::pool_warrior(),
             "active" => policy.active = true,
             "transport" => policy.transport = true,
+            "ipcomp" => policy.ipcomp = true,
             "natt" => policy.natt = true,
             "suite" => {
                 let suite = if value == "cbc" {
@@ -629,7 +633,8 @@ fn settings(policy: Policy, words: &[&str]) -> Config {
             "dpd" => settings.dpd_check_interval = Duration::ZERO,
             "single" => settings.enforce_single_ike_sa = true,
             "two-suites" | "long-id" | "role" | "pool" | "ask-address" | "active" | "transport"
-            | "natt" | "suite" | "ike-ke" | "child-ke" | "lifetime" | "dstid" | "log" => {}
+            | "ipcomp" | "natt" | "suite" | "ike-ke" | "child-ke" | "lifetime" | "dstid"
+            | "log" => {}
             other => panic!("config: {other}?"),
         }
     }

@@ -462,6 +462,7 @@ fn make_child(
         ts_i,
         ts_r,
         transport: request.transport,
+        ipcomp: request.ipcomp,
     };
     let (child, grant, _) = child_sa::grant(cx, sa, ask, rules, None)?;
     let child_keys = child_sa::derive_keys(
@@ -565,6 +566,9 @@ pub fn establish(cx: &mut Context, sa: &mut IkeSa, now: Now, suite: &IkeSuite) {
 pub fn add_child(cx: &mut Context, sa: &mut IkeSa, child: ChildSa) {
     cx.stats.csa_created += 2;
     cx.children.insert(child.names.inbound_spi, sa.own_spi);
+    if let Some(cpis) = child.names.ipcomp {
+        cx.cpis.insert(cpis.inbound, child.names.inbound_spi);
+    }
     let (outbound, inbound) = (child.names.outbound_spi, child.names.inbound_spi);
     cx.info(format_args!(
         "{}: ikev2_childsa_enable: loaded SPIs: {outbound}, {inbound} ({})",
@@ -611,9 +615,7 @@ fn answer(cx: &mut Context, sa: &mut IkeSa, message_id: u32, digest: u64, reply:
     match &reply.child {
         None => {}
         Some(Ok(grant)) => {
-            if grant.transport {
-                payloads.push(status(NotifyType::USE_TRANSPORT_MODE, &[]));
-            }
+            payloads.extend(grant.notifications());
             payloads.push(grant.sa());
             payloads.extend(grant.selectors());
         }

@@ -8,6 +8,7 @@ use super::super::context::Context;
 use super::super::error::Error;
 use super::super::event::News;
 use super::super::ike_sa::IkeSa;
+use super::super::ipcomp;
 use super::super::lease;
 use super::super::message;
 use super::super::negotiate::{self, Rules};
@@ -16,7 +17,7 @@ use super::super::state::{AuthSent, AwaitKernel, Established, State};
 use super::asking;
 use super::auth::{Ours, Wishes, add_child, establish, no_identity, our_signature};
 use super::auth_request::identity;
-use super::create_child_initiator::{granted, offered_selectors};
+use super::create_child_initiator::{Granted, granted, offered_selectors};
 use super::informational;
 use super::sa_init::status;
 use super::{mobike, reauth, redirect};
@@ -55,6 +56,12 @@ pub struct Facts {
 pub fn prepare(cx: &mut Context, sa: &mut IkeSa, facts: Facts) {
     let inbound_spi = cx.draw_esp_spi();
     let offered = offered_selectors(sa);
+    let selectors = offered.0.iter().chain(&offered.1);
+    let cpi = if sa.policy.ipcomp {
+        ipcomp::draw(cx, sa, selectors)
+    } else {
+        None
+    };
     let Facts {
         keys,
         suite,
@@ -75,6 +82,7 @@ pub fn prepare(cx: &mut Context, sa: &mut IkeSa, facts: Facts) {
         peer_hashes,
         cert_requests,
         inbound_spi,
+        cpi,
         offered,
         asking: None,
     };
@@ -138,6 +146,10 @@ pub fn send(cx: &mut Context, sa: &mut IkeSa, now: Now) {
             kind: CfgType::REQUEST,
             attributes,
         }));
+    }
+    let compression = sent.cpi.map(ipcomp::data);
+    if let Some(data) = &compression {
+        payloads.push(status(NotifyType::IPCOMP_SUPPORTED, data));
     }
     if policy.transport {
         payloads.push(status(NotifyType::USE_TRANSPORT_MODE, &[]));
@@ -404,7 +416,11 @@ fn make_child(
         ke_sent: None,
         ignore_ke: true,
     };
-    let (chosen, narrowed, transport) = granted(sa, &sent.offered, payloads, rules)?;
+    let Granted {
+        chosen,
+        narrowed,
+        mode,
+    } = granted(sa, &sent.offered, sent.cpi, payloads, rules)?;
     let outbound_spi = child_sa::outbound_spi(&chosen).ok_or(Error::Answer("SPI"))?;
     let child = ChildSa::new(
         sa,
@@ -413,7 +429,7 @@ fn make_child(
         outbound_spi,
         cx.next_reqid(),
         narrowed,
-        transport,
+        mode,
     );
     let keys = child_sa::derive_keys(
         sent.suite.prf,

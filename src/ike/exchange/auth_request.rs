@@ -1,9 +1,11 @@
 //! An IKE_AUTH request as its responder reads it (RFC 7296, 1.2; RFC 6023).
 
 use super::super::error::Error;
+use super::super::ipcomp;
 use super::sa_init::has_notify;
 use crate::policy::Identity;
 use crate::wire::registry::{CertEncoding, IdType, NotifyType};
+use crate::wire::spi::Cpi;
 use crate::wire::{Auth, Cp, DecodeError, DecodeErrorKind, Id, Payload, Proposal, TrafficSelector};
 
 /// The payloads of a request, each at most once.
@@ -31,6 +33,8 @@ pub struct Request<'a> {
     pub initial_contact: bool,
     /// USE_TRANSPORT_MODE was said.
     pub transport: bool,
+    /// IPCOMP_SUPPORTED was said: the peer's CPI.
+    pub ipcomp: Option<Cpi>,
 }
 
 impl Request<'_> {
@@ -45,6 +49,7 @@ pub fn read<'a>(payloads: &'a [Payload<'a>]) -> Result<Request<'a>, Error> {
     let mut request = Request {
         initial_contact: has_notify(payloads, NotifyType::INITIAL_CONTACT),
         transport: has_notify(payloads, NotifyType::USE_TRANSPORT_MODE),
+        ipcomp: ipcomp::said(payloads),
         ..Request::default()
     };
     for payload in payloads {

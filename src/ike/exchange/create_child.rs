@@ -6,18 +6,19 @@ use super::super::context::Context;
 use super::super::endpoint;
 use super::super::error::Error;
 use super::super::ike_sa::{self, IkeSa};
+use super::super::ipcomp;
 use super::super::message;
 use super::super::negotiate::Rules;
 use super::super::own::{self, Answering, Own, Rival};
 use super::super::state::{Established, State};
 use super::auth::add_child;
 use super::rekey_ike;
-use super::sa_init::{NONCE_LEN, status};
+use super::sa_init::NONCE_LEN;
 use crate::crypto::SecretBytes;
 use crate::kernel::KernelError;
 use crate::time::Now;
 use crate::wire::registry::{ExchangeType, KeId, NotifyType, ProtocolId};
-use crate::wire::spi::EspSpi;
+use crate::wire::spi::{Cpi, EspSpi};
 use crate::wire::{DecodeError, DecodeErrorKind, Ke, Notify, Payload, Proposal, TrafficSelector};
 
 /// A request, its payloads each at most once.
@@ -34,6 +35,8 @@ pub struct Request<'a> {
     /// The Child SA to be replaced: protocol and SPI.
     rekeys: Option<(ProtocolId, &'a [u8])>,
     transport: bool,
+    /// The CPI under which the peer takes compressed packets.
+    ipcomp: Option<Cpi>,
 }
 
 /// Answers a request, now or when the kernel has answered.
@@ -96,6 +99,7 @@ fn read<'a>(payloads: &'a [Payload<'a>]) -> Result<Request<'a>, Error> {
             }
             Payload::Notify(notify) => {
                 request.transport |= notify.kind == NotifyType::USE_TRANSPORT_MODE;
+                request.ipcomp = request.ipcomp.or_else(|| ipcomp::heard(notify));
                 false
             }
             _ => false,
@@ -127,11 +131,12 @@ fn child(
     digest: u64,
     request: &Request<'_>,
 ) -> Result<(), Error> {
-    let ask = Ask {
+    let mut ask = Ask {
         proposals: request.proposals,
         ts_i: request.ts_i.ok_or(Error::Missing("TSi"))?,
         ts_r: request.ts_r.ok_or(Error::Missing("TSr"))?,
         transport: request.transport,
+        ipcomp: request.ipcomp,
     };
     // RFC 7296, 2.25.2: not while this IKE SA is being replaced or closed.
     let Some(up) = up(sa) else {
@@ -151,9 +156,11 @@ fn child(
         ke_sent: request.ke.map(|ke| ke.method),
         ignore_ke: false,
     };
-    let reqid = old.map(|(_, reqid)| reqid);
+    // The policies are the same for both while the old one stands.
+    ask.ipcomp = ask.ipcomp.filter(|_| old.is_none_or(|old| old.ipcomp));
+    let reqid = old.map(|old| old.reqid);
     let (mut child, grant, chosen) = child_sa::grant(cx, sa, ask, rules, reqid)?;
-    child.replaces = old.map(|(spi, _)| spi);
+    child.replaces = old.map(|old| old.inbound_spi);
     let agreed = exchange_keys(cx, chosen.ke(), request.ke)?;
     let (ke, shared) = agreed.map_or((None, None), |(ke, shared)| (Some(ke), Some(shared)));
     let nonce = cx.rng.bytes::<NONCE_LEN>().to_vec();
@@ -184,8 +191,16 @@ fn child(
     Ok(())
 }
 
-/// The Child SA that a REKEY_SA notification names: its inbound SPI and reqid.
-fn replaced(sa: &IkeSa, (protocol, spi): (ProtocolId, &[u8])) -> Result<(EspSpi, u32), Error> {
+/// What is kept of a Child SA in the one that takes its place.
+#[derive(Clone, Copy)]
+struct Old {
+    inbound_spi: EspSpi,
+    reqid: u32,
+    ipcomp: bool,
+}
+
+/// The Child SA that a REKEY_SA notification names.
+fn replaced(sa: &IkeSa, (protocol, spi): (ProtocolId, &[u8])) -> Result<Old, Error> {
     let not_found = || Error::ChildNotFound(protocol, spi.to_vec());
     let outbound = <[u8; 4]>::try_from(spi).ok().and_then(EspSpi::from_bytes);
     let named = |child: &&ChildSa| {
@@ -193,7 +208,11 @@ fn replaced(sa: &IkeSa, (protocol, spi): (ProtocolId, &[u8])) -> Result<(EspSpi,
     };
     let child = sa.children.iter().find(named).ok_or_else(not_found)?;
     match child.fate {
-        Fate::Living => Ok((child.names.inbound_spi, child.names.reqid)),
+        Fate::Living => Ok(Old {
+            inbound_spi: child.names.inbound_spi,
+            reqid: child.names.reqid,
+            ipcomp: child.names.ipcomp.is_some(),
+        }),
         // RFC 7296, 2.25.1: we are about to close it, or it has been replaced before.
         Fate::Doomed | Fate::Replaced => Err(Error::Temporary),
     }
@@ -248,7 +267,10 @@ fn load(
     }
     let policy = std::sync::Arc::clone(&sa.policy);
     let mut install = child_sa::install(&mut cx.rng, &policy, &answering.child, keys);
-    if answering.rekeys.is_some() {
+    let compressed = answering.child.names.ipcomp.is_some();
+    let old = answering.rekeys.and_then(|old| sa.child_by_inbound(old));
+    // Where one is compressed and the other is not, policies for the new one end the old one.
+    if old.is_some_and(|old| old.names.ipcomp.is_some() == compressed) {
         // The peer has the new SAs only when it has our answer; until it shows that, it gets
         // its packets through the old ones.
         answering.child.outbound_waits = Some(Box::new(install.clone()));
@@ -283,10 +305,7 @@ fn finish(
         cx.stats.kernel_failures += 1;
         return endpoint::refuse(cx, sa, now, exchange, id, digest, &Error::Kernel(error));
     }
-    let mut payloads = Vec::new();
-    if answering.grant.transport {
-        payloads.push(status(NotifyType::USE_TRANSPORT_MODE, &[]));
-    }
+    let mut payloads: Vec<Payload<'_>> = answering.grant.notifications().collect();
     payloads.extend([answering.grant.sa(), Payload::Nonce(&answering.nonce)]);
     if let Some((method, data)) = &answering.ke {
         let method = *method;

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::agenda::Task;
-use super::super::child_sa::{self, ChildSa, Fate};
+use super::super::child_sa::{self, ChildSa, Fate, Mode};
 use super::super::context::Context;
 use super::super::error::Error;
 use super::super::ike_sa::{self, IkeSa};
+use super::super::ipcomp;
 use super::super::message;
 use super::super::narrow::{self, Dynamic, Narrowed};
 use super::super::negotiate::{self, Chosen, Rules, offers};
@@ -16,14 +17,14 @@ use super::super::state::State;
 use super::super::trap;
 use super::auth::add_child;
 use super::create_child::up;
-use super::sa_init::{NONCE_LEN, status};
+use super::sa_init::{NONCE_LEN, has_notify, status};
 use crate::crypto::keymat::ChildKeys;
 use crate::crypto::{ActiveKeyExchange, SecretBytes};
-use crate::kernel::{KernelError, SelectorPair};
+use crate::kernel::{Cpis, KernelError, SelectorPair};
 use crate::policy::{Flow, FlowEnd, IpNet, Policy};
 use crate::time::Now;
 use crate::wire::registry::{ExchangeType, KeId, NotifyType};
-use crate::wire::spi::EspSpi;
+use crate::wire::spi::{Cpi, EspSpi};
 use crate::wire::{Ke, Notify, Payload, TrafficSelector};
 
 /// Asks for a Child SA in the place of the one with this inbound SPI.
@@ -110,6 +111,8 @@ fn make_with(cx: &mut Context, sa: &mut IkeSa, now: Now, offered: Offer) {
         reqid: cx.next_reqid(),
         offered,
         transport: sa.policy.transport,
+        ipcomp: sa.policy.ipcomp,
+        cpi: None,
         rounds: 0,
         rival: None,
     };
@@ -166,6 +169,8 @@ fn ask_like(old: &ChildSa, rekeys: Option<EspSpi>) -> ChildSent {
         reqid: old.names.reqid,
         offered: (*old.selectors).clone(),
         transport: old.names.transport,
+        ipcomp: old.names.ipcomp.is_some(),
+        cpi: None,
         rounds: 0,
         rival: None,
     }
@@ -177,6 +182,9 @@ fn begin(cx: &mut Context, sa: &mut IkeSa, now: Now, mut sent: ChildSent) {
         None => None,
     };
     sent.inbound_spi = cx.draw_esp_spi();
+    if sent.ipcomp {
+        sent.cpi = ipcomp::draw(cx, sa, sent.offered.0.iter().chain(&sent.offered.1));
+    }
     send(cx, sa, now, sent);
 }
 
@@ -207,6 +215,10 @@ fn send(cx: &mut Context, sa: &mut IkeSa, now: Now, mut sent: ChildSent) {
             kind: NotifyType::REKEY_SA,
             data: &[],
         }));
+    }
+    let ipcomp = sent.cpi.map(ipcomp::data);
+    if let Some(data) = &ipcomp {
+        payloads.push(status(NotifyType::IPCOMP_SUPPORTED, data));
     }
     if sent.transport {
         payloads.push(status(NotifyType::USE_TRANSPORT_MODE, &[]));
@@ -267,7 +279,11 @@ fn answer(
         ke_sent: pair.as_ref().map(|(method, _)| *method),
         ignore_ke: pair.is_none(),
     };
-    let (chosen, narrowed, transport) = granted(sa, &sent.offered, payloads, rules)?;
+    let Granted {
+        chosen,
+        narrowed,
+        mode,
+    } = granted(sa, &sent.offered, sent.cpi, payloads, rules)?;
     // Where we offered to do without as well, the peer may have chosen that.
     let method = chosen.ke().filter(|&method| method != KeId::NONE);
     if method.is_some() && method != rules.ke_sent {
@@ -296,16 +312,11 @@ fn answer(
         true,
     )?;
     let spi = sent.inbound_spi;
-    let transport = transport && sent.transport;
-    let child = ChildSa::new(
-        sa,
-        &chosen,
-        spi,
-        outbound_spi,
-        sent.reqid,
-        narrowed,
-        transport,
-    );
+    let mode = Mode {
+        transport: mode.transport && sent.transport,
+        ..mode
+    };
+    let child = ChildSa::new(sa, &chosen, spi, outbound_spi, sent.reqid, narrowed, mode);
     Ok(Made {
         child: ChildSa {
             replaces: sent.rekeys,
@@ -344,7 +355,18 @@ pub fn error_in(payloads: &[Payload<'_>]) -> Option<Error> {
     })
 }
 
-/// The proposal, selectors and mode that a response grants, if they lie within what we offered.
+/// What a response grants.
+pub struct Granted {
+    /// The proposal.
+    pub chosen: Chosen,
+    /// The selectors.
+    pub narrowed: Narrowed,
+    /// Tunnel or transport mode, compressed or not.
+    pub mode: Mode,
+}
+
+/// What a response grants, if it lies within what we offered. `cpi` is ours, where we offered to
+/// compress.
 #[expect(
     clippy::wildcard_enum_match_arm,
     reason = "payloads of no use here are passed over"
@@ -352,9 +374,10 @@ pub fn error_in(payloads: &[Payload<'_>]) -> Option<Error> {
 pub fn granted(
     sa: &IkeSa,
     offered: &(Vec<TrafficSelector>, Vec<TrafficSelector>),
+    cpi: Option<Cpi>,
     payloads: &[Payload<'_>],
     rules: Rules,
-) -> Result<(Chosen, Narrowed, bool), Error> {
+) -> Result<Granted, Error> {
     let policy = &sa.policy;
     if let Some(error) = error_in(payloads) {
         return Err(error);
@@ -396,7 +419,29 @@ pub fn granted(
         remote: ts_r.to_vec(),
         ..narrowed.ok_or(Error::TrafficSelectors)?
     };
-    Ok((chosen, narrowed, transport && policy.transport))
+    let mode = Mode {
+        transport: transport && policy.transport,
+        ipcomp: compression(sa, cpi, payloads)?,
+    };
+    Ok(Granted {
+        chosen,
+        narrowed,
+        mode,
+    })
+}
+
+/// The CPIs, where we offered to compress and the peer does. What it says unasked is passed over.
+fn compression(
+    sa: &IkeSa,
+    cpi: Option<Cpi>,
+    payloads: &[Payload<'_>],
+) -> Result<Option<Cpis>, Error> {
+    let Some(inbound) = cpi.filter(|_| has_notify(payloads, NotifyType::IPCOMP_SUPPORTED)) else {
+        return Ok(None);
+    };
+    let outbound = ipcomp::said(payloads);
+    let pair = outbound.and_then(|outbound| ipcomp::pair(sa, inbound, outbound));
+    pair.map(Some).ok_or(Error::Answer("IPCOMP_SUPPORTED"))
 }
 
 /// The Child SA exists at both ends: installs it, unless the peer's simultaneous rekey of the same
