@@ -122,7 +122,7 @@ fn kernel_counts(world: &World) -> Vec<u64> {
     // What the kernel has asked for has SPI 0 until it is forgotten.
     let all = text
         .split("\nsrc ")
-        .filter(|state| !state.contains("spi 0x00000000"));
+        .filter(|state| state.contains("proto esp spi ") && !state.contains("spi 0x00000000"));
     let counts = all.filter_map(|state| {
         let (_, rest) = state.split_once("lifetime current:")?;
         let (_, packets) = rest.split_once("(bytes), ")?;
