@@ -96,11 +96,7 @@ pub struct Grant {
 impl Grant {
     /// The notifications.
     pub fn notifications(&self) -> impl Iterator<Item = Payload<'_>> {
-        let ipcomp = self.ipcomp.as_ref();
-        let ipcomp = ipcomp.map(|data| status(NotifyType::IPCOMP_SUPPORTED, data));
-        let transport = self.transport;
-        let transport = transport.then(|| status(NotifyType::USE_TRANSPORT_MODE, &[]));
-        ipcomp.into_iter().chain(transport)
+        mode(self.transport, self.ipcomp.as_ref())
     }
 
     /// The SA payload.
@@ -185,6 +181,14 @@ impl ChildSa {
     pub fn algorithms(&self) -> String {
         names::child(&self.transforms)
     }
+}
+
+/// The notifications about the mode, as they are asked for and granted. `ipcomp` is the data of
+/// IPCOMP_SUPPORTED.
+pub fn mode(transport: bool, ipcomp: Option<&[u8; 3]>) -> impl Iterator<Item = Payload<'_>> {
+    let ipcomp = ipcomp.map(|data| status(NotifyType::IPCOMP_SUPPORTED, data));
+    let transport = transport.then(|| status(NotifyType::USE_TRANSPORT_MODE, &[]));
+    ipcomp.into_iter().chain(transport)
 }
 
 /// Where packets of the Child SAs of this IKE SA go now.

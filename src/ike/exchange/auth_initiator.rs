@@ -148,12 +148,7 @@ pub fn send(cx: &mut Context, sa: &mut IkeSa, now: Now) {
         }));
     }
     let compression = sent.cpi.map(ipcomp::data);
-    if let Some(data) = &compression {
-        payloads.push(status(NotifyType::IPCOMP_SUPPORTED, data));
-    }
-    if policy.transport {
-        payloads.push(status(NotifyType::USE_TRANSPORT_MODE, &[]));
-    }
+    payloads.extend(child_sa::mode(policy.transport, compression.as_ref()));
     payloads.push(Payload::Sa(negotiate::offer(
         &policy.child_proposals,
         &spi,

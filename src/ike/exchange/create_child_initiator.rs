@@ -17,7 +17,7 @@ use super::super::state::State;
 use super::super::trap;
 use super::auth::add_child;
 use super::create_child::up;
-use super::sa_init::{NONCE_LEN, has_notify, status};
+use super::sa_init::{NONCE_LEN, has_notify};
 use crate::crypto::keymat::ChildKeys;
 use crate::crypto::{ActiveKeyExchange, SecretBytes};
 use crate::kernel::{Cpis, KernelError, SelectorPair};
@@ -217,12 +217,7 @@ fn send(cx: &mut Context, sa: &mut IkeSa, now: Now, mut sent: ChildSent) {
         }));
     }
     let ipcomp = sent.cpi.map(ipcomp::data);
-    if let Some(data) = &ipcomp {
-        payloads.push(status(NotifyType::IPCOMP_SUPPORTED, data));
-    }
-    if sent.transport {
-        payloads.push(status(NotifyType::USE_TRANSPORT_MODE, &[]));
-    }
+    payloads.extend(child_sa::mode(sent.transport, ipcomp.as_ref()));
     let proposals = negotiate::offer(&policy.child_proposals, &spi, sent.kex.is_some());
     payloads.extend([Payload::Sa(proposals), Payload::Nonce(&sent.nonce)]);
     if let Some((method, pair)) = &sent.kex {
