@@ -1,9 +1,11 @@
 //! How sessions live and end: liveness, deletes from either side, half-open ones, shards.
 
 use super::gateway::{Conf, Gateway};
-use super::session::{Session, kernel_is_clean};
+use super::rekey::{inbound_spis, inbound_spis_of};
+use super::roles::{answers, turned};
+use super::session::{Session, kernel_is_clean, passes_packets};
 use super::strongswan::{Client, StrongSwan};
-use super::world::{Layout, World, assert_says, wait_for, wait_long_for};
+use super::world::{CLIENT, INSIDE, Layout, World, assert_says, wait_for, wait_long_for};
 
 pub fn the_clients_liveness_probes_are_answered() {
     let world = World::new(Layout::Wire);
@@ -18,6 +20,60 @@ pub fn the_clients_liveness_probes_are_answered() {
     });
     assert_says(&session.swan.log(), &["sending DPD request"]);
     session.is_up();
+}
+
+pub fn a_byte_limit_replaces_the_child_sa_in_time() {
+    let world = World::new(Layout::Wire);
+    let conf = Conf {
+        lifetimes: "lifetime 3600 bytes 200K".to_owned(),
+        ..Conf::default()
+    };
+    let session = Session::open(&world, &conf, &Client::default());
+    let address = session.address();
+    let words = ["-q", "-c", "400", "-i", "0.05", "-s", "1000", "-W", "5"];
+    let words = [&words[..], &["-I", &address, INSIDE]].concat();
+    let said = world.run("rw", "ping", &words);
+    assert_says(&said, &[" 400 received, 0% packet loss"]);
+    // 400 packets of more than 1000 bytes are two limits of 200 KiB, and one is replaced before.
+    let removed = session.gateway.count("Child SA removed");
+    assert!(removed >= 4, "{removed}");
+    let log = session.gateway.log();
+    assert!(!log.contains("expired"), "{log}");
+    wait_for("one Child SA", || {
+        (inbound_spis(&session).len() == 1).then_some(())
+    });
+    session.is_up();
+}
+
+pub fn a_child_sa_whose_bytes_are_used_up_is_made_anew() {
+    let world = World::new(Layout::Wire);
+    let conf = Conf {
+        lifetimes: "lifetime 3600 bytes 100K".to_owned(),
+        ..Conf::default()
+    };
+    let (gateway, swan) = turned(conf, &answers(), &world);
+    let before = inbound_spis_of(&gateway);
+    // ESP passes while no message of ours gets out, so no rekey comes in time.
+    let rule = ["ipproto", "udp", "dport", "4500", "blackhole"];
+    world.ip("gw", &[&["rule", "add"], &rule[..]].concat());
+    let words = ["-q", "-c", "150", "-i", "0.02", "-s", "1000", "-W", "1"];
+    let words = [&words[..], &["-I", INSIDE, CLIENT]].concat();
+    world.attempt("gw", "ping", &words);
+    assert_says(
+        &gateway.log(),
+        &[&format!("Child SA {} expired", before[0])],
+    );
+    world.ip("gw", &[&["rule", "del"], &rule[..]].concat());
+    wait_long_for("another Child SA in the place of the first", || {
+        let now = inbound_spis_of(&gateway);
+        (now.len() == 1 && now != before).then_some(())
+    });
+    wait_long_for("the same at the client", || {
+        let listed = swan.list_sas();
+        (listed.matches("INSTALLED").count() == 1).then_some(())
+    });
+    passes_packets(&world, CLIENT, INSIDE);
+    assert_eq!(gateway.count("faults"), 0);
 }
 
 pub fn the_clients_delete_of_the_ike_sa_removes_everything() {
