@@ -36,6 +36,8 @@ mod refusals;
 mod rekey;
 #[path = "exchange/repetition.rs"]
 mod repetition;
+#[path = "exchange/selectors.rs"]
+mod selectors;
 #[path = "exchange/setup.rs"]
 mod setup;
 #[path = "exchange/single.rs"]

@@ -12,6 +12,7 @@ use super::ike_sa::IkeSa;
 use super::ipcomp;
 use super::names;
 use super::narrow::{self, Narrowed};
+use super::natt;
 use super::negotiate::{self, Chosen, Rules};
 use super::timer;
 use crate::crypto::keymat::{self, ChildKeys};
@@ -91,12 +92,15 @@ pub struct Grant {
     ts_r: Vec<TrafficSelector>,
     transport: bool,
     ipcomp: Option<[u8; 3]>,
+    more: bool,
 }
 
 impl Grant {
     /// The notifications.
     pub fn notifications(&self) -> impl Iterator<Item = Payload<'_>> {
-        mode(self.transport, self.ipcomp.as_ref())
+        let more = self.more;
+        let more = more.then(|| status(NotifyType::ADDITIONAL_TS_POSSIBLE, &[]));
+        mode(self.protocol, self.transport, self.ipcomp.as_ref()).chain(more)
     }
 
     /// The SA payload.
@@ -185,10 +189,20 @@ impl ChildSa {
 
 /// The notifications about the mode, as they are asked for and granted. `ipcomp` is the data of
 /// IPCOMP_SUPPORTED.
-pub fn mode(transport: bool, ipcomp: Option<&[u8; 3]>) -> impl Iterator<Item = Payload<'_>> {
+///
+/// ESP_TFC_PADDING_NOT_SUPPORTED (RFC 7296, 1.3.1) is said where it is so: Linux cuts off what is
+/// behind a packet by the length in its IP header, and in transport mode or behind IPComp there is
+/// none (RFC 4303, 2.7).
+pub fn mode(
+    protocol: ProtocolId,
+    transport: bool,
+    ipcomp: Option<&[u8; 3]>,
+) -> impl Iterator<Item = Payload<'_>> {
+    let unpadded = protocol == ProtocolId::ESP && (transport || ipcomp.is_some());
+    let unpadded = unpadded.then(|| status(NotifyType::ESP_TFC_PADDING_NOT_SUPPORTED, &[]));
     let ipcomp = ipcomp.map(|data| status(NotifyType::IPCOMP_SUPPORTED, data));
     let transport = transport.then(|| status(NotifyType::USE_TRANSPORT_MODE, &[]));
-    ipcomp.into_iter().chain(transport)
+    ipcomp.into_iter().chain(transport).chain(unpadded)
 }
 
 /// Where packets of the Child SAs of this IKE SA go now.
@@ -223,9 +237,14 @@ pub fn grant(
         return Err(Error::InvalidKe(wanted));
     }
     let outbound_spi = outbound_spi(&chosen).ok_or(Error::NoProposal)?;
-    let narrowed = narrow::narrow(&policy.flows, ask.ts_r, ask.ts_i, sa.dynamic());
-    let narrowed = narrowed.ok_or(Error::TrafficSelectors)?;
     let transport = ask.transport && policy.transport;
+    let wanted = if transport {
+        natt::as_packets_have_them(sa.nat, sa.path, ask.ts_r, ask.ts_i)
+    } else {
+        (ask.ts_r.to_vec(), ask.ts_i.to_vec())
+    };
+    let narrowed = narrow::narrow(&policy.flows, &wanted.0, &wanted.1, sa.dynamic());
+    let narrowed = narrowed.ok_or(Error::TrafficSelectors)?;
     let ipcomp = ask.ipcomp.filter(|_| policy.ipcomp).and_then(|outbound| {
         let selectors = narrowed.local.iter().chain(&narrowed.remote);
         let inbound = ipcomp::draw(cx, sa, selectors)?;
@@ -242,6 +261,7 @@ pub fn grant(
         ts_r: narrowed.local.clone(),
         transport,
         ipcomp: ipcomp.map(|cpis| ipcomp::data(cpis.inbound)),
+        more: narrowed.more,
     };
     let mode = Mode { transport, ipcomp };
     let child = ChildSa::new(
@@ -312,8 +332,6 @@ pub fn derive_keys(
 pub fn install(rng: &mut Rng, policy: &Policy, child: &ChildSa, keys: ChildKeys) -> ChildInstall {
     let hard = policy.child_lifetime;
     let soft = timer::soft_lifetime(hard, rng);
-    // The same spread: no thundering herd of rekeys.
-    let permille = 850 + rng.below(100);
     let bytes_hard = policy.child_lifetime_bytes;
     ChildInstall {
         names: child.names.clone(),
@@ -322,7 +340,7 @@ pub fn install(rng: &mut Rng, policy: &Policy, child: &ChildSa, keys: ChildKeys)
         encap: child.encap,
         lifetime_soft: Duration::from_secs(soft.as_secs()),
         lifetime_hard: hard,
-        bytes_soft: per_mille(bytes_hard, permille),
+        bytes_soft: timer::soft_bytes(bytes_hard, rng),
         bytes_hard,
         replay_window: REPLAY_WINDOW,
         receive_only: false,
@@ -337,12 +355,6 @@ pub fn request_install(cx: &mut Context, install: ChildInstall) -> RequestId {
         .kernel
         .push_back(KernelRequest::AddChild { id, child });
     id
-}
-
-/// A part of a limit, without rounding a small one to nothing.
-fn per_mille(limit: u64, part: u64) -> u64 {
-    let scaled = u128::from(limit) * u128::from(part) / 1000;
-    u64::try_from(scaled).unwrap_or(u64::MAX)
 }
 
 /// Anti-replay window in packets: room for reordering across the queues of a fast link.

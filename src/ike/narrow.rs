@@ -16,6 +16,8 @@ pub struct Narrowed {
     pub remote: Vec<TrafficSelector>,
     /// The pairs for the SPD.
     pub pairs: Vec<SelectorPair>,
+    /// There are more that fit than one Child SA takes.
+    pub more: bool,
 }
 
 /// Addresses that stand for `dynamic`.
@@ -41,6 +43,7 @@ pub fn narrow(
         local: Vec::new(),
         remote: Vec::new(),
         pairs: Vec::new(),
+        more: false,
     };
     let mut tries = TRIES_MAX;
     for flow in flows {
@@ -59,6 +62,7 @@ pub fn narrow(
                 .filter_map(|offer| intersect(&address_to_come(offer, leased), &to))
             {
                 if tries == 0 || narrowed.pairs.len() >= PAIRS_MAX {
+                    narrowed.more = true;
                     return (!narrowed.pairs.is_empty()).then_some(narrowed);
                 }
                 tries -= 1;
@@ -91,7 +95,11 @@ fn address_to_come(offer: &TrafficSelector, leased: Dynamic) -> TrafficSelector 
 
 fn add(narrowed: &mut Narrowed, local: TrafficSelector, remote: TrafficSelector) {
     let pairs = pairs_of(&local, &remote);
-    if pairs.is_empty() || narrowed.pairs.len() + pairs.len() > PAIRS_MAX {
+    if pairs.is_empty() {
+        return;
+    }
+    if narrowed.pairs.len() + pairs.len() > PAIRS_MAX {
+        narrowed.more = true;
         return;
     }
     for pair in pairs {
@@ -292,6 +300,19 @@ mod tests {
         let got = narrow(&flows, &ours, &none_yet, leased).unwrap();
         assert_eq!(got.remote, [range("10.9.0.7", "10.9.0.7")]);
         assert_eq!(narrow(&flows, &ours, &none_yet, Dynamic::default()), None);
+    }
+
+    #[test]
+    fn what_one_child_sa_does_not_take_is_said_to_be_there() {
+        let host = |number: u8| end(&format!("10.1.0.{number}"), 32);
+        let flows: Vec<Flow> = (0..=64)
+            .map(|n| flow(host(n), end("10.2.0.0", 16)))
+            .collect();
+        let any = [range("0.0.0.0", "255.255.255.255")];
+        let got = |flows| narrow(flows, &any, &any, Dynamic::default()).unwrap();
+        let (all, some) = (got(&flows[..64]), got(&flows));
+        assert_eq!((all.pairs.len(), all.more), (64, false));
+        assert_eq!((some.pairs.len(), some.more), (64, true));
     }
 
     #[test]

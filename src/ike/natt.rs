@@ -2,10 +2,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::event::Path;
 use crate::crypto::{Provider, Rng};
 use crate::wire::registry::{NotifyType, ProtocolId};
 use crate::wire::spi::IkeSpi;
-use crate::wire::{Notify, Payload};
+use crate::wire::{Notify, Payload, TrafficSelector};
 
 /// What NAT detection found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,6 +24,31 @@ impl NatState {
     pub fn encapsulate(self) -> bool {
         self.local || self.remote
     }
+}
+
+/// Selectors of transport mode, ours and the peer's, by the addresses that packets have here (RFC
+/// 7296, 2.23.1): who is behind a NAT, or talks to somebody behind one, knows other addresses.
+/// Where one side names more than one address, that side stays as it is.
+pub fn as_packets_have_them(
+    nat: NatState,
+    path: Path,
+    ours: &[TrafficSelector],
+    theirs: &[TrafficSelector],
+) -> (Vec<TrafficSelector>, Vec<TrafficSelector>) {
+    let here = |translated, address: IpAddr, list: &[TrafficSelector]| {
+        let single = |s: &TrafficSelector| s.start == s.end && s.is_ipv4() == address.is_ipv4();
+        let mut list = list.to_vec();
+        if translated && list.iter().all(single) {
+            for selector in &mut list {
+                (selector.start, selector.end) = (address, address);
+            }
+        }
+        list
+    };
+    (
+        here(nat.local, path.local.ip(), ours),
+        here(nat.remote, path.remote.ip(), theirs),
+    )
 }
 
 /// `SHA-1(SPIi | SPIr | address | port)`.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use iked::crypto::null;
 use iked::ike::{Command, Role};
 use iked::kernel::KernelEvent;
-use iked::policy::{Config, Policy};
+use iked::policy::{Config, Flow, Policy};
 use iked::wire::print;
 use iked::wire::registry::{ExchangeType, KeId};
 use iked::wire::spi::{EspSpi, IkeSpi};
@@ -575,6 +575,12 @@ fn configure(role: Role, words: &[&str]) -> Config {
             "active" => policy.active = true,
             "transport" => policy.transport = true,
             "ipcomp" => policy.ipcomp = true,
+            "two-networks" => {
+                let other = setup::end("10.3.0.0/16");
+                let first = policy.flows[0].clone();
+                let from = other;
+                policy.flows.push(Flow { from, ..first });
+            }
             "natt" => policy.natt = true,
             "suite" => {
                 let suite = if value == "cbc" {
@@ -633,8 +639,8 @@ fn settings(policy: Policy, words: &[&str]) -> Config {
             "dpd" => settings.dpd_check_interval = Duration::ZERO,
             "single" => settings.enforce_single_ike_sa = true,
             "two-suites" | "long-id" | "role" | "pool" | "ask-address" | "active" | "transport"
-            | "ipcomp" | "natt" | "suite" | "ike-ke" | "child-ke" | "lifetime" | "dstid"
-            | "log" => {}
+            | "ipcomp" | "two-networks" | "natt" | "suite" | "ike-ke" | "child-ke" | "lifetime"
+            | "dstid" | "log" => {}
             other => panic!("config: {other}?"),
         }
     }

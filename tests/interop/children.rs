@@ -124,6 +124,34 @@ pub fn the_client_begins_in_transport_mode() {
     carries_in_transport_mode(&world, &gateway, &swan);
 }
 
+pub fn the_client_begins_in_transport_mode_behind_a_nat() {
+    let world = World::new(Layout::Nat);
+    let (conf, client) = in_transport_mode();
+    let conf = Conf {
+        hosts: format!("local {GATEWAY} peer any"),
+        flows: format!("from {GATEWAY} to any"),
+        ..conf
+    };
+    let gateway = Gateway::start(&world, &conf);
+    let swan = StrongSwan::start(&world, &client);
+    swan.connect();
+    let count = || gateway.count("Child SA removed");
+    for begins in [false, true] {
+        assert_says(&swan.list_sas(), &["TRANSPORT-in-UDP"]);
+        passes_packets(&world, BEHIND_NAT, GATEWAY);
+        if begins {
+            break;
+        }
+        let before = count();
+        swan.rekey(&["--child", "net"]);
+        gateway.wait_for_count("Child SA removed", before + 2);
+    }
+    let policies = world.ip("gw", &["xfrm", "policy"]);
+    assert_says(&policies, &[&format!("dst {CLIENT}/32"), "mode transport"]);
+    swan.disconnect();
+    gateway_has_let_go(&world, &gateway);
+}
+
 pub fn the_gateway_begins_in_transport_mode() {
     let world = World::new(Layout::Wire);
     let (mut conf, client) = in_transport_mode();

@@ -17,7 +17,7 @@ use super::super::state::{AuthSent, AwaitKernel, Established, State};
 use super::asking;
 use super::auth::{Ours, Wishes, add_child, establish, no_identity, our_signature};
 use super::auth_request::identity;
-use super::create_child_initiator::{Granted, granted, offered_selectors};
+use super::create_child_initiator::{Granted, granted, make_single, offered_selectors};
 use super::informational;
 use super::sa_init::status;
 use super::{mobike, reauth, redirect};
@@ -136,19 +136,10 @@ pub fn send(cx: &mut Context, sa: &mut IkeSa, now: Now) {
         payloads.push(status(NotifyType::INITIAL_CONTACT, &[]));
     }
     payloads.extend(mobike::support(cx.config.settings.mobike));
-    if !policy.request.is_empty() {
-        let attributes = policy.request.iter().map(|(kind, _)| CfgAttribute {
-            kind: *kind,
-            value: &[],
-        });
-        let attributes = attributes.collect();
-        payloads.push(Payload::Cp(Cp {
-            kind: CfgType::REQUEST,
-            attributes,
-        }));
-    }
+    payloads.extend(configuration_request(&policy));
     let compression = sent.cpi.map(ipcomp::data);
-    payloads.extend(child_sa::mode(policy.transport, compression.as_ref()));
+    let mode = child_sa::mode(policy.protocol, policy.transport, compression.as_ref());
+    payloads.extend(mode);
     payloads.push(Payload::Sa(negotiate::offer(
         &policy.child_proposals,
         &spi,
@@ -157,6 +148,19 @@ pub fn send(cx: &mut Context, sa: &mut IkeSa, now: Now) {
     payloads.push(Payload::TsI(ts_i));
     payloads.push(Payload::TsR(ts_r));
     message::request(cx, sa, ExchangeType::IKE_AUTH, &payloads, now.mono);
+}
+
+/// What the policy asks the peer for, if anything.
+fn configuration_request(policy: &Policy) -> Option<Payload<'static>> {
+    let attributes = policy.request.iter().map(|(kind, _)| CfgAttribute {
+        kind: *kind,
+        value: &[],
+    });
+    let cp = Cp {
+        kind: CfgType::REQUEST,
+        attributes: attributes.collect(),
+    };
+    (!policy.request.is_empty()).then_some(Payload::Cp(cp))
 }
 
 fn pubkey_requests(cx: &Context, policy: &Policy) -> Vec<(CertEncoding, Vec<u8>)> {
@@ -308,6 +312,9 @@ fn finish(cx: &mut Context, sa: &mut IkeSa, now: Now, sent: AuthSent, payloads: 
                         // The peer has made what we cannot take.
                         own::disown(sa, inbound_spi, now.mono);
                         own::advance(cx, sa, now);
+                    }
+                    if matches!(error, Error::Reported(NotifyType::SINGLE_PAIR_REQUIRED)) {
+                        make_single(cx, sa, now);
                     }
                 }
             }

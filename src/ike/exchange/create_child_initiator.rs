@@ -11,6 +11,7 @@ use super::super::ike_sa::{self, IkeSa};
 use super::super::ipcomp;
 use super::super::message;
 use super::super::narrow::{self, Dynamic, Narrowed};
+use super::super::natt;
 use super::super::negotiate::{self, Chosen, Rules, offers};
 use super::super::own::{self, ChildSent, Installing, Own};
 use super::super::state::State;
@@ -94,6 +95,18 @@ pub fn make_for(cx: &mut Context, sa: &mut IkeSa, now: Now, pair: SelectorPair) 
     if let (Some(ours), Some(theirs)) = (select(&flow.from), select(&flow.to)) {
         make_with(cx, sa, now, (vec![ours], vec![theirs]));
     }
+}
+
+/// Asks for a Child SA with the first pair of selectors alone, for a peer that refuses more with
+/// SINGLE_PAIR_REQUIRED (RFC 7296, 2.9). The other flows get theirs when packets ask for them.
+pub fn make_single(cx: &mut Context, sa: &mut IkeSa, now: Now) {
+    let offered = first_pair(&offered_selectors(sa));
+    make_with(cx, sa, now, offered);
+}
+
+fn first_pair((ours, theirs): &Offer) -> Offer {
+    let first = |list: &[TrafficSelector]| list.iter().take(1).copied().collect();
+    (first(ours), first(theirs))
 }
 
 type Offer = (Vec<TrafficSelector>, Vec<TrafficSelector>);
@@ -217,7 +230,11 @@ fn send(cx: &mut Context, sa: &mut IkeSa, now: Now, mut sent: ChildSent) {
         }));
     }
     let ipcomp = sent.cpi.map(ipcomp::data);
-    payloads.extend(child_sa::mode(sent.transport, ipcomp.as_ref()));
+    payloads.extend(child_sa::mode(
+        policy.protocol,
+        sent.transport,
+        ipcomp.as_ref(),
+    ));
     let proposals = negotiate::offer(&policy.child_proposals, &spi, sent.kex.is_some());
     payloads.extend([Payload::Sa(proposals), Payload::Nonce(&sent.nonce)]);
     if let Some((method, pair)) = &sent.kex {
@@ -398,24 +415,30 @@ pub fn granted(
         ts_i.ok_or(Error::Missing("TSi"))?,
         ts_r.ok_or(Error::Missing("TSr"))?,
     );
+    let transport = transport && policy.transport;
+    let (ts_i, ts_r) = if transport {
+        natt::as_packets_have_them(sa.nat, sa.path, ts_i, ts_r)
+    } else {
+        (ts_i.to_vec(), ts_r.to_vec())
+    };
     let within = |granted: &[TrafficSelector], offered: &[TrafficSelector]| {
         granted
             .iter()
             .all(|g| offered.iter().any(|o| narrow::contains(o, g)))
     };
-    if !within(ts_i, &offered.0) || !within(ts_r, &offered.1) {
+    if !within(&ts_i, &offered.0) || !within(&ts_r, &offered.1) {
         return Err(Error::Answer("traffic selectors"));
     }
     // Of all combinations of the two lists only those that our flows have.
     let flows = own_flows(sa);
-    let narrowed = narrow::narrow(&flows, ts_i, ts_r, sa.dynamic());
+    let narrowed = narrow::narrow(&flows, &ts_i, &ts_r, sa.dynamic());
     let narrowed = Narrowed {
-        local: ts_i.to_vec(),
-        remote: ts_r.to_vec(),
+        local: ts_i,
+        remote: ts_r,
         ..narrowed.ok_or(Error::TrafficSelectors)?
     };
     let mode = Mode {
-        transport: transport && policy.transport,
+        transport,
         ipcomp: compression(sa, cpi, payloads)?,
     };
     Ok(Granted {
@@ -533,6 +556,16 @@ fn refused(cx: &mut Context, sa: &mut IkeSa, now: Now, sent: ChildSent, error: &
                 };
                 return send(cx, sa, now, again);
             }
+        }
+        Error::Reported(NotifyType::SINGLE_PAIR_REQUIRED)
+            if sent.rounds < ROUNDS_MAX && first_pair(&sent.offered) != sent.offered =>
+        {
+            let again = ChildSent {
+                offered: first_pair(&sent.offered),
+                rounds: sent.rounds + 1,
+                ..sent
+            };
+            return begin(cx, sa, now, again);
         }
         Error::Reported(NotifyType::NO_ADDITIONAL_SAS) => {
             sa.no_additional_sas = true;
