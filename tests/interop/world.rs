@@ -131,7 +131,26 @@ impl World {
 
     /// A fifth of all datagrams is lost, a tenth comes twice, a quarter out of turn, on the wire.
     pub fn disturb(&self) {
+        self.introduce();
         self.shape("delay 20ms loss 20% duplicate 10% reorder 25%");
+    }
+
+    /// Both ends know each other's hardware address. Three lost ARP requests in a row make a kernel drop
+    /// all that waits for the answer, which looks like a peer that is asked seven times in vain.
+    fn introduce(&self) {
+        let ends = [
+            ("gw", "rw", [CLIENT, "192.0.2.3"]),
+            ("rw", "gw", [GATEWAY; 2]),
+        ];
+        for (host, other, addresses) in ends {
+            let link = self.ip(other, &["link", "show", "dev", "wan"]);
+            let mac = link.split("link/ether ").nth(1).unwrap();
+            let mac = mac.split(' ').next().unwrap();
+            for address in addresses {
+                let line = format!("neigh replace {address} lladdr {mac} nud permanent dev wan\n");
+                self.batch(host, &line);
+            }
+        }
     }
 
     /// Nothing passes the wire.
