@@ -18,6 +18,10 @@ mod bounds;
 mod handshake;
 #[path = "exchange/ipcomp.rs"]
 mod ipcomp;
+#[path = "exchange/impostor.rs"]
+mod impostor;
+#[path = "exchange/impostor_eap.rs"]
+mod impostor_eap;
 #[path = "exchange/lifecycle.rs"]
 mod lifecycle;
 #[path = "exchange/matrix.rs"]

@@ -166,7 +166,8 @@ pub fn proceed(
             Some(*packet)
         });
         let Some(packet) = packet else {
-            let error = Error::Missing("EAP");
+            // Also where there is an AUTH instead: nothing was proven that it could be made of.
+            let error = Error::from(AuthError::Method).of(&wait.peer_id, &wait.policy);
             return endpoint::refuse(cx, sa, now, exchange, message_id, digest, &error);
         };
         let step = match &mut wait.server {
@@ -313,7 +314,7 @@ fn conclude(
         };
         Some(*auth)
     });
-    let auth = auth.ok_or(Error::Missing("AUTH"))?;
+    let auth = auth.ok_or(AuthError::Method)?;
     let id_i = Id {
         kind: wait.peer_id.kind,
         data: &wait.peer_id.data,
