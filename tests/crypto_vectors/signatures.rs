@@ -1,9 +1,16 @@
 //! Signatures: RFC 7427 with the AlgorithmIdentifiers of its appendix A, and the older methods.
 
+use std::time::SystemTime;
+
 use boring::base64;
+use iked::auth::AuthError;
+use iked::auth::chain::ChainCache;
+use iked::auth::pubkey::{self, Claim};
+use iked::auth::store::CredentialStore;
 use iked::crypto::CryptoError;
 use iked::crypto::sign::{KeyKind, PrivateKey, PublicKey};
-use iked::wire::registry::{AuthMethod, HashAlgorithm};
+use iked::policy::{Identity, PublicKeyAuth};
+use iked::wire::registry::{AuthMethod, CertEncoding, HashAlgorithm, IdType};
 
 use super::provider;
 use super::reader::{Vector, read};
@@ -161,4 +168,96 @@ fn auth_data(vector: &Vector, identifier: &str) -> Vec<u8> {
 fn with_identifier(identifier: &[u8], signature: &[u8]) -> Vec<u8> {
     let length = u8::try_from(identifier.len()).unwrap();
     [&[length], identifier, signature].concat()
+}
+
+/// What IKE_AUTH makes of a signature: the same data in an AUTH payload, the key on file and, where it
+/// is `shown`, in a CERT payload too.
+fn through_auth(
+    key: &PublicKey,
+    words: PublicKeyAuth,
+    shown: bool,
+    (method, auth): (AuthMethod, &[u8]),
+    octets: &[u8],
+) -> Result<bool, AuthError> {
+    let identity = Identity {
+        kind: IdType::FQDN,
+        data: b"peer.example".to_vec(),
+    };
+    let store = CredentialStore::from_keys(None, vec![(identity.clone(), key.clone())]);
+    let certs: &[_] = &[(CertEncoding::RAW_PUBLIC_KEY, key.spki_der())];
+    let claim = Claim {
+        identity: &identity,
+        certs: if shown { certs } else { &[] },
+        method,
+        auth,
+        octets,
+        hashes: provider().signature_hashes,
+    };
+    let mut cache = ChainCache::default();
+    let proven = pubkey::verify(&store, &mut cache, SystemTime::UNIX_EPOCH, words, &claim)?;
+    Ok(proven.pss)
+}
+
+/// The word of iked.conf(5) that lets in this kind of key and no other.
+fn word(kind: KeyKind) -> PublicKeyAuth {
+    match kind {
+        KeyKind::Rsa => PublicKeyAuth::Rsa,
+        KeyKind::EcdsaP256 => PublicKeyAuth::Ecdsa256,
+        KeyKind::EcdsaP384 => PublicKeyAuth::Ecdsa384,
+        KeyKind::EcdsaP521 => PublicKeyAuth::Ecdsa521,
+        KeyKind::Ed25519 => PublicKeyAuth::Rfc7427,
+    }
+}
+
+fn judged(vector: &Vector, pss: bool) -> Result<bool, AuthError> {
+    match verdict(vector) {
+        Ok(()) => Ok(pss),
+        Err(error) => Err(AuthError::Signature(error)),
+    }
+}
+
+#[test]
+fn ike_auth_takes_what_is_published_as_good_and_nothing_else() {
+    for vector in read("signatures.txt") {
+        let (key, message) = (key(&vector), vector.bytes("message"));
+        let auth = auth_data(&vector, "identifier");
+        let proof = (AuthMethod::SIGNATURE, auth.as_slice());
+        let expected = judged(&vector, vector.text("algorithm") == "RSA_PSS");
+        for words in [PublicKeyAuth::Any, PublicKeyAuth::Rfc7427, word(key.kind())] {
+            for shown in [false, true] {
+                let taken = through_auth(&key, words, shown, proof, &message);
+                assert_eq!(taken, expected, "{} {words:?}", vector.place);
+            }
+        }
+        let other = if key.kind() == KeyKind::Rsa {
+            PublicKeyAuth::Ecdsa256
+        } else {
+            PublicKeyAuth::Rsa
+        };
+        let refused = through_auth(&key, other, true, proof, &message);
+        assert_eq!(refused, Err(AuthError::Method), "{}", vector.place);
+    }
+}
+
+#[test]
+fn ike_auth_takes_the_older_methods_where_the_policy_has_them() {
+    for vector in read("signatures_legacy.txt") {
+        let (key, message) = (key(&vector), vector.bytes("message"));
+        let signature = vector.bytes("signature");
+        let proof = (method(&vector), signature.as_slice());
+        let expected = judged(&vector, false);
+        for words in [PublicKeyAuth::Any, word(key.kind())] {
+            for shown in [false, true] {
+                let taken = through_auth(&key, words, shown, proof, &message);
+                assert_eq!(taken, expected, "{} {words:?}", vector.place);
+            }
+        }
+        let newer = through_auth(&key, PublicKeyAuth::Rfc7427, true, proof, &message);
+        assert_eq!(newer, Err(AuthError::Method), "{}", vector.place);
+        // The same bytes are nothing in the data of method 14, which begins with an algorithm.
+        let bare = (AuthMethod::SIGNATURE, signature.as_slice());
+        let refused = through_auth(&key, PublicKeyAuth::Any, true, bare, &message);
+        let bad = Err(AuthError::Signature(CryptoError::Signature));
+        assert_eq!(refused, bad, "{}", vector.place);
+    }
 }
