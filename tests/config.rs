@@ -14,7 +14,8 @@ use iked::config::{
     parse_identity, parse_str, print,
 };
 use iked::policy::{
-    Auth, Config, Eap, EapMethod, Family, Generation, IpNet, Policy, PublicKeyAuth, Selection,
+    Auth, Config, Eap, EapMethod, EapUser, Family, Generation, IpNet, Policy, PublicKeyAuth,
+    Secret, Selection,
 };
 use iked::wire::TransformId;
 use iked::wire::registry::{CfgAttrType, EncrId, EsnId, IdType, IntegId, KeId, PrfId, ProtocolId};
@@ -596,7 +597,25 @@ fn authentication_words_are_understood() {
     assert_eq!(auth("eap GTC"), one(EapMethod::Gtc));
     let methods = vec![EapMethod::MsChapV2, EapMethod::Gtc];
     let list = "eap { mschap-v2, \"gtc\" }";
-    assert_eq!(auth(list), Auth::Eap(Eap { methods }));
+    assert_eq!(
+        auth(list),
+        Auth::Eap(Eap {
+            methods,
+            user: None
+        })
+    );
+    let user = EapUser {
+        name: "alice".to_owned(),
+        password: Secret::new(b"a b".to_vec()),
+    };
+    let methods = vec![EapMethod::Md5];
+    let with_user = Auth::Eap(Eap {
+        methods,
+        user: Some(user),
+    });
+    assert_eq!(auth("eap md5 user alice \"a b\""), with_user);
+    let wrong = error(&format!("{LEAST} eap md5 user alice \"\""));
+    assert_eq!(wrong, "test: 1: invalid password");
     for (list, word) in [
         ("gtc gtc", "gtc"),
         ("gtc, radius", "radius"),
@@ -919,6 +938,7 @@ fn printed_text_is_read_back_as_the_same_configuration() {
             .to_owned(),
         "ikev2 a\\\\ from any to any".to_owned(),
         format!("{LEAST} eap gtc"),
+        format!("{LEAST} eap gtc user alice 'a \"b' request address any"),
         format!("{LEAST} eap {{ mschap_v2 md5, gtc }} config address 10.0.0.0/8"),
     ];
     for text in texts {

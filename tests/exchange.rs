@@ -14,6 +14,8 @@
 mod asking;
 #[path = "exchange/bounds.rs"]
 mod bounds;
+#[path = "exchange/eap.rs"]
+mod eap;
 #[path = "exchange/handshake.rs"]
 mod handshake;
 #[path = "exchange/ipcomp.rs"]

@@ -1,13 +1,15 @@
-//! EAP (RFC 3748) as IKE carries it (RFC 7296, 2.16): packets, methods, and the dialog of the side
-//! that lets in.
+//! EAP (RFC 3748) as IKE carries it (RFC 7296, 2.16): packets, methods, and the dialogs of the side
+//! that lets in and of the side that is let in.
 
 use crate::crypto::SecretBytes;
 
+mod client;
 mod mschapv2;
 mod packet;
 mod server;
 mod simple;
 
+pub use client::{Client, Reply};
 pub use server::{Dialog, Means, Step};
 
 /// A peer that passed.
@@ -35,6 +37,15 @@ pub enum Refusal {
     /// No such name, or not its password.
     #[error("EAP: wrong user name or password for '{0}'")]
     Password(String),
+    /// Said to the client before the method had ended.
+    #[error("EAP: Success before the end of the method")]
+    Early,
+    /// The server claims that we passed and cannot show that it knows the password.
+    #[error("EAP: the server does not know the password")]
+    Impostor,
+    /// The server says that we failed, in these words if there are any.
+    #[error("EAP: refused by the peer {0}")]
+    Told(String),
 }
 
 /// A name for comparison and logs: nothing that moves a terminal's cursor.

@@ -42,6 +42,12 @@ pub enum AuthError {
     /// The peer verifies none of the hashes that our key can sign with.
     #[error("no common signature algorithm")]
     NoCommonHash,
+    /// The policy names no user for us.
+    #[error("no user for EAP")]
+    NoUser,
+    /// EAP came to no good end.
+    #[error("{0}")]
+    Eap(#[from] eap::Refusal),
     /// A key or certificate cannot be used.
     #[error("{0}")]
     Crypto(#[from] CryptoError),

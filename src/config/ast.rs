@@ -145,8 +145,8 @@ pub(super) struct Transforms {
 pub(super) enum AuthText {
     Psk(Text),
     PskFile(Text),
-    /// The methods, in order.
-    Eap(Vec<Text>),
+    /// The methods, in order, and who we are where we begin: name and password.
+    Eap(Vec<Text>, Option<(Text, Text)>),
     Method(Text),
 }
 

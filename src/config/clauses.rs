@@ -249,7 +249,13 @@ impl Parser<'_> {
             }));
         }
         if self.accept("eap") {
-            return Ok(Some(AuthText::Eap(self.eap_methods()?)));
+            let methods = self.eap_methods()?;
+            let user = if self.accept("user") {
+                Some((self.string()?, self.string()?))
+            } else {
+                None
+            };
+            return Ok(Some(AuthText::Eap(methods, user)));
         }
         if self.at_string() {
             return Ok(Some(AuthText::Method(self.string()?)));

@@ -1,12 +1,13 @@
 //! A configuration as text again, one line for each policy, as `iked -nv` shows it. What is printed
 //! can be read back and means the same, but for secrets, which are only shown when asked for.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use super::{identity_text, tables};
 use crate::policy::{
-    Auth, CfgEntry, Config, EapMethod, Family, Flow, FlowEnd, IpNet, Policy, Proposal, Selection,
-    Settings,
+    Auth, CfgEntry, Config, EapMethod, Family, Flow, FlowEnd, IpNet, Policy, Proposal, Secret,
+    Selection, Settings,
 };
 use crate::wire::registry::{CfgAttrType, EncrId, EsnId, ProtocolId};
 use crate::wire::{Transform, TransformId};
@@ -16,11 +17,7 @@ pub fn print(config: &Config, secrets: bool) -> String {
     let mut text = String::new();
     settings(&mut text, &config.settings);
     for (name, password) in &config.users {
-        let password = if secrets {
-            String::from_utf8_lossy(password.expose())
-        } else {
-            HIDDEN.into()
-        };
+        let password = shown(password, secrets);
         let _ = writeln!(text, "user {} {}", quote(name), quote(&password));
     }
     super::radius::print(&mut text, &config.radius, |secret| {
@@ -309,11 +306,24 @@ fn auth(text: &mut String, auth: &Auth, secrets: bool) {
                     let _ = write!(text, " eap {{ {} }}", names.join(", "));
                 }
             }
+            if let Some(user) = &eap.user {
+                let password = shown(&user.password, secrets);
+                let _ = write!(text, " user {} {}", quote(&user.name), quote(&password));
+            }
         }
         Auth::PublicKey(method) => {
             let name = tables::name_of(tables::METHOD, method).unwrap_or("signature");
             let _ = write!(text, " {name}");
         }
+    }
+}
+
+/// A password, or a word that stands for it.
+fn shown(password: &Secret, secrets: bool) -> Cow<'_, str> {
+    if secrets {
+        String::from_utf8_lossy(password.expose())
+    } else {
+        HIDDEN.into()
     }
 }
 

@@ -11,8 +11,8 @@ use super::hosts::{self, End};
 use super::{Diagnostic, Environment, identity, proposals, radius, tables};
 use crate::policy::radius::Radius;
 use crate::policy::{
-    Auth, CfgEntry, Config, Eap, EapMethod, Family, Generation, IpNet, Ocsp, Policy, PublicKeyAuth,
-    Secret, Selection, Settings,
+    Auth, CfgEntry, Config, Eap, EapMethod, EapUser, Family, Generation, IpNet, Ocsp, Policy,
+    PublicKeyAuth, Secret, Selection, Settings,
 };
 use crate::wire::TransformId;
 use crate::wire::registry::{CfgAttrType, IdType, KeId, ProtocolId};
@@ -145,13 +145,7 @@ impl Resolver<'_> {
     }
 
     fn user(&mut self, name: &Text, password: &Text) -> Outcome<()> {
-        let fits = |text: &Text| (1..USER_MAX).contains(&text.text.len());
-        if !fits(name) {
-            return Err(Diagnostic::at(&name.at, "invalid user name".to_owned()));
-        }
-        if !fits(password) {
-            return Err(Diagnostic::at(&password.at, "invalid password".to_owned()));
-        }
+        credential(name, password)?;
         let secret = Secret::new(password.text.as_bytes().to_vec());
         self.result.config.users.insert(name.text.clone(), secret);
         Ok(())
@@ -250,6 +244,12 @@ impl Resolver<'_> {
     }
 
     fn check_supported(&mut self, policy: &Policy, at: &Position) {
+        if let Auth::Eap(eap) = &policy.auth
+            && policy.active
+            && eap.user.is_none()
+        {
+            self.warn(at, "'active' with 'eap' and no 'user': nobody to begin as");
+        }
         if policy.flows.iter().any(|flow| flow.pre_nat.is_some()) {
             self.pending(at, "'from A (B)'");
         }
@@ -387,7 +387,19 @@ impl Resolver<'_> {
                 let found = tables::find(tables::METHOD, &method.text);
                 Auth::PublicKey(*found.ok_or_else(wrong)?)
             }
-            Some(AuthText::Eap(methods)) => Auth::Eap(eap(methods)?),
+            Some(AuthText::Eap(methods, user)) => {
+                let user = user.as_ref().map(|(name, password)| {
+                    credential(name, password)?;
+                    Ok(EapUser {
+                        name: name.text.clone(),
+                        password: Secret::new(password.text.as_bytes().to_vec()),
+                    })
+                });
+                Auth::Eap(Eap {
+                    methods: eap_methods(methods)?,
+                    user: user.transpose()?,
+                })
+            }
             Some(AuthText::Psk(psk)) => match psk.text.strip_prefix("0x") {
                 Some(digits) => self.hex_psk(digits, &psk.at)?,
                 None => self.psk(psk.text.as_bytes().to_vec(), &psk.at)?,
@@ -513,8 +525,20 @@ fn in_range(number: i64, least: u64, most: u64, what: &str, at: &Position) -> Ou
     found.ok_or_else(wrong)
 }
 
+/// Checks the lengths of a user name and a password.
+fn credential(name: &Text, password: &Text) -> Outcome<()> {
+    let fits = |text: &Text| (1..USER_MAX).contains(&text.text.len());
+    if !fits(name) {
+        return Err(Diagnostic::at(&name.at, "invalid user name".to_owned()));
+    }
+    if !fits(password) {
+        return Err(Diagnostic::at(&password.at, "invalid password".to_owned()));
+    }
+    Ok(())
+}
+
 /// The methods of an `eap` clause, each once. RADIUS stands alone: its server chooses.
-fn eap(words: &[Text]) -> Outcome<Eap> {
+fn eap_methods(words: &[Text]) -> Outcome<Vec<EapMethod>> {
     let mut methods = Vec::new();
     for word in words {
         let name = word.text.to_lowercase().replace('_', "-");
@@ -529,7 +553,7 @@ fn eap(words: &[Text]) -> Outcome<Eap> {
         }
         methods.push(*method);
     }
-    Ok(Eap { methods })
+    Ok(methods)
 }
 
 const NAME_MAX: usize = 1023;

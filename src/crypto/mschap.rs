@@ -2,6 +2,8 @@
 //! (RFC 3079), for EAP. MD5, MD4, DES and SHA-1 are what the protocol is made of; whoever can choose takes
 //! another method.
 
+use std::fmt;
+
 use boring::sha::Sha1;
 use zeroize::Zeroizing;
 
@@ -10,6 +12,12 @@ use crate::sys::mschap::{des, md4, md5};
 
 /// What stands for a password (RFC 2759, 8.3).
 pub struct PasswordHash(Zeroizing<[u8; 16]>);
+
+impl fmt::Debug for PasswordHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PasswordHash(..)")
+    }
+}
 
 impl PasswordHash {
     /// Of a password in UTF-8.

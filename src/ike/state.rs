@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::child_sa::ChildSa;
 use super::exchange::asking::Asking;
 use super::exchange::auth::AuthReply;
-use super::exchange::auth_eap;
+use super::exchange::{auth_eap, auth_eap_initiator};
 use super::negotiate::Chosen;
 use super::own::{Answering, Own};
 use crate::crypto::ActiveKeyExchange;
@@ -127,6 +127,15 @@ pub struct AuthSent {
     pub offered: (Vec<TrafficSelector>, Vec<TrafficSelector>),
     /// The response is there, and waits for the lookup thread.
     pub asking: Option<Box<Asking>>,
+    /// We prove ourselves by EAP.
+    pub eap: Option<Box<auth_eap_initiator::Run>>,
+}
+
+impl AuthSent {
+    /// Whether the responder has proven itself and asks by EAP who we are.
+    pub fn is_in_eap(&self) -> bool {
+        self.eap.as_ref().is_some_and(|run| run.has_begun())
+    }
 }
 
 /// An answer to IKE_AUTH that waits for the kernel.
@@ -234,7 +243,9 @@ impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::AwaitSaInitResponse(_) => "INIT",
+            Self::AwaitAuthRequest(half_open) if half_open.eap.is_some() => "EAP",
             Self::AwaitAuthRequest(_) => "SA_INIT",
+            Self::AwaitAuthResponse(sent) if sent.is_in_eap() => "EAP",
             Self::AwaitAuthResponse(_) => "AUTH_REQUEST",
             Self::AwaitKernel(_) => "VALID",
             Self::Established(_) => "ESTABLISHED",

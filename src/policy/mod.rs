@@ -320,7 +320,7 @@ pub enum Auth {
     Psk(Secret),
     /// A public key; which methods are allowed.
     PublicKey(PublicKeyAuth),
-    /// We sign, the peer does EAP.
+    /// The responder signs, the initiator does EAP.
     Eap(Eap),
 }
 
@@ -341,11 +341,22 @@ pub enum PublicKeyAuth {
     Ecdsa521,
 }
 
-/// `eap METHOD` or `eap { METHOD, .. }`.
+/// `eap METHOD` or `eap { METHOD, .. }`, perhaps with `user NAME PASSWORD`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Eap {
     /// The methods on offer, the preferred one first.
     pub methods: Vec<EapMethod>,
+    /// Who we are where we begin.
+    pub user: Option<EapUser>,
+}
+
+/// A name and its password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EapUser {
+    /// As it is said to the server.
+    pub name: String,
+    /// In UTF-8.
+    pub password: Secret,
 }
 
 impl Eap {
@@ -353,6 +364,7 @@ impl Eap {
     pub fn of(method: EapMethod) -> Self {
         Self {
             methods: vec![method],
+            user: None,
         }
     }
 

@@ -24,13 +24,16 @@ const AHEAD: [u32; 3] = [1, 100, u32::MAX - 8];
 /// exchange, `B` TEMPORARY_FAILURE (busy), `X` INVALID_SYNTAX and the end of the IKE SA.
 /// The columns are those of [`Ask::ALL`].
 #[rustfmt::skip]
-const REQUESTS: [(Stage, &str); 17] = [
+const REQUESTS: [(Stage, &str); 19] = [
     //                       IKE_SA_INIT, IKE_AUTH, further Child SA, rekey of it, of the IKE SA,
     //                       INFORMATIONAL, IKE_INTERMEDIATE, IKE_SESSION_RESUME, unassigned
     (Stage::SaInitSent,      ". . . . . . . . ."),
     // RFC 7296, 2.21.2: an IKE_AUTH without what it must have.
     (Stage::HalfOpen,        ". X . . . . . . ."),
     (Stage::AuthSent,        ". . . . . . . . ."),
+    // RFC 7296, 2.21.2: the initiator may give up.
+    (Stage::EapAsked,        ". X . . . + . . ."),
+    (Stage::EapSent,         ". . . . . . . . ."),
     // The answer to the one before waits for the kernel.
     (Stage::AwaitKernel,     ". . . . . . . . ."),
     (Stage::InitiatorAwaitsKernel, ". . . . . . . . ."),
@@ -51,10 +54,12 @@ const REQUESTS: [(Stage, &str); 17] = [
 ];
 
 /// The exchange whose response is awaited, and taken only if it is that one.
-const AWAITED: [(Stage, Option<ExchangeType>); 17] = [
+const AWAITED: [(Stage, Option<ExchangeType>); 19] = [
     (Stage::SaInitSent, Some(ExchangeType::IKE_SA_INIT)),
     (Stage::HalfOpen, None),
     (Stage::AuthSent, Some(ExchangeType::IKE_AUTH)),
+    (Stage::EapAsked, None),
+    (Stage::EapSent, Some(ExchangeType::IKE_AUTH)),
     (Stage::AwaitKernel, None),
     (Stage::InitiatorAwaitsKernel, None),
     (Stage::Answering, None),

@@ -12,8 +12,8 @@ use boring::rsa::Rsa;
 use iked::auth::store::CredentialStore;
 use iked::crypto::sign::PrivateKey;
 use iked::policy::{
-    Auth, CfgEntry, Config, Flow, FlowEnd, Identity, IpNet, Policy, Proposal, PublicKeyAuth,
-    Secret, Selection,
+    Auth, CfgEntry, Config, Eap, EapMethod, EapUser, Flow, FlowEnd, Identity, IpNet, Policy,
+    Proposal, PublicKeyAuth, Secret, Selection,
 };
 use iked::wire::registry::{CfgAttrType, EncrId, EsnId, IdType, IntegId, KeId, PrfId, ProtocolId};
 use iked::wire::{Transform, TransformId};
@@ -207,6 +207,37 @@ pub(super) fn with_keys(ours: &[u8], theirs: &[u8]) -> [(Policy, CredentialStore
         (signed(warrior()), store(ours, theirs, "gateway.example")),
         (signed(gateway()), store(theirs, ours, "warrior.example")),
     ]
+}
+
+/// The user that [`with_passwords`] knows.
+pub(super) fn eap_user(password: &str) -> EapUser {
+    EapUser {
+        name: "alice".to_owned(),
+        password: Secret::new(password.as_bytes().to_vec()),
+    }
+}
+
+/// A client that proves itself by EAP as alice, whose password is `secret`, and a gateway that signs.
+pub(super) fn with_passwords(
+    client: &[EapMethod],
+    server: &[EapMethod],
+    password: &str,
+) -> [(Config, CredentialStore); 2] {
+    // The same in all tests, so that each host can be made for itself.
+    static KEYS: LazyLock<[Vec<u8>; 2]> = LazyLock::new(|| [ecdsa(), ecdsa()]);
+    let [(initiator, ours), (responder, theirs)] = with_keys(&KEYS[0], &KEYS[1]);
+    let by = |policy, methods: &[EapMethod], user| Policy {
+        auth: Auth::Eap(Eap {
+            methods: methods.to_vec(),
+            user,
+        }),
+        ..policy
+    };
+    let client = config([by(initiator, client, Some(eap_user(password)))]);
+    let mut server = config([by(responder, server, None)]);
+    let secret = Secret::new(b"secret".to_vec());
+    server.users.insert("alice".to_owned(), secret);
+    [(client, ours), (server, theirs)]
 }
 
 /// A fresh ECDSA P-256 key as PEM.

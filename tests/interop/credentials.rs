@@ -3,14 +3,14 @@
 use std::fs;
 use std::path::Path;
 
-use super::gateway::{CLIENT_ID, Conf, GATEWAY_ID};
+use super::gateway::{CLIENT_ID, Conf, GATEWAY_ID, Gateway};
 use super::keys::Kind;
 use super::pki::Holder;
 use super::refusals::is_refused;
 use super::roles;
 use super::session::Session;
-use super::strongswan::{Client, Credentials};
-use super::world::{Layout, World, assert_says};
+use super::strongswan::{Client, Credentials, StrongSwan};
+use super::world::{CLIENT, GATEWAY, Layout, World, assert_says, wait_for};
 
 /// The gateway's key and certificates, and the authorities it trusts.
 pub fn certify_gateway(world: &World, own: &Holder, chain: &[&Holder], trusted: &[&Holder]) {
@@ -110,9 +110,13 @@ pub fn the_gateway_begins_with_certificates() {
 
 /// A client that proves itself by a password, and the gateway by its certificate.
 pub fn by_password(root: &Path, user: &str, password: &str) -> Client {
+    by_method("mschapv2", root, user, password)
+}
+
+fn by_method(method: &str, root: &Path, user: &str, password: &str) -> Client {
     Client {
         credentials: Some(Credentials {
-            local: format!("auth = eap-mschapv2\n eap_id = {user}\n"),
+            local: format!("auth = eap-{method}\n eap_id = {user}\n"),
             remote: "auth = pubkey\n".to_owned(),
             secrets: format!("eap-1 {{ id = {user}\n secret = \"{password}\"\n }}\n"),
             files: vec![(root.to_owned(), "x509ca/root.pem".to_owned())],
@@ -155,4 +159,96 @@ pub fn a_wrong_password_does_not() {
     let why = "EAP: wrong user name or password for 'alice'";
     assert_says(&gateway.log(), &[why, "sa_free: given up by the peer"]);
     assert_eq!(gateway.count("IKE SA failed to establish"), 1);
+}
+
+/// A client that can do nothing but this method gets it, though it is not the first on offer.
+fn gets_in_with(method: &str, charon: &str) {
+    let world = World::new(Layout::Wire);
+    let (root, conf) = asks_for_passwords(&world);
+    let conf = Conf {
+        auth: format!("eap {{ mschap-v2, {method} }}"),
+        ..conf
+    };
+    let client = by_method(method, &root.certificate, "alice", "Hier ist's grün");
+    let session = Session::open(&world, &conf, &client);
+    let succeeded = format!("EAP method {charon} succeeded, no MSK established");
+    assert_says(&session.said, &[&succeeded, "with EAP successful"]);
+    assert_says(&session.gateway.log(), &["EAP user 'alice' authenticated"]);
+}
+
+pub fn a_client_with_nothing_but_md5_gets_in() {
+    gets_in_with("md5", "EAP_MD5");
+}
+
+pub fn a_client_with_nothing_but_gtc_gets_in() {
+    gets_in_with("gtc", "EAP_GTC");
+}
+
+/// charon signs, and wants the gateway to pass with this method.
+fn asks_the_gateway(world: &World, method: &str) -> Client {
+    let root = Holder::authority(world, "root");
+    let client = root.vouches_for(world, "client", CLIENT_ID, Kind::EcdsaP256);
+    let ca = world.folder("iked").join("ca");
+    fs::create_dir_all(&ca).unwrap();
+    fs::copy(&root.certificate, ca.join("root.crt")).unwrap();
+    let client = certified_client(&client, &[], &root);
+    let credentials = client.credentials.map(|credentials| Credentials {
+        remote: format!("auth = eap-{method}\n eap_id = %any\n"),
+        secrets: "eap-1 { id = alice\n secret = \"Hier ist's grün\"\n }\n".to_owned(),
+        ..credentials
+    });
+    Client {
+        vips: String::new(),
+        credentials,
+        ..client
+    }
+}
+
+fn knows_a_password(methods: &str, password: &str) -> Conf {
+    Conf {
+        auth: format!("eap {methods} user \"alice\" \"{password}\""),
+        ..Conf::default()
+    }
+}
+
+pub fn the_gateway_begins_with_a_password() {
+    let world = World::new(Layout::Wire);
+    let client = asks_the_gateway(&world, "mschapv2");
+    let conf = knows_a_password("mschap-v2", "Hier ist's grün");
+    let said = roles::begins(conf, &client, &world);
+    let words = [
+        "EAP method EAP_MSCHAPV2 succeeded, MSK established",
+        "authentication of 'gateway.example' with EAP successful",
+    ];
+    assert_says(&said, &words);
+}
+
+pub fn the_gateway_begins_with_a_password_and_md5() {
+    let world = World::new(Layout::Wire);
+    let client = asks_the_gateway(&world, "md5");
+    let conf = knows_a_password("{ mschap-v2, md5 }", "Hier ist's grün");
+    let said = roles::begins(conf, &client, &world);
+    let words = [
+        "EAP method EAP_MD5 succeeded, no MSK established",
+        "authentication of 'gateway.example' with EAP successful",
+    ];
+    assert_says(&said, &words);
+}
+
+pub fn the_gateway_begins_with_a_wrong_password() {
+    let world = World::new(Layout::Wire);
+    let client = asks_the_gateway(&world, "mschapv2");
+    let conf = Conf {
+        mode: "active",
+        hosts: format!("local {GATEWAY} peer {CLIENT}"),
+        flows: format!("from 10.8.0.0/24 to {CLIENT}"),
+        config: Vec::new(),
+        ..knows_a_password("mschap-v2", "hier ist's grün")
+    };
+    let swan = StrongSwan::start(&world, &client);
+    let gateway = Gateway::start(&world, &conf);
+    let why = "sa_free: authentication failed: EAP: refused by the peer E=691";
+    wait_for("the refusal", || gateway.log().contains(why).then_some(()));
+    assert_eq!(gateway.count("IKE SA established"), 0);
+    assert_eq!(swan.established(), [""; 0]);
 }

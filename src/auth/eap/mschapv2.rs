@@ -1,5 +1,5 @@
-//! EAP-MSCHAPv2 (draft-kamath-pppext-eap-mschapv2) on the server's side: what goes into requests and
-//! what comes back, within packets of type 26.
+//! EAP-MSCHAPv2 (draft-kamath-pppext-eap-mschapv2): what goes into packets of type 26 on the server's
+//! side, and below `client` on the other.
 
 use zeroize::Zeroizing;
 
@@ -7,6 +7,10 @@ use super::server::{Case, Verdict};
 use super::{Passed, Refusal};
 use crate::crypto::Rng;
 use crate::crypto::mschap::{Challenges, PasswordHash, session_key};
+
+mod client;
+
+pub(super) use client::{Client, End};
 
 /// The server's side of one run.
 #[derive(Debug)]
@@ -97,8 +101,7 @@ impl Server {
 impl<'a> Answer<'a> {
     /// The user without the domain that Windows puts before it.
     fn user(&self) -> &'a [u8] {
-        let bare = self.name.rsplit(|byte| *byte == b'\\').next();
-        bare.unwrap_or(self.name)
+        bare(self.name)
     }
 
     /// Reads the data of a response.
@@ -119,6 +122,11 @@ impl<'a> Answer<'a> {
             name,
         })
     }
+}
+
+/// A user without the domain before it.
+fn bare(name: &[u8]) -> &[u8] {
+    name.rsplit(|byte| *byte == b'\\').next().unwrap_or(name)
 }
 
 fn operation(code: u8, id: u8, data: &[u8]) -> Vec<u8> {

@@ -69,6 +69,7 @@ pub(super) const fn type_of(method: EapMethod) -> Option<u8> {
 }
 
 pub(super) const IDENTITY: u8 = 1;
+pub(super) const NOTIFICATION: u8 = 2;
 pub(super) const NAK: u8 = 3;
 pub(super) const MD5: u8 = 4;
 pub(super) const GTC: u8 = 6;

@@ -275,7 +275,7 @@ impl Endpoint {
                 auth::respond(cx, sa, now, id, digest, payloads);
             }
             (State::AwaitAuthRequest(_), ExchangeType::INFORMATIONAL) => {
-                auth_eap::abandon(cx, sa, (id, digest));
+                auth_eap::abandon(cx, sa, now, (id, digest));
             }
             (State::Established(_) | State::Deleting(_), ExchangeType::INFORMATIONAL) => {
                 informational::respond(cx, sa, now, id, digest, payloads);

@@ -71,7 +71,10 @@ fn state(state: &State) -> String {
             let nonces = (&sent.nonce_i, &sent.nonce_r);
             let messages = (&sent.request, &sent.response);
             let child = (sent.inbound_spi, &sent.offered);
-            format!("{:?}", (nonces, messages, &sent.peer_hashes, child))
+            format!(
+                "{:?}",
+                (nonces, messages, &sent.peer_hashes, child, &sent.eap)
+            )
         }
         State::AwaitKernel(wait) => format!(
             "{:?}",

@@ -13,8 +13,8 @@ use super::super::state::{HalfOpen, Keying, State};
 use super::asking::{self, Then};
 use super::auth::{self, Proof, Wishes};
 use super::auth_request::{identity, read};
-use super::mobike;
 use super::relay::{self, Admission, Relay};
+use super::{informational, mobike};
 use crate::auth::eap::{Dialog, Means, Passed, Step};
 use crate::auth::{AuthError, psk};
 use crate::lookup::port::RadiusAnswer;
@@ -188,7 +188,7 @@ pub fn proceed(
                 Err(why) => relay.fail(why),
             },
         };
-        return take(cx, sa, (message_id, digest), wait, step);
+        return take(cx, sa, now, (message_id, digest), wait, step);
     };
     finish(cx, sa, now, (message_id, digest), outcome);
 }
@@ -250,13 +250,14 @@ pub fn relayed(
     }
     let (step, admission) = remote.take(answer);
     wait.admission = admission.map(Box::new);
-    take(cx, sa, (message_id, digest), wait, step);
+    take(cx, sa, now, (message_id, digest), wait, step);
 }
 
 /// Sends what the dialog wants sent.
 fn take(
     cx: &mut Context,
     sa: &mut IkeSa,
+    now: Now,
     (message_id, digest): (u32, u64),
     mut wait: Box<Wait>,
     step: Step,
@@ -282,7 +283,8 @@ fn take(
     if let Some(why) = refusal {
         cx.noise(format_args!("{}: sa_free: {whose}: {why}", sa.tag()));
         cx.stats.sa_established_failures += 1;
-        sa.state = State::Closed;
+        // So that a peer whose answer is lost is told again.
+        informational::linger(cx, sa, now.mono);
     } else if let State::AwaitAuthRequest(half_open) = &mut sa.state {
         half_open.eap = Some(wait);
     }
@@ -290,12 +292,12 @@ fn take(
 
 /// The peer ends it (RFC 7296, 2.21.2): with AUTHENTICATION_FAILED where it does not take us for who
 /// we say, or knows that it did not pass.
-pub fn abandon(cx: &mut Context, sa: &mut IkeSa, (message_id, digest): (u32, u64)) {
+pub fn abandon(cx: &mut Context, sa: &mut IkeSa, now: Now, (message_id, digest): (u32, u64)) {
     let exchange = ExchangeType::INFORMATIONAL;
     message::respond(cx, sa, exchange, message_id, digest, &[]);
     cx.noise(format_args!("{}: sa_free: given up by the peer", sa.tag()));
     cx.stats.sa_established_failures += 1;
-    sa.state = State::Closed;
+    informational::linger(cx, sa, now.mono);
 }
 
 /// Checks the peer's AUTH with the key that EAP gave, and makes ours.

@@ -1,5 +1,5 @@
 //! IKE_AUTH as initiator (RFC 7296, 1.2 and 2.15): our proof and what we ask for, then the
-//! responder's proof and what it granted.
+//! responder's proof and what it granted. With EAP `auth_eap_initiator` stands between the two.
 
 use std::sync::Arc;
 
@@ -16,16 +16,18 @@ use super::super::own;
 use super::super::state::{AuthSent, AwaitKernel, Established, State};
 use super::asking;
 use super::auth::{Ours, Wishes, add_child, establish, no_identity, our_signature};
+use super::auth_eap_initiator::{self, Run};
 use super::auth_request::identity;
 use super::create_child_initiator::{Granted, granted, make_single, offered_selectors};
 use super::informational;
 use super::sa_init::status;
 use super::{mobike, reauth, redirect};
+use crate::auth::eap::Refusal;
 use crate::auth::pubkey::Claim;
 use crate::auth::{AuthError, octets, own as credentials, psk, pubkey};
 use crate::crypto::keymat::{ChildKeys, IkeKeys, IkeSuite};
 use crate::lookup::port::Question;
-use crate::policy::{Auth as AuthWords, Identity, Policy};
+use crate::policy::{Auth as AuthWords, Identity, Policy, PublicKeyAuth};
 use crate::time::Now;
 use crate::wire::registry::{
     AuthMethod, CertEncoding, CfgType, ExchangeType, HashAlgorithm, NotifyType,
@@ -85,6 +87,10 @@ pub fn prepare(cx: &mut Context, sa: &mut IkeSa, facts: Facts) {
         cpi,
         offered,
         asking: None,
+        eap: match &sa.policy.auth {
+            AuthWords::Eap(eap) => Run::new(eap).map(Box::new),
+            AuthWords::Psk(_) | AuthWords::PublicKey(_) => None,
+        },
     };
     sa.state = State::AwaitAuthResponse(Box::new(sent));
 }
@@ -128,9 +134,10 @@ pub fn send(cx: &mut Context, sa: &mut IkeSa, now: Now) {
             data: &id.data,
         }));
     }
-    payloads.push(Payload::Auth(Auth {
-        method: auth.0,
-        data: &auth.1,
+    // Without AUTH we ask for EAP (RFC 7296, 2.16).
+    payloads.extend(auth.as_ref().map(|(method, data)| {
+        let method = *method;
+        Payload::Auth(Auth { method, data })
     }));
     if is_sole(cx, &policy) {
         payloads.push(status(NotifyType::INITIAL_CONTACT, &[]));
@@ -165,29 +172,38 @@ fn configuration_request(policy: &Policy) -> Option<Payload<'static>> {
 
 fn pubkey_requests(cx: &Context, policy: &Policy) -> Vec<(CertEncoding, Vec<u8>)> {
     match policy.auth {
-        AuthWords::PublicKey(_) => credentials::request(&cx.store),
-        AuthWords::Psk(_) | AuthWords::Eap(_) => Vec::new(),
+        AuthWords::PublicKey(_) | AuthWords::Eap(_) => credentials::request(&cx.store),
+        AuthWords::Psk(_) => Vec::new(),
     }
 }
 
-fn prove(cx: &mut Context, sa: &IkeSa, sent: &AuthSent) -> Result<Ours, AuthError> {
-    let policy = &sa.policy;
+/// What our AUTH covers.
+pub fn our_octets(policy: &Policy, sent: &AuthSent) -> Vec<u8> {
     let id = Id {
         kind: policy.srcid.kind,
         data: &policy.srcid.data,
     };
+    let (nonce, key) = (&sent.nonce_r, sent.keys.sk_pi.expose());
+    octets::signed_octets(&sent.request, nonce, sent.suite.prf, key, &id.body())
+}
+
+/// What the responder's AUTH covers.
+pub fn their_octets(sent: &AuthSent, id_r: &Id<'_>) -> Vec<u8> {
+    let (nonce, key) = (&sent.nonce_i, sent.keys.sk_pr.expose());
+    octets::signed_octets(&sent.response, nonce, sent.suite.prf, key, &id_r.body())
+}
+
+/// Our AUTH, if it comes first, and the certificates with it.
+type Proof = (Option<(AuthMethod, Vec<u8>)>, Vec<(CertEncoding, Vec<u8>)>);
+
+fn prove(cx: &mut Context, sa: &IkeSa, sent: &AuthSent) -> Result<Proof, AuthError> {
+    let policy = &sa.policy;
     let prf = sent.suite.prf;
-    let octets = octets::signed_octets(
-        &sent.request,
-        &sent.nonce_r,
-        prf,
-        sent.keys.sk_pi.expose(),
-        &id.body(),
-    );
-    match &policy.auth {
+    let octets = our_octets(policy, sent);
+    let (auth, certs): Ours = match &policy.auth {
         AuthWords::Psk(secret) => {
             let mac = psk::shared_key_auth(prf, secret.expose(), &octets);
-            Ok(((AuthMethod::SHARED_KEY, mac), Vec::new()))
+            ((AuthMethod::SHARED_KEY, mac), Vec::new())
         }
         AuthWords::PublicKey(words) => {
             let asked = sent.cert_requests.iter();
@@ -197,10 +213,12 @@ fn prove(cx: &mut Context, sa: &IkeSa, sent: &AuthSent) -> Result<Ours, AuthErro
                 hashes: &sent.peer_hashes,
                 pss: false,
             };
-            our_signature(cx, sa, *words, &policy.srcid, &wishes, &octets)
+            our_signature(cx, sa, *words, &policy.srcid, &wishes, &octets)?
         }
-        AuthWords::Eap(_) => Err(AuthError::Method),
-    }
+        AuthWords::Eap(_) if sent.eap.is_some() => return Ok((None, Vec::new())),
+        AuthWords::Eap(_) => return Err(AuthError::NoUser),
+    };
+    Ok((Some(auth), certs))
 }
 
 /// Whether this is the one IKE SA with its peer (RFC 7296, 2.4), which is said after a start to be
@@ -216,8 +234,10 @@ fn is_sole(cx: &Context, policy: &Policy) -> bool {
 
 /// Takes the response: the responder must prove itself before anything else in it counts.
 pub fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<'_>]) {
-    sa.window.settle();
     let verified = match &sa.state {
+        State::AwaitAuthResponse(sent) if sent.is_in_eap() => {
+            return auth_eap_initiator::proceed(cx, sa, now, payloads);
+        }
         State::AwaitAuthResponse(sent) => verify(cx, now, &sa.policy, sent, payloads),
         State::AwaitSaInitResponse(_)
         | State::AwaitAuthRequest(_)
@@ -226,6 +246,7 @@ pub fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<
         | State::Deleting(_)
         | State::Closed => return,
     };
+    sa.window.settle();
     match verified {
         Ok((peer_id, None)) => accept(cx, sa, now, peer_id, payloads),
         Ok((peer_id, Some(question))) => {
@@ -236,19 +257,24 @@ pub fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<
     }
 }
 
-/// The responder is not whom we want.
+/// The responder is not whom we want, or does not want us.
 pub fn reject(cx: &mut Context, sa: &mut IkeSa, now: Now, error: &Error) {
     cx.info(format_args!("{}: sa_free: {error}", sa.tag()));
     cx.stats.sa_established_failures += 1;
-    // RFC 7296, 2.21.2: the responder believes the SA is up, so it is told.
-    if !matches!(error, Error::Reported(_)) {
-        informational::delete(cx, sa, now.mono);
-    } else {
+    let told = matches!(
+        error,
+        Error::Reported(_) | Error::Authentication(AuthError::Eap(Refusal::Told(_)))
+    );
+    if told {
         sa.state = State::Closed;
+    } else {
+        // RFC 7296, 2.21.2: the responder believes the SA is up, or soon to be, so it is told.
+        informational::delete(cx, sa, now.mono);
     }
 }
 
-/// The responder is who it says, and these are the payloads in which it said what it grants.
+/// The responder is who it says, and these are the payloads in which it said what it grants; with EAP
+/// it begins to ask who we are.
 pub fn accept(
     cx: &mut Context,
     sa: &mut IkeSa,
@@ -256,6 +282,10 @@ pub fn accept(
     peer_id: Identity,
     payloads: &[Payload<'_>],
 ) {
+    if matches!(&sa.state, State::AwaitAuthResponse(sent) if sent.eap.is_some() && !sent.is_in_eap())
+    {
+        return auth_eap_initiator::begin(cx, sa, now, peer_id, payloads);
+    }
     if is_sole(cx, &sa.policy) {
         cx.out.news.push_back(News::InitialContact {
             identity: peer_id.clone(),
@@ -322,6 +352,7 @@ fn finish(cx: &mut Context, sa: &mut IkeSa, now: Now, sent: AuthSent, payloads: 
     }
 }
 
+/// Checks the responder's identity and its proof by key; with EAP that is in the first answer.
 #[expect(
     clippy::wildcard_enum_match_arm,
     reason = "payloads of no use here are passed over"
@@ -372,15 +403,9 @@ fn judge(
     certs: &[(CertEncoding, &[u8])],
 ) -> Result<Option<Question>, Error> {
     let prf = sent.suite.prf;
-    let octets = octets::signed_octets(
-        &sent.response,
-        &sent.nonce_i,
-        prf,
-        sent.keys.sk_pr.expose(),
-        &id_r.body(),
-    );
-    let mut question = None;
-    match &policy.auth {
+    let octets = their_octets(sent, &id_r);
+    // RFC 7296, 2.16: with EAP the responder signs.
+    let words = match &policy.auth {
         AuthWords::Psk(secret) => {
             psk::verify(
                 &cx.provider,
@@ -390,22 +415,21 @@ fn judge(
                 auth.method,
                 auth.data,
             )?;
+            return Ok(None);
         }
-        AuthWords::PublicKey(words) => {
-            let claim = Claim {
-                identity: peer_id,
-                certs,
-                method: auth.method,
-                auth: auth.data,
-                octets: &octets,
-                hashes: cx.provider.signature_hashes,
-            };
-            let proven = pubkey::verify(&cx.store, &mut cx.chains, now.wall, *words, &claim)?;
-            question = asking::revocation(cx, proven.vouched);
-        }
-        AuthWords::Eap(_) => return Err(AuthError::Method.into()),
-    }
-    Ok(question)
+        AuthWords::PublicKey(words) => *words,
+        AuthWords::Eap(_) => PublicKeyAuth::Any,
+    };
+    let claim = Claim {
+        identity: peer_id,
+        certs,
+        method: auth.method,
+        auth: auth.data,
+        octets: &octets,
+        hashes: cx.provider.signature_hashes,
+    };
+    let proven = pubkey::verify(&cx.store, &mut cx.chains, now.wall, words, &claim)?;
+    Ok(asking::revocation(cx, proven.vouched))
 }
 
 fn make_child(

@@ -3,6 +3,7 @@
 pub mod asking;
 pub mod auth;
 pub mod auth_eap;
+pub mod auth_eap_initiator;
 pub mod auth_initiator;
 pub mod auth_request;
 pub mod create_child;

@@ -11,7 +11,7 @@ use iked::ike::state::State;
 use iked::ike::window::Arrival;
 use iked::ike::{Command, Path, Role};
 use iked::kernel::KernelEvent;
-use iked::policy::Policy;
+use iked::policy::{EapMethod, Policy};
 use iked::wire::registry::{ExchangeType, KeId, NotifyType, ProtocolId};
 use iked::wire::spi::IkeSpi;
 use iked::wire::{Ke, Notify, Payload, Proposal, encode_message};
@@ -29,6 +29,10 @@ pub(super) enum Stage {
     HalfOpen,
     /// Initiator: IKE_AUTH is out.
     AuthSent,
+    /// Responder: EAP's first question is out.
+    EapAsked,
+    /// Initiator: our answer to it is out.
+    EapSent,
     /// Responder: the answer to IKE_AUTH waits for the kernel.
     AwaitKernel,
     /// Initiator: its kernel has not answered.
@@ -351,13 +355,23 @@ fn pair(stage: Stage) -> Pair {
 }
 
 fn host(stage: Stage, policy: Policy, seed: u8) -> Host {
-    let mut config = config([policy]);
+    let (mut config, store) = if matches!(stage, Stage::EapAsked | Stage::EapSent) {
+        let methods = [EapMethod::MsChapV2];
+        let [client, server] = setup::with_passwords(&methods, &methods, "secret");
+        if policy.peer.is_some() {
+            client
+        } else {
+            server
+        }
+    } else {
+        (config([policy]), no_keys())
+    };
     config.settings.mobike = stage == Stage::Mobike;
     if matches!(stage, Stage::RekeyIke | Stage::Succeeded) {
         // Nothing else is to begin while time passes.
         config.settings.dpd_check_interval = Duration::ZERO;
     }
-    Host::with_provider(config, no_keys(), seed, options(), null::provider())
+    Host::with_provider(config, store, seed, options(), null::provider())
 }
 
 /// Plays until the stage is reached; says at which side.
@@ -376,6 +390,17 @@ fn play(pair: &mut Pair, stage: Stage) -> Side {
                 return Side::Responder;
             }
             pair.give(Side::Initiator, &auth[0]);
+            return Side::Initiator;
+        }
+        Stage::EapAsked | Stage::EapSent => {
+            let request = pair.initiate();
+            let (_, response) = pair.give(Side::Initiator, &request[0]);
+            let (_, auth) = pair.give(Side::Responder, &response[0]);
+            let (_, question) = pair.give(Side::Initiator, &auth[0]);
+            if stage == Stage::EapAsked {
+                return Side::Responder;
+            }
+            assert!(!pair.give(Side::Responder, &question[0]).1.is_empty());
             return Side::Initiator;
         }
         Stage::AwaitKernel | Stage::InitiatorAwaitsKernel => {
@@ -483,7 +508,11 @@ fn is_at(stage: Stage, sa: &IkeSa) -> bool {
     let initiator = sa.role == Role::OriginalInitiator;
     let up = match &sa.state {
         State::AwaitSaInitResponse(_) => return stage == Stage::SaInitSent,
+        State::AwaitAuthRequest(half_open) if half_open.eap.is_some() => {
+            return stage == Stage::EapAsked;
+        }
         State::AwaitAuthRequest(_) => return stage == Stage::HalfOpen,
+        State::AwaitAuthResponse(sent) if sent.is_in_eap() => return stage == Stage::EapSent,
         State::AwaitAuthResponse(_) => return stage == Stage::AuthSent,
         State::AwaitKernel(_) if initiator => return stage == Stage::InitiatorAwaitsKernel,
         State::AwaitKernel(_) => return stage == Stage::AwaitKernel,

@@ -1,0 +1,162 @@
+//! IKE_AUTH as initiator with EAP (RFC 7296, 2.16): the responder proves itself in its first answer
+//! before it hears anything of ours; at the end of the method both prove the key that came of it.
+
+use super::super::context::Context;
+use super::super::error::Error;
+use super::super::ike_sa::IkeSa;
+use super::super::message;
+use super::super::state::{AuthSent, State};
+use super::auth_initiator::{self, our_octets, their_octets};
+use crate::auth::eap::{Client, Reply};
+use crate::auth::{AuthError, psk};
+use crate::crypto::SecretBytes;
+use crate::policy::{Eap, Identity, Policy};
+use crate::time::Now;
+use crate::wire::registry::{AuthMethod, ExchangeType};
+use crate::wire::{Auth, Id, Payload};
+
+/// What is known in the middle of EAP.
+#[derive(Debug)]
+pub struct Run {
+    client: Client,
+    /// Who the responder is, once it has proven it.
+    peer_id: Option<Identity>,
+    /// The method has ended well, with this key: AUTH is out.
+    passed: Option<Option<SecretBytes>>,
+}
+
+impl Run {
+    /// Ready for the first answer; `None` where the policy names no user.
+    pub fn new(eap: &Eap) -> Option<Self> {
+        Some(Self {
+            client: Client::begin(eap)?,
+            peer_id: None,
+            passed: None,
+        })
+    }
+
+    /// Whether the responder has begun to ask.
+    pub const fn has_begun(&self) -> bool {
+        self.peer_id.is_some()
+    }
+}
+
+/// What follows an answer.
+enum Next {
+    /// The next packet.
+    Packet(Vec<u8>),
+    /// Our proof.
+    Proof(Vec<u8>),
+    /// Both sides have proven the key.
+    Up(Identity),
+}
+
+/// The responder has proven itself, in these payloads of its first answer.
+pub fn begin(
+    cx: &mut Context,
+    sa: &mut IkeSa,
+    now: Now,
+    peer_id: Identity,
+    payloads: &[Payload<'_>],
+) {
+    if let State::AwaitAuthResponse(sent) = &mut sa.state
+        && let Some(run) = &mut sent.eap
+    {
+        run.peer_id = Some(peer_id);
+        advance(cx, sa, now, payloads);
+    }
+}
+
+/// Takes a later answer.
+pub fn proceed(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<'_>]) {
+    sa.window.settle();
+    advance(cx, sa, now, payloads);
+}
+
+fn advance(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<'_>]) {
+    let policy = sa.policy.clone();
+    let State::AwaitAuthResponse(sent) = &mut sa.state else {
+        return;
+    };
+    let Some(mut run) = sent.eap.take() else {
+        return;
+    };
+    let next = step(cx, &policy, sent, &mut run, payloads);
+    sent.eap = Some(run);
+    match next {
+        Ok(Next::Packet(packet)) => ask(cx, sa, now, &Payload::Eap(&packet)),
+        Ok(Next::Proof(data)) => {
+            let method = AuthMethod::SHARED_KEY;
+            let proof = Payload::Auth(Auth {
+                method,
+                data: &data,
+            });
+            ask(cx, sa, now, &proof);
+        }
+        Ok(Next::Up(peer_id)) => auth_initiator::accept(cx, sa, now, peer_id, payloads),
+        Err(error) => auth_initiator::reject(cx, sa, now, &error),
+    }
+}
+
+fn ask(cx: &mut Context, sa: &mut IkeSa, now: Now, payload: &Payload<'_>) {
+    let payloads = std::slice::from_ref(payload);
+    message::request(cx, sa, ExchangeType::IKE_AUTH, payloads, now.mono);
+}
+
+fn step(
+    cx: &mut Context,
+    policy: &Policy,
+    sent: &AuthSent,
+    run: &mut Run,
+    payloads: &[Payload<'_>],
+) -> Result<Next, Error> {
+    let peer_id = run.peer_id.clone().ok_or(Error::Missing("IDr"))?;
+    let prf = sent.suite.prf;
+    if let Some(msk) = &run.passed {
+        let auth = payloads.iter().find_map(|payload| {
+            let Payload::Auth(auth) = payload else {
+                return None;
+            };
+            Some(*auth)
+        });
+        let auth = auth.ok_or_else(|| missing(payloads, "AUTH"))?;
+        let id_r = Id {
+            kind: peer_id.kind,
+            data: &peer_id.data,
+        };
+        let theirs = their_octets(sent, &id_r);
+        // RFC 7296, 2.16: without a key of the method each side's own SK_p stands in.
+        let key = msk.as_ref().unwrap_or(&sent.keys.sk_pr).expose();
+        psk::verify(&cx.provider, prf, key, &theirs, auth.method, auth.data)?;
+        return Ok(Next::Up(peer_id));
+    }
+    let packet = payloads.iter().find_map(|payload| {
+        let Payload::Eap(packet) = payload else {
+            return None;
+        };
+        Some(*packet)
+    });
+    let packet = packet.ok_or_else(|| missing(payloads, "EAP"))?;
+    let reply = run.client.answer(&cx.provider, &mut cx.rng, packet);
+    match reply.map_err(AuthError::Eap)? {
+        Reply::Answer(packet) => Ok(Next::Packet(packet)),
+        Reply::Success(msk) => {
+            let ours = our_octets(policy, sent);
+            let key = msk.as_ref().unwrap_or(&sent.keys.sk_pi).expose();
+            let proof = psk::shared_key_auth(prf, key, &ours);
+            run.passed = Some(msk);
+            Ok(Next::Proof(proof))
+        }
+    }
+}
+
+/// The error that the responder reported in place of this payload, or that it is missing.
+fn missing(payloads: &[Payload<'_>], what: &'static str) -> Error {
+    let reported = payloads.iter().find_map(|payload| {
+        let Payload::Notify(notify) = payload else {
+            return None;
+        };
+        notify.kind.is_error().then_some(notify.kind)
+    });
+    reported.map_or(Error::Missing(what), Error::Reported)
+}
