@@ -25,9 +25,11 @@ use crate::wire::{
 
 mod kernel;
 mod lookup;
+mod proofs;
 
 pub use kernel::{pfkey, xfrm};
 pub use lookup::{http, ocsp};
+pub use proofs::{certs, eap};
 
 /// Every target.
 pub const TARGETS: &[Target] = &[
@@ -70,6 +72,14 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "http",
         run: http,
+    },
+    Target {
+        name: "eap",
+        run: eap,
+    },
+    Target {
+        name: "certs",
+        run: certs,
     },
 ];
 
