@@ -67,6 +67,8 @@ pub struct Context {
     pub traps: Traps,
     /// Limits unprotected answers.
     pub hints: Budget,
+    /// Limits the lines about what nobody vouches for.
+    pub drops: Drops,
     /// The IKE SA of each Child SA, by inbound SPI.
     pub children: HashMap<EspSpi, IkeSpi, SeedableRandomState>,
     /// The Child SA that each CPI of ours was drawn for, by inbound SPI; it may be gone.
@@ -145,6 +147,7 @@ impl Context {
             served: BTreeMap::new(),
             singled: BTreeMap::new(),
             hints: Budget::new(parts.now.mono),
+            drops: Drops::new(parts.now.mono),
             children: HashMap::with_hasher(hasher),
             cpis: BTreeMap::new(),
             started_at: parts.now.mono,
@@ -175,7 +178,17 @@ impl Context {
         self.log(Level::Debug, line, false);
     }
 
-    /// A line caused by bytes nobody vouches for: the sink limits the rate.
+    /// Says why a datagram that nobody vouches for was not taken, unless [`Drops`] has had enough:
+    /// then the line is not even put together.
+    pub fn dropped(&mut self, line: fmt::Arguments<'_>) {
+        match self.drops.take() {
+            None => {}
+            Some(0) => self.noise(line),
+            Some(more) => self.noise(format_args!("{line} ({more} more suppressed)")),
+        }
+    }
+
+    /// A line about a peer that has not proven who it is: the sink limits the rate.
     pub fn noise(&mut self, line: fmt::Arguments<'_>) {
         self.log(Level::Info, line, true);
     }
@@ -307,10 +320,80 @@ impl Budget {
     }
 }
 
+/// A token bucket for lines about datagrams that nobody vouches for: `DROPS_BURST` at once, then
+/// one in a second. The first line after a pause tells how many there were not.
+#[derive(Debug)]
+pub struct Drops {
+    left: u64,
+    refilled_at: Instant,
+    suppressed: u64,
+}
+
+impl Drops {
+    fn new(now: Instant) -> Self {
+        Self {
+            left: DROPS_BURST,
+            refilled_at: now,
+            suppressed: 0,
+        }
+    }
+
+    /// Tells the time, before a datagram is looked at.
+    pub fn refill(&mut self, now: Instant) {
+        let seconds = now.saturating_duration_since(self.refilled_at).as_secs();
+        if seconds > 0 {
+            self.left = self.left.saturating_add(seconds).min(DROPS_BURST);
+            self.refilled_at = now;
+        }
+    }
+
+    /// Takes one, if there is one; how many were refused since the last.
+    fn take(&mut self) -> Option<u64> {
+        let Some(left) = self.left.checked_sub(1) else {
+            self.suppressed += 1;
+            return None;
+        };
+        self.left = left;
+        Some(std::mem::take(&mut self.suppressed))
+    }
+}
+
 /// Tries for a free ESP SPI or CPI; even with half of them taken all fail once in a million times.
 const DRAWS_MAX: u32 = 20;
 /// INVALID_IKE_SPI and INVALID_MAJOR_VERSION hints of one shard in a second: enough for peers of a
 /// restarted gateway to learn of it, useless to a reflector.
 const HINTS_PER_SECOND: u32 = 50;
+/// Lines about dropped datagrams at once: a client that tries all it has is seen whole, a flood
+/// is not.
+const DROPS_BURST: u64 = 5;
 /// Log lines that wait for the shell; more in one turn are not written.
 const EVENTS_MAX: usize = 4096;
+
+#[cfg(test)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests count from one reading of the clock"
+)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn five_lines_at_once_then_one_in_a_second_and_the_rest_is_counted() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut drops = Drops::new(start);
+        let mut take = |ms, times: usize| {
+            drops.refill(at(ms));
+            let taken: Vec<_> = (0..times).filter_map(|_| drops.take()).collect();
+            taken
+        };
+        assert_eq!(take(0, 100), [0; 5]);
+        assert_eq!(take(999, 10), []);
+        assert_eq!(take(1000, 10), [105]);
+        assert_eq!(take(1999, 1), []);
+        assert_eq!(take(2000, 1), [10]);
+        // However long it was quiet, no more than five.
+        assert_eq!(take(1_000_000, 9), [0; 5]);
+        assert_eq!(take(1_002_000, 9), [4, 0]);
+    }
+}

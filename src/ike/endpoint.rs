@@ -16,7 +16,7 @@ use super::exchange::redirect::Start;
 use super::exchange::{
     asking, auth, create_child, create_child_initiator, informational, mobike, rekey_ike, sa_init,
 };
-use super::ike_sa::{self, IkeSa, PIECES};
+use super::ike_sa::{self, IkeSa, PIECES, Tag};
 use super::message;
 use super::mobility;
 use super::own;
@@ -121,6 +121,7 @@ impl Endpoint {
     /// Takes one datagram, marker stripped. It is decrypted in place.
     pub fn handle_datagram(&mut self, now: Now, path: Path, bytes: &mut [u8]) {
         self.cx.stats.msg_rcvd += 1;
+        self.cx.drops.refill(now.mono);
         let header = match Header::decode(bytes) {
             Ok(header) => header,
             Err(error) => return self.undecodable(now, path, bytes, error.into()),
@@ -135,6 +136,8 @@ impl Endpoint {
         };
         let Some(key) = self.table.by_spi(own_spi) else {
             self.cx.stats.unknown_spi += 1;
+            let tag = Tag(header.initiator_spi);
+            self.say_dropped(tag, path, &header, &"an SPI of nobody here");
             return self.hint(now, path, &header, bytes.len(), NotifyType::INVALID_IKE_SPI);
         };
         let Some(mut sa) = self.table.take(key) else {
@@ -360,6 +363,9 @@ impl Endpoint {
         }
         if what == PIECES {
             self.cx.stats.frag_reass_drop += 1;
+            self.cx.drops.refill(now.mono);
+            let line = format_args!("{}: fragments of a message never finished", sa.tag());
+            self.cx.dropped(line);
             return sa.drop_pieces();
         }
         match &sa.state {

@@ -1,5 +1,6 @@
 //! One IKE SA with its Child SAs. It lives and dies in one shard; nothing else holds a reference.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -169,11 +170,8 @@ impl IkeSa {
     }
 
     /// `spi=0x…`, the prefix of every line about this SA.
-    pub fn tag(&self) -> String {
-        format!(
-            "spi=0x{:016x}",
-            self.initiator_spi().map_or(0, IkeSpi::value)
-        )
+    pub fn tag(&self) -> Tag {
+        Tag(self.initiator_spi())
     }
 
     /// The header of a message of ours.
@@ -329,6 +327,17 @@ impl IkeSa {
             | State::Closed => {}
         }
         cx.release(std::mem::take(&mut self.lease));
+    }
+}
+
+/// `spi=0x…`: how the log names an IKE SA, by the initiator's SPI. Nothing is written before the
+/// line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tag(pub Option<IkeSpi>);
+
+impl fmt::Display for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "spi=0x{:016x}", self.0.map_or(0, IkeSpi::value))
     }
 }
 

@@ -11,7 +11,7 @@ use super::state::State;
 use crate::crypto::{MessageKey, Rng};
 use crate::wire::registry::{ExchangeType, PayloadType};
 use crate::wire::sk::{self, SkFailure, SkKey};
-use crate::wire::{Header, Message, Payload};
+use crate::wire::{DecodeError, Header, Message, Payload};
 
 /// A key of `crypto` as `wire::sk` wants it.
 struct Sealer<'a> {
@@ -132,8 +132,32 @@ pub enum Opened {
     Whole(PayloadType, Vec<u8>),
     /// A good fragment; more are to come.
     Partial,
-    /// Not from the peer, or of no use; counted.
-    Dropped,
+    /// Not from the peer, or of no use; counted. And why.
+    Dropped(Fault),
+}
+
+/// Why a datagram cannot be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// The payloads outside of the encryption are wrong.
+    #[error("{0}")]
+    Decode(#[from] DecodeError),
+    /// Nothing in it is encrypted.
+    #[error("not encrypted")]
+    Clear,
+    /// RFC 7383 was not agreed upon.
+    #[error("fragments were not agreed upon")]
+    NoFragments,
+    /// There are no keys yet.
+    #[error("no keys")]
+    NoKeys,
+    /// Not sealed by the peer, or changed on the way.
+    #[error("integrity check failed")]
+    Integrity,
+    /// A fragment with numbers that cannot be, or that were there before, or one too many: its
+    /// number, the total, and the Message ID.
+    #[error("fragment {0}/{1} of message {2} is of no use")]
+    Fragment(u16, u16, u32),
 }
 
 /// Where the encrypted payload of a datagram is.
@@ -150,19 +174,20 @@ struct Place {
 /// sent by the peer.
 pub fn open(cx: &mut Context, sa: &mut IkeSa, now: Instant, bytes: &mut [u8]) -> Opened {
     let bytes_len = bytes.len();
-    let Some(place) = locate(cx, bytes) else {
-        return Opened::Dropped;
+    let place = match locate(cx, bytes) {
+        Ok(place) => place,
+        Err(fault) => return Opened::Dropped(fault),
     };
     if place.fragment.is_some() {
         cx.stats.frag_rcvd += 1;
         if !sa.fragmentation {
             cx.stats.frag_rcvd_drop += 1;
-            return Opened::Dropped;
+            return Opened::Dropped(Fault::NoFragments);
         }
     }
     let plaintext = {
         let Some(key) = sa.inbound_key() else {
-            return Opened::Dropped;
+            return Opened::Dropped(Fault::NoKeys);
         };
         let sealer = Sealer {
             key,
@@ -174,7 +199,7 @@ pub fn open(cx: &mut Context, sa: &mut IkeSa, now: Instant, bytes: &mut [u8]) ->
     let plaintext = plaintext.ok().and_then(|range| bytes.get(range));
     let Some(plaintext) = plaintext else {
         cx.stats.integrity_errors += 1;
-        return Opened::Dropped;
+        return Opened::Dropped(Fault::Integrity);
     };
     if place.fragment.is_some_and(|(number, total)| number < total) {
         path_mtu::learn(cx, sa, bytes_len);
@@ -185,10 +210,13 @@ pub fn open(cx: &mut Context, sa: &mut IkeSa, now: Instant, bytes: &mut [u8]) ->
     opened
 }
 
-fn locate(cx: &mut Context, bytes: &[u8]) -> Option<Place> {
-    let Ok(message) = Message::decode(bytes) else {
-        cx.stats.decode_errors += 1;
-        return None;
+fn locate(cx: &mut Context, bytes: &[u8]) -> Result<Place, Fault> {
+    let message = match Message::decode(bytes) {
+        Ok(message) => message,
+        Err(error) => {
+            cx.stats.decode_errors += 1;
+            return Err(error.into());
+        }
     };
     let (body_at, first_inner, fragment) = match message.payloads.last() {
         Some(Payload::Sk(body)) => (body.body_at, body.first_inner, None),
@@ -198,10 +226,10 @@ fn locate(cx: &mut Context, bytes: &[u8]) -> Option<Place> {
         }
         _ => {
             cx.stats.unexpected += 1;
-            return None;
+            return Err(Fault::Clear);
         }
     };
-    Some(Place {
+    Ok(Place {
         body_at,
         first_inner,
         fragment,
@@ -220,7 +248,7 @@ pub fn fragment_number(bytes: &[u8]) -> Option<u16> {
 
 /// Whether the peer sealed this datagram. It is decrypted in place.
 pub fn is_from_peer(cx: &mut Context, sa: &IkeSa, bytes: &mut [u8]) -> bool {
-    let (Some(place), Some(key), true) = (locate(cx, bytes), sa.inbound_key(), sa.fragmentation)
+    let (Ok(place), Some(key), true) = (locate(cx, bytes), sa.inbound_key(), sa.fragmentation)
     else {
         return false;
     };
@@ -254,11 +282,7 @@ fn gather(cx: &mut Context, sa: &mut IkeSa, place: &Place, plaintext: &[u8]) -> 
         Added::Waiting => Opened::Partial,
         Added::Dropped => {
             cx.stats.frag_rcvd_drop += 1;
-            cx.debug(format_args!(
-                "{}: fragment {number}/{total} of message {id} is of no use",
-                sa.tag()
-            ));
-            Opened::Dropped
+            Opened::Dropped(Fault::Fragment(number, total, id))
         }
         Added::Complete(first, whole) => {
             cx.stats.frag_reass_ok += 1;

@@ -186,6 +186,11 @@ impl Window {
             .is_some_and(|o| o.id == id && o.exchange == exchange)
     }
 
+    /// Whether the answer to request `id` was had before: another is a late repetition.
+    pub fn is_past(&self, id: u32) -> bool {
+        id < self.next_outbound && self.outstanding.as_ref().is_none_or(|o| o.id != id)
+    }
+
     /// The outstanding request was answered.
     pub fn settle(&mut self) {
         self.outstanding = None;

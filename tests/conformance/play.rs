@@ -212,10 +212,10 @@ impl Play {
             let sent = self.host.receive(at(self.seconds), path, &bytes);
             came.extend(self.tell(sent));
         }
-        if came.is_empty() {
+        if came.iter().all(|line| line.starts_with("log ")) {
             let same = before == self.host.endpoint.snapshot();
             let change = if same { ", nothing changed" } else { "" };
-            came.push(format!("silence{change}"));
+            came.insert(0, format!("silence{change}"));
         }
         came
     }

@@ -1,6 +1,8 @@
 //! The way of a datagram from its header to its exchange. Until its integrity is proven it can have
 //! a cached answer or a hint, and nothing of the IKE SA changes.
 
+use std::fmt;
+
 use super::super::context::Context;
 use super::super::error::{Answer, Error, Trust};
 use super::super::event::Path;
@@ -8,7 +10,7 @@ use super::super::exchange::{
     auth, auth_eap, auth_initiator, create_child, create_child_initiator, informational, mobike,
     rekey_ike, sa_init, sa_init_initiator,
 };
-use super::super::ike_sa::IkeSa;
+use super::super::ike_sa::{IkeSa, Tag};
 use super::super::message::{self, Opened};
 use super::super::own::{self, Own};
 use super::super::path_mtu;
@@ -34,6 +36,10 @@ impl Endpoint {
             Some(DecodeErrorKind::Version(_)) => self.cx.stats.version_errors += 1,
             _ => self.cx.stats.decode_errors += 1,
         }
+        let (local, remote) = (path.local, path.remote);
+        self.cx.dropped(format_args!(
+            "datagram from {remote} to {local} dropped: {error}"
+        ));
         if let (Answer::Notify(kind, _), Ok(header)) =
             (error.answer(Trust::Clear), Header::peek(bytes))
         {
@@ -78,9 +84,8 @@ impl Endpoint {
             && header.initiator_spi.is_some()
             && header.message_id == 0;
         if !first {
-            self.cx.stats.unexpected += 1;
-            self.cx.stats.msg_rcvd_dropped += 1;
-            return;
+            let tag = Tag(header.initiator_spi);
+            return self.drop_unexpected(tag, path, header, "no first request");
         }
         let digest = self.table.digest((path.remote.ip(), bytes));
         if let Some(key) = self.table.by_init(digest) {
@@ -126,7 +131,8 @@ impl Endpoint {
         };
         let first_answer = matches!(sa.state, State::AwaitSaInitResponse(_));
         if header.flags.initiator != from_initiator || (theirs != sa.peer_spi && !first_answer) {
-            return self.drop_unexpected();
+            let why = "another role or SPI than the peer's";
+            return self.drop_unexpected(sa.tag(), path, header, why);
         }
         if header.flags.response {
             self.response(sa, now, path, header, bytes);
@@ -135,9 +141,29 @@ impl Endpoint {
         }
     }
 
-    fn drop_unexpected(&mut self) {
+    fn drop_unexpected(&mut self, tag: Tag, path: Path, header: &Header, why: &str) {
         self.cx.stats.unexpected += 1;
         self.cx.stats.msg_rcvd_dropped += 1;
+        self.say_dropped(tag, path, header, &why);
+    }
+
+    /// The line about a message that was not taken.
+    pub(super) fn say_dropped(
+        &mut self,
+        tag: Tag,
+        path: Path,
+        header: &Header,
+        why: &dyn fmt::Display,
+    ) {
+        let (exchange, id, remote) = (header.exchange, header.message_id, path.remote);
+        let kind = if header.flags.response {
+            "response"
+        } else {
+            "request"
+        };
+        self.cx.dropped(format_args!(
+            "{tag}: {exchange} {kind} {id} from {remote} dropped: {why}"
+        ));
     }
 
     fn request(&mut self, sa: &mut IkeSa, now: Now, path: Path, header: &Header, bytes: &mut [u8]) {
@@ -145,8 +171,11 @@ impl Endpoint {
         let id = header.message_id;
         match sa.window.arrival(id) {
             Arrival::Next => {}
-            Arrival::Repeated => return self.repeat_response(sa, path, id, digest, bytes),
-            Arrival::Outside => return self.drop_unexpected(),
+            Arrival::Repeated => return self.repeat_response(sa, path, header, digest, bytes),
+            Arrival::Outside => {
+                let why = "Message ID outside of the window";
+                return self.drop_unexpected(sa.tag(), path, header, why);
+            }
         }
         match &sa.state {
             State::AwaitKernel(_) => {
@@ -166,17 +195,17 @@ impl Endpoint {
                     && (half_open.eap.is_none()
                         || header.exchange != ExchangeType::INFORMATIONAL) =>
             {
-                return self.drop_unexpected();
+                return self.drop_unexpected(sa.tag(), path, header, "IKE_AUTH comes first");
             }
             State::AwaitAuthRequest(_) | State::Established(_) | State::Deleting(_) => {}
             State::AwaitSaInitResponse(_) | State::AwaitAuthResponse(_) | State::Closed => {
-                return self.drop_unexpected();
+                return self.drop_unexpected(sa.tag(), path, header, "no requests in this state");
             }
         }
         if !ready_keys(sa) {
-            return self.drop_unexpected();
+            return self.drop_unexpected(sa.tag(), path, header, "no keys");
         }
-        let Some((first, plaintext)) = self.open(sa, now, path, bytes) else {
+        let Some((first, plaintext)) = self.open(sa, now, path, header, bytes) else {
             return;
         };
         sa.asked_from = path;
@@ -199,11 +228,11 @@ impl Endpoint {
         &mut self,
         sa: &mut IkeSa,
         path: Path,
-        id: u32,
+        header: &Header,
         digest: u64,
         bytes: &mut [u8],
     ) {
-        let len = bytes.len();
+        let (id, len) = (header.message_id, bytes.len());
         let number = message::fragment_number(bytes);
         let repeated = match number {
             None => sa.window.cached(id, digest).is_some(),
@@ -214,7 +243,8 @@ impl Endpoint {
             self.shrink_response(sa, id, len);
         }
         let Some(datagrams) = sa.window.answer_to(id).filter(|_| repeated) else {
-            return self.drop_unexpected();
+            let why = "answered before, and no repetition";
+            return self.drop_unexpected(sa.tag(), path, header, why);
         };
         self.cx.stats.retransmit_response += 1;
         for datagram in datagrams {
@@ -244,6 +274,7 @@ impl Endpoint {
         sa: &mut IkeSa,
         now: Now,
         path: Path,
+        header: &Header,
         bytes: &mut [u8],
     ) -> Option<(crate::wire::registry::PayloadType, Vec<u8>)> {
         match message::open(&mut self.cx, sa, now.mono, bytes) {
@@ -254,8 +285,9 @@ impl Endpoint {
             }
             // The same fragment may come again, from anywhere, until all are there.
             Opened::Partial => None,
-            Opened::Dropped => {
+            Opened::Dropped(fault) => {
                 self.cx.stats.msg_rcvd_dropped += 1;
+                self.say_dropped(sa.tag(), path, header, &fault);
                 None
             }
         }
@@ -299,18 +331,27 @@ impl Endpoint {
         header: &Header,
         bytes: &mut [u8],
     ) {
+        if sa.window.is_past(header.message_id) {
+            // Ordinary where answers are slow, and so not worth a line.
+            self.cx.stats.unexpected += 1;
+            self.cx.stats.msg_rcvd_dropped += 1;
+            return;
+        }
         if !sa.window.expects(header.message_id, header.exchange) {
-            return self.drop_unexpected();
+            return self.drop_unexpected(sa.tag(), path, header, "no request of ours is out");
         }
         if matches!(sa.state, State::AwaitSaInitResponse(_)) {
             return sa_init_initiator::conclude(&mut self.cx, sa, now, path, bytes);
         }
-        let Some((first, plaintext)) = self.open(sa, now, path, bytes) else {
+        let Some((first, plaintext)) = self.open(sa, now, path, header, bytes) else {
             return;
         };
-        let Ok(payloads) = decode_payloads(first, &plaintext) else {
-            self.cx.stats.decode_errors += 1;
-            return;
+        let payloads = match decode_payloads(first, &plaintext) {
+            Ok(payloads) => payloads,
+            Err(error) => {
+                self.cx.stats.decode_errors += 1;
+                return self.say_dropped(sa.tag(), path, header, &error);
+            }
         };
         match header.exchange {
             ExchangeType::IKE_AUTH => {
@@ -320,7 +361,7 @@ impl Endpoint {
                 mobike::answered_from(sa, now.mono, path);
                 conclude(&mut self.cx, sa, now, &payloads);
             }
-            _ => self.drop_unexpected(),
+            _ => self.drop_unexpected(sa.tag(), path, header, "no exchange of ours"),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The state of an endpoint as text, so that a test can compare what was before with what is after:
 //! every IKE SA with its state, window, path, agenda, Child SAs and times. Left out is what noise
-//! may change: counters and the budget of hints. And a way to make an IKE SA old in no time.
+//! may change: counters and the budgets of hints and log lines. And a way to make an IKE SA old in no time.
 //! Compiled for tests and with `sim` only.
 
 use super::super::ike_sa::IkeSa;

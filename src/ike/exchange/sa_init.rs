@@ -7,7 +7,7 @@ use super::super::Role;
 use super::super::context::Context;
 use super::super::error::{Answer, Error, Trust};
 use super::super::event::Path;
-use super::super::ike_sa::IkeSa;
+use super::super::ike_sa::{IkeSa, Tag};
 use super::super::natt::{self, NatState};
 use super::super::negotiate::{self, Chosen, Rules};
 use super::super::state::{HalfOpen, Keying, State};
@@ -44,6 +44,10 @@ pub fn respond(
     let settings = &cx.config.settings;
     if half_open_count >= settings.half_open_max as usize {
         cx.stats.half_open_refused += 1;
+        let (tag, remote) = (Tag(Some(spi)), path.remote);
+        cx.dropped(format_args!(
+            "{tag}: IKE_SA_INIT request 0 from {remote} dropped: {half_open_count} half-open IKE SAs"
+        ));
         return None;
     }
     let demand_cookie = half_open_count >= settings.cookie_threshold as usize;
@@ -124,6 +128,10 @@ fn cookie_holds(
         .check(&cx.provider, now, peer, spi, nonce, notify.data);
     if !holds {
         cx.stats.cookies_wrong += 1;
+        let (tag, remote) = (Tag(Some(spi)), path.remote);
+        cx.dropped(format_args!(
+            "{tag}: IKE_SA_INIT request 0 from {remote}: cookie does not hold"
+        ));
     }
     holds
 }
@@ -370,9 +378,9 @@ fn refuse(cx: &mut Context, now: Now, path: Path, spi: IkeSpi, request_len: usiz
     cx.stats.msg_rcvd_dropped += 1;
     let local = path.local;
     let remote = path.remote;
-    cx.noise(format_args!(
-        "spi=0x{:016x}: IKE_SA_INIT from {remote} to {local}: {error}, failed to negotiate IKE SA",
-        spi.value()
+    let tag = Tag(Some(spi));
+    cx.dropped(format_args!(
+        "{tag}: IKE_SA_INIT from {remote} to {local}: {error}, failed to negotiate IKE SA"
     ));
     let (Answer::Notify(kind, data) | Answer::NotifyAndClose(kind, data)) =
         error.answer(Trust::Clear)

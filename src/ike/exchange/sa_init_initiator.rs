@@ -1,6 +1,7 @@
 //! IKE_SA_INIT as initiator (RFC 7296, 1.2 and 2.6): the request, a COOKIE or another key exchange
 //! method where the responder asks for it, and the keys from its answer.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use super::super::Role;
@@ -141,13 +142,14 @@ pub fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, path: Path, bytes: &
         // RFC 7296, 2.11: answers come from where the request went. What somebody else sends on
         // would make us see a NAT before a peer that has none.
         cx.stats.unexpected += 1;
-        cx.stats.msg_rcvd_dropped += 1;
-        return;
+        return drop_response(cx, sa, path, &"not from where the request went");
     }
-    let Ok(message) = Message::decode(bytes) else {
-        cx.stats.decode_errors += 1;
-        cx.stats.msg_rcvd_dropped += 1;
-        return;
+    let message = match Message::decode(bytes) {
+        Ok(message) => message,
+        Err(error) => {
+            cx.stats.decode_errors += 1;
+            return drop_response(cx, sa, path, &error);
+        }
     };
     if ask_again(cx, sa, now, &message.payloads)
         || redirect::in_sa_init(cx, sa, now, &message.payloads)
@@ -163,11 +165,16 @@ pub fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, path: Path, bytes: &
         bytes,
     ) {
         Ok(()) => auth_initiator::send(cx, sa, now),
-        Err(error) => {
-            cx.stats.msg_rcvd_dropped += 1;
-            cx.noise(format_args!("{}: IKE_SA_INIT response: {error}", sa.tag()));
-        }
+        Err(error) => drop_response(cx, sa, path, &error),
     }
+}
+
+fn drop_response(cx: &mut Context, sa: &IkeSa, path: Path, why: &dyn fmt::Display) {
+    cx.stats.msg_rcvd_dropped += 1;
+    let (tag, remote) = (sa.tag(), path.remote);
+    cx.dropped(format_args!(
+        "{tag}: IKE_SA_INIT response 0 from {remote} dropped: {why}"
+    ));
 }
 
 /// COOKIE and INVALID_KE_PAYLOAD: the same SPI, the request changed (RFC 7296, 2.6 and 2.7).

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use iked::crypto::Rng;
-use iked::wire::registry::NotifyType;
+use iked::wire::registry::{ExchangeType, NotifyType};
 use iked::wire::{Message, Payload};
 
 use super::super::peer::{Peer, clear_notify, status};
@@ -26,6 +26,31 @@ fn a_half_open_ike_sa_outlives_a_flood_of_forged_ike_auth_requests() {
         scene.ignores(&forged, "integrity_errors");
     }
     scene.goes_on();
+}
+
+#[test]
+fn a_flood_writes_no_more_than_a_few_lines_and_the_next_one_tells_how_many_were_left_out() {
+    let mut host = Host::new(config([gateway()]), no_keys(), 2);
+    let mut peer = Peer::new(1);
+    peer.meet(&mut host, at(0));
+    let tag = format!("spi=0x{:016x}", peer.spi_i.value());
+    let header = peer.header(ExchangeType::IKE_AUTH, 1);
+    let genuine = peer.seal_as(&header, &[]);
+    host.lines.clear();
+    for number in 0..10_000_usize {
+        let forged = with(&genuine, 32 + number % 20, &[0xee, 0xdd]);
+        peer.send(&mut host, at(1 + number as u64 / 5000), &forged);
+    }
+    let why = "IKE_AUTH request 1 from 192.0.2.1:500 dropped: integrity check failed";
+    let mut expected = vec![format!("{tag}: {why}"); 5];
+    expected.push(format!("{tag}: {why} (4995 more suppressed)"));
+    assert_eq!(host.lines, expected);
+    assert_eq!(host.stats().integrity_errors, 10_000);
+    // What is said of a peer that can be named is not held back by it.
+    peer.secret = b"wrong".to_vec();
+    let payloads = peer.auth_payloads();
+    peer.ask(&mut host, at(2), ExchangeType::IKE_AUTH, &payloads.borrow());
+    assert!(host.said("pre-shared key mismatch"));
 }
 
 #[test]
