@@ -139,7 +139,7 @@ pub fn answered(cx: &mut Context, sa: &mut IkeSa, now: Now, serial: u64, answer:
     let verdict = match answer {
         Answer::Radius(answer) => {
             if let Then::Relay { message } = asking.then {
-                auth_eap::relayed(cx, sa, message, answer);
+                auth_eap::relayed(cx, sa, now, message, answer);
             }
             return;
         }
@@ -178,7 +178,7 @@ fn go_on(cx: &mut Context, sa: &mut IkeSa, now: Now, asking: Asking, verdict: Re
         cx.stats.lookup_failures += 1;
     }
     match asking.then {
-        Then::Relay { message } => auth_eap::relayed(cx, sa, message, Err(Failure::Late)),
+        Then::Relay { message } => auth_eap::relayed(cx, sa, now, message, Err(Failure::Late)),
         Then::Admit {
             message,
             request: (first, bytes),

@@ -233,6 +233,7 @@ fn finish(
 pub fn relayed(
     cx: &mut Context,
     sa: &mut IkeSa,
+    now: Now,
     (message_id, digest): (u32, u64),
     answer: RadiusAnswer,
 ) {
