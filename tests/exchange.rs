@@ -16,6 +16,8 @@ mod asking;
 mod bounds;
 #[path = "exchange/eap.rs"]
 mod eap;
+#[path = "exchange/configuration.rs"]
+mod configuration;
 #[path = "exchange/handshake.rs"]
 mod handshake;
 #[path = "exchange/ipcomp.rs"]
