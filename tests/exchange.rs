@@ -14,18 +14,18 @@
 mod asking;
 #[path = "exchange/bounds.rs"]
 mod bounds;
-#[path = "exchange/eap.rs"]
-mod eap;
 #[path = "exchange/configuration.rs"]
 mod configuration;
+#[path = "exchange/eap.rs"]
+mod eap;
 #[path = "exchange/handshake.rs"]
 mod handshake;
-#[path = "exchange/ipcomp.rs"]
-mod ipcomp;
 #[path = "exchange/impostor.rs"]
 mod impostor;
 #[path = "exchange/impostor_eap.rs"]
 mod impostor_eap;
+#[path = "exchange/ipcomp.rs"]
+mod ipcomp;
 #[path = "exchange/lifecycle.rs"]
 mod lifecycle;
 #[path = "exchange/matrix.rs"]
