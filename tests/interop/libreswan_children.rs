@@ -106,8 +106,9 @@ fn both_begin(world: &World, gateway: &Gateway, swan: &Libreswan) {
 
 pub fn both_sides_rekey_the_child_sa_at_once() {
     let world = World::new(Layout::Wire);
-    let (mut conf, client) = networks("passive");
+    let (mut conf, mut client) = networks("passive");
     conf.lifetimes = "lifetime 12".to_owned();
+    client.more_lines(&["pfs=no"]);
     let session = Session::connect(&world, &conf, &client);
     session.passes_packets(BEHIND, INSIDE);
     let (gateway, swan) = (&session.gateway, &session.swan);

@@ -66,7 +66,12 @@ pub fn the_gateway_rekeys_over_a_lossy_wire() {
         lifetimes: "ikelifetime 15 lifetime 40".to_owned(),
         ..Conf::default()
     };
-    let session = Session::connect(&world, &conf, &patient());
+    let client = Client {
+        // The last of a lifetime is short: a Child SA may expire before its rekey has come through.
+        child_lines: vec!["close_action = start".to_owned()],
+        ..patient()
+    };
+    let session = Session::connect(&world, &conf, &client);
     let before = inbound_spis(&session);
     wait_long_for("rekeys by the gateway", || {
         let now = inbound_spis(&session);
@@ -97,6 +102,7 @@ pub fn a_client_moves_over_a_lossy_wire() {
     let session = Session::connect(&world, &Conf::default(), &patient());
     for (old, new) in [(CLIENT, "192.0.2.3"), ("192.0.2.3", CLIENT)] {
         change_address(&world, old, new, None);
+        world.introduce();
         moved(&session.gateway, &format!("old {old}:4500 new {new}:4500"));
         has_converged(&session);
         let states = world.ip("gw", &["xfrm", "state"]);

@@ -136,8 +136,9 @@ impl World {
     }
 
     /// Both ends know each other's hardware address. Three lost ARP requests in a row make a kernel drop
-    /// all that waits for the answer, which looks like a peer that is asked seven times in vain.
-    fn introduce(&self) {
+    /// all that waits for the answer, which looks like a peer that is asked seven times in vain. A host
+    /// whose only address goes forgets it.
+    pub fn introduce(&self) {
         let ends = [
             ("gw", "rw", [CLIENT, "192.0.2.3"]),
             ("rw", "gw", [GATEWAY; 2]),
