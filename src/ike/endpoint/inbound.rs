@@ -368,6 +368,10 @@ impl Endpoint {
 
 /// Takes the response to a request of ours on an IKE SA that is up or going.
 fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<'_>]) {
+    if matches!(sa.state, State::Established(_)) && informational::ended(cx, sa, now.mono, payloads)
+    {
+        return;
+    }
     let State::Established(up) = &mut sa.state else {
         return informational::closed(cx, sa);
     };

@@ -12,7 +12,7 @@ use super::super::state::{Deleting, Keying, State};
 use super::create_child::up;
 use super::{mobike, reauth, redirect, rekey_ike};
 use crate::time::Now;
-use crate::wire::registry::{ExchangeType, ProtocolId};
+use crate::wire::registry::{ExchangeType, NotifyType, ProtocolId};
 use crate::wire::spi::EspSpi;
 use crate::wire::{Delete, Payload};
 
@@ -30,7 +30,7 @@ pub fn respond(
     payloads: &[Payload<'_>],
 ) {
     let mut ours: Vec<u8> = Vec::new();
-    let mut close = false;
+    let (mut close, mut why) = (false, "received delete");
     for payload in payloads {
         match payload {
             Payload::Delete(delete) if delete.protocol == ProtocolId::IKE => close = true,
@@ -41,6 +41,9 @@ pub fn respond(
                     sa.tag(),
                     notify.kind
                 ));
+                if is_fatal(notify.kind) {
+                    (close, why) = (true, "given up by the peer");
+                }
             }
             _ => {}
         }
@@ -75,11 +78,41 @@ pub fn respond(
     }
     let now = now.mono;
     if close {
-        cx.info(format_args!("{}: received delete, closing SA", sa.tag()));
-        // Nobody is left to answer a request of ours.
-        sa.window.settle();
-        linger(cx, sa, now);
+        cx.info(format_args!("{}: {why}, closing SA", sa.tag()));
+        end(cx, sa, now);
     }
+}
+
+/// What ends an IKE SA without a Delete, whoever says it (RFC 7296, 2.21.2 and 2.21.3).
+fn is_fatal(kind: NotifyType) -> bool {
+    matches!(
+        kind,
+        NotifyType::INVALID_SYNTAX | NotifyType::AUTHENTICATION_FAILED
+    )
+}
+
+/// Takes a response that says that our request was the end of the IKE SA. False: it does not.
+pub fn ended(cx: &mut Context, sa: &mut IkeSa, now: Instant, payloads: &[Payload<'_>]) -> bool {
+    let fatal = payloads.iter().find_map(|payload| {
+        let Payload::Notify(notify) = payload else {
+            return None;
+        };
+        is_fatal(notify.kind).then_some(notify.kind)
+    });
+    let Some(kind) = fatal else { return false };
+    cx.info(format_args!(
+        "{}: {kind} notification from peer, closing SA",
+        sa.tag()
+    ));
+    rekey_ike::bequeath_to_rival(cx, sa, now);
+    end(cx, sa, now);
+    true
+}
+
+/// The peer has no use for the IKE SA any more, so nobody is left to answer a request of ours.
+fn end(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
+    sa.window.settle();
+    linger(cx, sa, now);
 }
 
 /// The peer deletes Child SAs. Returns our SPIs of them for the answer.
