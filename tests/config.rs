@@ -595,6 +595,7 @@ fn authentication_words_are_understood() {
     assert_eq!(auth("eap \"MSCHAP_V2\""), one(EapMethod::MsChapV2));
     assert_eq!(auth("eap \"md5\""), one(EapMethod::Md5));
     assert_eq!(auth("eap GTC"), one(EapMethod::Gtc));
+    assert_eq!(auth("eap tls"), one(EapMethod::Tls));
     let methods = vec![EapMethod::MsChapV2, EapMethod::Gtc];
     let list = "eap { mschap-v2, \"gtc\" }";
     assert_eq!(

@@ -16,6 +16,8 @@ mod asking;
 mod bounds;
 #[path = "exchange/configuration.rs"]
 mod configuration;
+#[path = "exchange/certified.rs"]
+mod certified;
 #[path = "exchange/eap.rs"]
 mod eap;
 #[path = "exchange/handshake.rs"]

@@ -247,6 +247,7 @@ impl Resolver<'_> {
         if let Auth::Eap(eap) = &policy.auth
             && policy.active
             && eap.user.is_none()
+            && !eap.methods.contains(&EapMethod::Tls)
         {
             self.warn(at, "'active' with 'eap' and no 'user': nobody to begin as");
         }

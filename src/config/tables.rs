@@ -173,6 +173,7 @@ pub(super) const EAP: &[Row<EapMethod>] = &[
     ("mschap-v2", EapMethod::MsChapV2),
     ("md5", EapMethod::Md5),
     ("gtc", EapMethod::Gtc),
+    ("tls", EapMethod::Tls),
     ("radius", EapMethod::Radius),
 ];
 
@@ -407,12 +408,14 @@ mod tests {
         let groups = groups.filter(|name| !name.starts_with("grp"));
         let methods = METHOD.iter().map(|row| row.0);
         let options = CFG.iter().map(|row| row.0);
+        let eap = EAP.iter().map(|row| row.0).filter(|name| *name != "radius");
         let all = used
             .copied()
             .chain(rows)
             .chain(groups)
             .chain(methods)
-            .chain(options);
+            .chain(options)
+            .chain(eap);
         let missing: Vec<&str> = all.filter(|word| !words.contains(word)).collect();
         assert!(missing.is_empty(), "not in man/iked.conf.5: {missing:?}");
     }

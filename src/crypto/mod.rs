@@ -18,6 +18,7 @@ pub mod null;
 pub mod ocsp;
 pub mod rng;
 pub mod sign;
+pub mod tls;
 pub mod x509;
 
 pub use rng::Rng;

@@ -55,6 +55,11 @@ impl PrivateKey {
         self.kind
     }
 
+    /// For TLS, which signs by itself.
+    pub(super) const fn pkey(&self) -> &PKey<Private> {
+        &self.key
+    }
+
     /// The public half.
     pub fn public(&self) -> Result<PublicKey, CryptoError> {
         let der = self.key.public_key_to_der()?;

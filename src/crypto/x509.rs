@@ -56,6 +56,11 @@ impl Certificate {
         Ok(Self { x509, der })
     }
 
+    /// For TLS, which names it.
+    pub(super) const fn x509(&self) -> &X509 {
+        &self.x509
+    }
+
     /// Its DER.
     pub fn der(&self) -> &[u8] {
         &self.der

@@ -8,9 +8,11 @@ use super::start;
 use crate::auth::chain::{self, ChainCache};
 use crate::auth::eap::{Client, Dialog, Means, Reply, Step};
 use crate::auth::store::{CredentialStore, Parts};
+use crate::crypto::sign::PrivateKey;
 use crate::crypto::x509::{Certificate, Crl};
 use crate::crypto::{Rng, boring};
 use crate::policy::{Eap, EapMethod, EapUser, Identity, Secret};
+use crate::wire::registry::IdType;
 
 /// Answers to our server, or requests to our client, by the first byte; each is type and data behind
 /// its length in two bytes, and gets code and identifier here. One whose length has its highest bit
@@ -27,7 +29,12 @@ pub fn eap(bytes: &[u8]) {
     }
 }
 
-const METHODS: [EapMethod; 3] = [EapMethod::MsChapV2, EapMethod::Md5, EapMethod::Gtc];
+const METHODS: [EapMethod; 4] = [
+    EapMethod::MsChapV2,
+    EapMethod::Md5,
+    EapMethod::Gtc,
+    EapMethod::Tls,
+];
 
 fn server(bytes: &[u8]) {
     let mut rng = Rng::from_seed([7; 32]);
@@ -41,6 +48,11 @@ fn server(bytes: &[u8]) {
             users: &users,
             provider: &provider,
             rng: &mut rng,
+            store: &HOLDER,
+            chains: &mut ChainCache::default(),
+            wall: start().wall,
+            ours: &peer(),
+            theirs: &peer(),
         };
         match dialog.answer(&mut means, &packet) {
             Step::Ask(next) | Step::Deny(next, _) => {
@@ -62,21 +74,39 @@ fn client(bytes: &[u8]) {
         methods: METHODS.to_vec(),
         user: Some(user),
     };
-    let Some(mut client) = Client::begin(&clause) else {
+    let Some(mut client) = Client::begin(&clause, &peer()) else {
         return;
     };
     let (mut rng, provider) = (Rng::from_seed([7; 32]), boring::provider());
     let mut over = false;
     for (number, (raw, part)) in (1u8..).zip(parts(bytes)) {
         let packet = whole(1, number, raw, part);
-        match client.answer(&provider, &mut rng, &packet) {
+        let mut means = Means {
+            users: &BTreeMap::new(),
+            provider: &provider,
+            rng: &mut rng,
+            store: &HOLDER,
+            chains: &mut ChainCache::default(),
+            wall: start().wall,
+            ours: &peer(),
+            theirs: &peer(),
+        };
+        match client.answer(&mut means, &packet) {
             Ok(Reply::Answer(answer)) => {
                 assert!(!over, "it goes on after its end");
                 assert_eq!(answer.get(..2), Some(&[2, packet[1]][..]));
             }
-            Ok(Reply::Success(msk)) => assert!(msk.is_none(), "nobody has the password"),
+            Ok(Reply::Success(msk, _)) => assert!(msk.is_none(), "nobody has the password"),
             Err(_) => over = true,
         }
+    }
+}
+
+/// Whom `peer.crt` names.
+fn peer() -> Identity {
+    Identity {
+        kind: IdType::FQDN,
+        data: b"peer.example".to_vec(),
     }
 }
 
@@ -142,15 +172,27 @@ pub fn certs(bytes: &[u8]) {
 }
 
 /// The authority of `tests/vectors/certs`.
-static AUTHORITY: LazyLock<CredentialStore> = LazyLock::new(|| {
+static AUTHORITY: LazyLock<CredentialStore> = LazyLock::new(|| store(false));
+/// The same, and `peer.crt` with its key.
+static HOLDER: LazyLock<CredentialStore> = LazyLock::new(|| store(true));
+
+fn store(own: bool) -> CredentialStore {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/certs");
     let read = |name| std::fs::read(folder.join(name)).unwrap_or_default();
-    let parts = Parts {
-        authorities: Certificate::all_from_pem(&read("root.crt")).unwrap_or_default(),
+    let certificates = |name| Certificate::all_from_pem(&read(name)).unwrap_or_default();
+    let mut parts = Parts {
+        authorities: certificates("root.crt"),
         crls: Crl::all_from_pem(&read("root.crl")),
         ..Parts::default()
     };
+    if own {
+        parts.keys = PrivateKey::from_pem(&read("peer.key"))
+            .into_iter()
+            .collect();
+        parts.certificates = certificates("peer.crt");
+    }
     let store = CredentialStore::assemble(parts, &mut Vec::new());
     assert!(store.trust().is_some(), "no authority");
+    assert_eq!(store.own_certificates().is_empty(), !own);
     store
-});
+}

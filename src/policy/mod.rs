@@ -383,6 +383,8 @@ pub enum EapMethod {
     Gtc,
     /// `mschap-v2` against `user` lines.
     MsChapV2,
+    /// `tls`: a certificate that names the identity which IKE knows.
+    Tls,
     /// `radius`.
     Radius,
 }

@@ -11,7 +11,7 @@ use iked::crypto::sign::PrivateKey;
 use iked::crypto::x509::Certificate;
 use iked::ike::Command;
 use iked::lookup::port::{Answer, Failure, Lookup, Question};
-use iked::policy::{Auth, Ocsp, Policy, PublicKeyAuth};
+use iked::policy::{Auth, Eap, EapMethod, Ocsp, Policy, PublicKeyAuth};
 
 use super::setup::{config, fqdn, gateway, warrior};
 use super::world::{Datagram, Host, Pair, Side};
@@ -27,6 +27,11 @@ fn certificates(name: &str) -> Vec<Certificate> {
 
 /// A host that shows this certificate, and asks for the other's if `asks`.
 fn host(policy: Policy, name: &str, asks: bool, seed: u8) -> Host {
+    let auth = Auth::PublicKey(PublicKeyAuth::Any);
+    host_by(auth, policy, name, asks, seed)
+}
+
+fn host_by(auth: Auth, policy: Policy, name: &str, asks: bool, seed: u8) -> Host {
     let parts = Parts {
         keys: vec![PrivateKey::from_pem(&file(&format!("{name}.key"))).unwrap()],
         certificates: certificates(name),
@@ -37,7 +42,7 @@ fn host(policy: Policy, name: &str, asks: bool, seed: u8) -> Host {
     let store = CredentialStore::assemble(parts, &mut Vec::new());
     let policy = Policy {
         srcid: fqdn(&format!("{name}.example")),
-        auth: Auth::PublicKey(PublicKeyAuth::Any),
+        auth,
         ..policy
     };
     let mut config = config([policy]);
@@ -247,4 +252,31 @@ fn who_has_not_proven_its_key_has_nobody_asked() {
         "{:?}",
         pair.responder.lines
     );
+}
+
+#[test]
+fn with_eap_the_client_says_nothing_and_the_gateway_grants_nothing_before_the_answer() {
+    for side in [Side::Responder, Side::Initiator] {
+        for good in [true, false] {
+            let auth = || Auth::Eap(Eap::of(EapMethod::Tls));
+            let (initiator, responder) = (side == Side::Initiator, side == Side::Responder);
+            let mut pair = Pair::of(
+                host_by(auth(), warrior(), "good", initiator, 1),
+                host_by(auth(), gateway(), "revoked", responder, 2),
+            );
+            pair.connect();
+            assert!(!pair.is_up());
+            assert!(pair.host(side).kernel.installed.is_empty());
+            let lookup = asked(&mut pair, side);
+            let Question::Ocsp(question) = &lookup.question;
+            let about = if responder { "good" } else { "revoked" };
+            assert_eq!(question.leaf, certificates(about)[0]);
+            // As initiator before anything of EAP is answered, as responder at its end.
+            let authenticated = pair.responder.said("EAP user");
+            assert_eq!(authenticated, responder);
+            let answer = if good { Status::Good } else { Status::Revoked };
+            tell(&mut pair, side, &lookup, Ok(answer));
+            assert_eq!(pair.is_up(), good, "{side:?}");
+        }
+    }
 }

@@ -1,11 +1,15 @@
 //! EAP (RFC 7296, 2.16): both ends are ours, or the client is made by hand.
 
-use iked::auth::eap::{Client, Reply};
+use std::collections::BTreeMap;
+
+use iked::auth::chain::ChainCache;
+use iked::auth::eap::{Client, Means, Refusal, Reply};
 use iked::crypto::{Rng, boring};
 use iked::policy::{Auth, Eap, EapMethod, PublicKeyAuth};
 use iked::wire::registry::{AuthMethod, ExchangeType, NotifyType, PayloadType};
 use iked::wire::{Auth as AuthPayload, Payload};
 
+use super::certified::Certified;
 use super::peer::{Opened, Peer};
 use super::setup::{self, eap_user, no_keys};
 use super::world::{Host, Pair, Side, at};
@@ -184,7 +188,7 @@ impl Hand {
         let mut hand = Self {
             host: Host::new(config, store, 2),
             peer: Peer::new(1),
-            client: Client::begin(&eap).unwrap(),
+            client: Client::begin(&eap, &setup::fqdn("warrior.example")).unwrap(),
             rng: Rng::from_seed([6; 32]),
         };
         hand.peer.meet(&mut hand.host, at(0));
@@ -201,15 +205,29 @@ impl Hand {
         self.peer.ask(&mut self.host, at(0), exchange, payloads)
     }
 
+    fn reply(&mut self, packet: &[u8]) -> Result<Reply, Refusal> {
+        let provider = boring::provider();
+        let mut means = Means {
+            users: &BTreeMap::new(),
+            provider: &provider,
+            rng: &mut self.rng,
+            store: &no_keys(),
+            chains: &mut ChainCache::default(),
+            wall: at(0).wall,
+            ours: &setup::fqdn("warrior.example"),
+            theirs: &setup::fqdn("gateway.example"),
+        };
+        self.client.answer(&mut means, packet)
+    }
+
     /// Until the method has ended well; the key that came of it.
     fn pass(&mut self, mut packet: Vec<u8>) -> Option<Vec<u8>> {
-        let provider = boring::provider();
         loop {
-            match self.client.answer(&provider, &mut self.rng, &packet) {
+            match self.reply(&packet) {
                 Ok(Reply::Answer(answer)) => {
                     packet = packet_in(&self.ask(&[Payload::Eap(&answer)]))
                 }
-                Ok(Reply::Success(msk)) => return msk.map(|msk| msk.expose().to_vec()),
+                Ok(Reply::Success(msk, _)) => return msk.map(|msk| msk.expose().to_vec()),
                 Err(why) => panic!("{why}"),
             }
         }
@@ -287,8 +305,7 @@ fn auth_does_not_replace_eap_nor_come_before_its_end() {
     for rounds in 0..2 {
         let (mut hand, mut packet) = Hand::begin(EapMethod::MsChapV2);
         for _ in 0..rounds {
-            let provider = boring::provider();
-            let reply = hand.client.answer(&provider, &mut hand.rng, &packet);
+            let reply = hand.reply(&packet);
             let Ok(Reply::Answer(answer)) = reply else {
                 panic!("{reply:?}")
             };
@@ -324,4 +341,102 @@ fn no_child_sa_is_to_be_had_in_the_middle_of_eap() {
     assert_eq!(hand.peer.send(&mut hand.host, at(0), &request), []);
     hand.peer.next_id -= 1;
     assert!(hand.pass(packet).is_some(), "and EAP goes on");
+}
+
+#[test]
+fn a_certificate_gets_a_client_in_by_tls() {
+    let mut pair = Certified::default().pair();
+    pair.connect();
+    assert!(
+        pair.is_up(),
+        "{:?} {:?}",
+        pair.initiator.lines,
+        pair.responder.lines
+    );
+    let who = "EAP user 'FQDN/warrior.example' authenticated";
+    assert!(pair.responder.said(who));
+    pair.pass_time(200);
+    assert!(pair.is_up());
+}
+
+#[test]
+fn tls_goes_in_fragments_where_certificates_are_long() {
+    // Names that make each flight longer than one packet, and than two.
+    let mut packets = 0;
+    for filler in [0, 40, 120] {
+        let certified = Certified {
+            filler,
+            ..Certified::default()
+        };
+        let mut pair = certified.pair();
+        pair.connect();
+        assert!(
+            pair.is_up(),
+            "{:?} {:?}",
+            pair.initiator.lines,
+            pair.responder.lines
+        );
+        let longest = pair.sent.iter().map(|(_, sent)| sent.bytes.len()).max();
+        assert!(longest <= Some(1400), "{longest:?}");
+        assert!(pair.sent.len() > packets, "{filler}");
+        packets = pair.sent.len();
+    }
+}
+
+#[test]
+fn a_certificate_of_another_authority_or_time_gets_nobody_in_by_tls() {
+    let stranger = Certified {
+        stranger: true,
+        ..Certified::default()
+    };
+    let expired = Certified {
+        expired: true,
+        ..Certified::default()
+    };
+    for (why, certified) in [
+        ("certificate signature failure", stranger),
+        ("certificate has expired", expired),
+    ] {
+        let mut pair = certified.pair();
+        pair.connect();
+        assert!(
+            pair.responder.said(why),
+            "{why}: {:?}",
+            pair.responder.lines
+        );
+        assert_nobody_got_in(&mut pair);
+    }
+}
+
+#[test]
+fn a_client_without_a_certificate_does_not_get_in_by_tls() {
+    let bare = Certified {
+        bare: true,
+        ..Certified::default()
+    };
+    let mut pair = bare.pair();
+    pair.connect();
+    let why = "EAP-TLS: no certificate of ours";
+    assert!(pair.initiator.said(why), "{:?}", pair.initiator.lines);
+    assert_nobody_got_in(&mut pair);
+}
+
+#[test]
+fn a_client_with_a_password_and_a_certificate_takes_what_the_gateway_has() {
+    for method in [EapMethod::Tls, EapMethod::MsChapV2] {
+        let certified = Certified::default();
+        let mut pair = certified.pair_with(|policy| {
+            let client = policy.peer.is_some();
+            let methods = if client {
+                vec![EapMethod::MsChapV2, EapMethod::Tls]
+            } else {
+                vec![method]
+            };
+            let user = client.then(|| eap_user("secret"));
+            policy.auth = Auth::Eap(Eap { methods, user });
+        });
+        pair.connect();
+        // Nobody has told the gateway a password.
+        assert_eq!(pair.is_up(), method == EapMethod::Tls);
+    }
 }

@@ -252,3 +252,101 @@ pub fn the_gateway_begins_with_a_wrong_password() {
     assert_eq!(gateway.count("IKE SA established"), 0);
     assert_eq!(swan.established(), [""; 0]);
 }
+
+/// A client that proves itself by EAP-TLS, with this version of TLS at most.
+fn by_tls(version: &str, client: Client) -> Client {
+    let credentials = client.credentials.map(|credentials| Credentials {
+        local: "auth = eap-tls\n certs = client.pem\n".to_owned(),
+        ..credentials
+    });
+    Client {
+        credentials,
+        daemon_lines: vec![format!("tls {{ version_max = {version}\n }}")],
+        ..client
+    }
+}
+
+fn gets_in_by_tls(version: &str) {
+    let world = World::new(Layout::Wire);
+    let root = Holder::authority(&world, "root");
+    let gateway = root.vouches_for(&world, "gateway", GATEWAY_ID, Kind::EcdsaP256);
+    let client = root.vouches_for(&world, "client", CLIENT_ID, Kind::EcdsaP256);
+    certify_gateway(&world, &gateway, &[], &[&root]);
+    let client = by_tls(version, certified_client(&client, &[], &root));
+    let conf = Conf {
+        auth: "eap { mschap-v2, tls }".to_owned(),
+        ..Conf::default()
+    };
+    let session = Session::open(&world, &conf, &client);
+    let words = [
+        &format!("negotiated TLS {version} using suite"),
+        "EAP method EAP_TLS succeeded, MSK established",
+        "with EAP successful",
+    ];
+    assert_says(&session.said, &words);
+    let who = "EAP user 'FQDN/warrior.example' authenticated";
+    assert_says(&session.gateway.log(), &[who]);
+}
+
+pub fn a_certificate_gets_in_by_tls_1_2() {
+    gets_in_by_tls("1.2");
+}
+
+pub fn a_certificate_gets_in_by_tls_1_3() {
+    gets_in_by_tls("1.3");
+}
+
+pub fn a_certificate_of_a_stranger_is_refused_by_tls() {
+    let world = World::new(Layout::Wire);
+    let root = Holder::authority(&world, "root");
+    let other = Holder::authority(&world, "other");
+    let gateway = root.vouches_for(&world, "gateway", GATEWAY_ID, Kind::EcdsaP256);
+    let client = other.vouches_for(&world, "client", CLIENT_ID, Kind::EcdsaP256);
+    certify_gateway(&world, &gateway, &[], &[&root]);
+    let client = by_tls("1.2", certified_client(&client, &[], &root));
+    let conf = Conf {
+        auth: "eap tls".to_owned(),
+        ..Conf::default()
+    };
+    let gateway = is_refused(&world, &conf, &client, "received fatal TLS alert");
+    let why = "EAP-TLS: certificate: unable to get local issuer certificate";
+    assert_says(&gateway.log(), &[why]);
+}
+
+fn begins_by_tls(version: &str) {
+    let world = World::new(Layout::Wire);
+    let root = Holder::authority(&world, "root");
+    let gateway = root.vouches_for(&world, "gateway", GATEWAY_ID, Kind::EcdsaP256);
+    let client = root.vouches_for(&world, "client", CLIENT_ID, Kind::EcdsaP256);
+    certify_gateway(&world, &gateway, &[], &[&root]);
+    let client = certified_client(&client, &[], &root);
+    let credentials = client.credentials.map(|credentials| Credentials {
+        remote: "auth = eap-tls\n".to_owned(),
+        ..credentials
+    });
+    let client = Client {
+        vips: String::new(),
+        credentials,
+        daemon_lines: vec![format!("tls {{ version_max = {version}\n }}")],
+        ..client
+    };
+    let conf = Conf {
+        auth: "eap tls".to_owned(),
+        ..Conf::default()
+    };
+    let said = roles::begins(conf, &client, &world);
+    let words = [
+        &format!("negotiated TLS {version} using suite"),
+        "EAP method EAP_TLS succeeded, MSK established",
+        "authentication of 'gateway.example' with EAP successful",
+    ];
+    assert_says(&said, &words);
+}
+
+pub fn the_gateway_begins_with_tls_1_2() {
+    begins_by_tls("1.2");
+}
+
+pub fn the_gateway_begins_with_tls_1_3() {
+    begins_by_tls("1.3");
+}

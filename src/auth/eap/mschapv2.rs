@@ -86,7 +86,11 @@ impl Server {
         let proof = challenges.authenticator(&hash, &answer.response);
         let text = format!("S={} M=Welcome", digits(&proof));
         let msk = Some(session_key(&hash, &answer.response));
-        self.stage = Stage::Passed(Some(Passed { user, msk }));
+        self.stage = Stage::Passed(Some(Passed {
+            user,
+            msk,
+            vouched: None,
+        }));
         Verdict::Ask(operation(OP_SUCCESS, self.id, text.as_bytes()))
     }
 

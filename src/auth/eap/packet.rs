@@ -64,6 +64,7 @@ pub(super) const fn type_of(method: EapMethod) -> Option<u8> {
         EapMethod::Md5 => Some(MD5),
         EapMethod::Gtc => Some(GTC),
         EapMethod::MsChapV2 => Some(MSCHAPV2),
+        EapMethod::Tls => Some(TLS),
         EapMethod::Radius => None,
     }
 }
@@ -73,6 +74,7 @@ pub(super) const NOTIFICATION: u8 = 2;
 pub(super) const NAK: u8 = 3;
 pub(super) const MD5: u8 = 4;
 pub(super) const GTC: u8 = 6;
+pub(super) const TLS: u8 = 13;
 pub(super) const MSCHAPV2: u8 = 26;
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::packet::{self, Code, Packet, build, end};
 use super::simple::{Gtc, Md5};
-use super::{Passed, Refusal, mschapv2, text};
+use super::{Means, Passed, Refusal, mschapv2, text, tls};
 use crate::crypto::{Provider, Rng};
 use crate::policy::{EapMethod, Secret};
 
@@ -23,17 +23,6 @@ pub enum Step {
     Failure(Vec<u8>, Refusal),
 }
 
-/// What a dialog needs of its surroundings.
-#[derive(Debug)]
-pub struct Means<'a> {
-    /// Names and passwords.
-    pub users: &'a BTreeMap<String, Secret>,
-    /// Algorithms.
-    pub provider: &'a Provider,
-    /// Draws challenges.
-    pub rng: &'a mut Rng,
-}
-
 /// A dialog with one peer.
 #[derive(Debug)]
 pub struct Dialog {
@@ -43,6 +32,7 @@ pub struct Dialog {
     identity: String,
     /// Methods not offered yet, the preferred one first.
     methods: Vec<EapMethod>,
+    rounds: u32,
 }
 
 #[derive(Debug)]
@@ -60,6 +50,7 @@ enum Method {
     Md5(Md5),
     Gtc,
     MsChapV2(mschapv2::Server),
+    Tls(Box<tls::Run>),
 }
 
 /// What a method sees of its dialog.
@@ -90,6 +81,7 @@ impl Dialog {
             identifier,
             identity: String::new(),
             methods: methods.to_vec(),
+            rounds: 0,
         };
         let packet = build(Code::Request, identifier, packet::IDENTITY, &[]);
         (dialog, packet)
@@ -99,7 +91,8 @@ impl Dialog {
     pub fn answer(&mut self, means: &mut Means<'_>, packet: &[u8]) -> Step {
         let stage = std::mem::replace(&mut self.stage, Stage::Over);
         let answered = Packet::read(packet).and_then(|read| read.answers(self.identifier));
-        let Some((kind, data)) = answered else {
+        self.rounds += 1;
+        let Some((kind, data)) = answered.filter(|_| self.rounds <= ROUNDS_MAX) else {
             return self.refuse(Refusal::Packet);
         };
         match stage {
@@ -137,13 +130,8 @@ impl Dialog {
         Step::Ask(packet)
     }
 
-    fn run(&mut self, mut method: Method, means: &Means<'_>, data: &[u8]) -> Step {
-        let case = Case {
-            users: means.users,
-            identity: &self.identity,
-            provider: means.provider,
-        };
-        let verdict = method.answer(&case, data);
+    fn run(&mut self, mut method: Method, means: &mut Means<'_>, data: &[u8]) -> Step {
+        let verdict = method.answer(&self.identity, means, data);
         let kind = method.kind();
         match verdict {
             Verdict::Ask(data) => {
@@ -182,6 +170,10 @@ impl Method {
                 let (method, data) = mschapv2::Server::begin(rng, identifier);
                 (Self::MsChapV2(method), data)
             }
+            EapMethod::Tls => {
+                let run = Box::new(tls::Run::server());
+                (Self::Tls(run), vec![tls::START])
+            }
             EapMethod::Radius => return None,
         })
     }
@@ -191,14 +183,31 @@ impl Method {
             Self::Md5(_) => packet::MD5,
             Self::Gtc => packet::GTC,
             Self::MsChapV2(_) => packet::MSCHAPV2,
+            Self::Tls(_) => packet::TLS,
         }
     }
 
-    fn answer(&mut self, case: &Case<'_>, data: &[u8]) -> Verdict {
+    fn answer(&mut self, identity: &str, means: &mut Means<'_>, data: &[u8]) -> Verdict {
+        let case = Case {
+            users: means.users,
+            identity,
+            provider: means.provider,
+        };
         match self {
-            Self::Md5(method) => method.answer(case, data),
-            Self::Gtc => Gtc::answer(case, data),
-            Self::MsChapV2(method) => method.answer(case, data),
+            Self::Md5(method) => method.answer(&case, data),
+            Self::Gtc => Gtc::answer(&case, data),
+            Self::MsChapV2(method) => method.answer(&case, data),
+            Self::Tls(run) => match run.take(means, data) {
+                tls::Next::Send(data) => Verdict::Ask(data),
+                tls::Next::Alert(data, why) => Verdict::Deny(data, why),
+                tls::Next::Pass(msk) => Verdict::Pass(Passed {
+                    user: means.theirs.to_string(),
+                    msk: Some(msk),
+                    vouched: run.vouched(),
+                }),
+                tls::Next::Ready(..) => Verdict::Refuse(Refusal::Packet),
+                tls::Next::Refuse(why) => Verdict::Refuse(why),
+            },
         }
     }
 }
@@ -219,3 +228,6 @@ impl<'a> Case<'a> {
         (shown.unwrap_or_default(), None)
     }
 }
+
+/// Answers in one dialog: those of TLS with a flight of 32 KiB, and its Naks.
+const ROUNDS_MAX: u32 = 100;

@@ -57,7 +57,11 @@ impl Gtc {
 
 fn decide(right: bool, user: String) -> Verdict {
     if right {
-        Verdict::Pass(Passed { user, msk: None })
+        Verdict::Pass(Passed {
+            user,
+            msk: None,
+            vouched: None,
+        })
     } else {
         Verdict::Refuse(Refusal::Password(user))
     }

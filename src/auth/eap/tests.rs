@@ -7,7 +7,8 @@ use super::*;
 use crate::crypto::Rng;
 use crate::crypto::boring;
 use crate::crypto::mschap::{Challenges, PasswordHash, chap_md5, session_key};
-use crate::policy::{EapMethod, Secret};
+use crate::policy::{EapMethod, Identity, Secret};
+use crate::wire::registry::IdType;
 
 fn users() -> BTreeMap<String, Secret> {
     let user =
@@ -15,6 +16,13 @@ fn users() -> BTreeMap<String, Secret> {
     [user("alice", "Grüße"), user("bob", "")]
         .into_iter()
         .collect()
+}
+
+fn nobody() -> Identity {
+    Identity {
+        kind: IdType::FQDN,
+        data: b"nobody".to_vec(),
+    }
 }
 
 struct Server {
@@ -39,6 +47,11 @@ impl Server {
             users: &users(),
             provider: &provider,
             rng: &mut self.rng,
+            store: &CredentialStore::default(),
+            chains: &mut ChainCache::default(),
+            wall: SystemTime::UNIX_EPOCH,
+            ours: &nobody(),
+            theirs: &nobody(),
         };
         self.dialog.answer(&mut means, packet)
     }

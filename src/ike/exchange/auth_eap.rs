@@ -15,6 +15,7 @@ use super::auth::{self, Proof, Wishes};
 use super::auth_request::{identity, read};
 use super::relay::{self, Admission, Relay};
 use super::{informational, mobike};
+use crate::auth::chain::Vouched;
 use crate::auth::eap::{Dialog, Means, Passed, Step};
 use crate::auth::{AuthError, psk};
 use crate::lookup::port::RadiusAnswer;
@@ -154,10 +155,14 @@ pub fn proceed(
         let outcome = conclude(cx, half_open, &wait, payloads)
             .map_err(|error| error.of(&wait.peer_id, &wait.policy));
         let Wait {
-            first, admission, ..
+            first,
+            admission,
+            mut passed,
+            ..
         } = *wait;
         sa.admission = admission;
-        outcome.map(|proof| (first, proof))
+        let vouched = passed.as_mut().and_then(|passed| passed.vouched.take());
+        outcome.map(|proof| (first, proof, vouched))
     } else {
         let packet = payloads.iter().find_map(|payload| {
             let Payload::Eap(packet) = payload else {
@@ -176,6 +181,11 @@ pub fn proceed(
                     users: &cx.config.users,
                     provider: &cx.provider,
                     rng: &mut cx.rng,
+                    store: &cx.store,
+                    chains: &mut cx.chains,
+                    wall: now.wall,
+                    ours: &wait.policy.srcid,
+                    theirs: &wait.peer_id,
                 };
                 dialog.answer(&mut means, packet)
             }
@@ -199,31 +209,12 @@ fn finish(
     sa: &mut IkeSa,
     now: Now,
     (message_id, digest): (u32, u64),
-    outcome: Result<((PayloadType, Vec<u8>), Proof), Error>,
+    outcome: Result<((PayloadType, Vec<u8>), Proof, Option<Vouched>), Error>,
 ) {
     let exchange = ExchangeType::IKE_AUTH;
     match outcome {
-        Ok(((kind, first), proof)) => {
-            // It decoded before, and nothing has touched it since.
-            let Ok(payloads) = decode_payloads(kind, &first) else {
-                return;
-            };
-            match read(&payloads) {
-                Ok(request) => {
-                    auth::admit(
-                        cx,
-                        sa,
-                        now,
-                        (message_id, digest),
-                        &payloads,
-                        &request,
-                        proof,
-                    );
-                }
-                Err(error) => {
-                    endpoint::refuse(cx, sa, now, exchange, message_id, digest, &error);
-                }
-            }
+        Ok((first, proof, vouched)) => {
+            grant(cx, sa, now, (message_id, digest), first, proof, vouched);
         }
         Err(error) => endpoint::refuse(cx, sa, now, exchange, message_id, digest, &error),
     }
@@ -252,6 +243,33 @@ pub fn relayed(
     let (step, admission) = remote.take(answer);
     wait.admission = admission.map(Box::new);
     take(cx, sa, now, (message_id, digest), wait, step);
+}
+
+/// Grants what the first request asked for, once nothing more is to be known of a certificate.
+fn grant(
+    cx: &mut Context,
+    sa: &mut IkeSa,
+    now: Now,
+    message: (u32, u64),
+    (kind, first): (PayloadType, Vec<u8>),
+    proof: Proof,
+    vouched: Option<Vouched>,
+) {
+    // It decoded before, and nothing has touched it since.
+    let Ok(payloads) = decode_payloads(kind, &first) else {
+        return;
+    };
+    if let Some(question) = asking::revocation(cx, vouched) {
+        let then = asking::admit(&payloads, message, proof);
+        return asking::ask(cx, sa, now, question, then);
+    }
+    match read(&payloads) {
+        Ok(request) => auth::admit(cx, sa, now, message, &payloads, &request, proof),
+        Err(error) => {
+            let exchange = ExchangeType::IKE_AUTH;
+            endpoint::refuse(cx, sa, now, exchange, message.0, message.1, &error);
+        }
+    }
 }
 
 /// Sends what the dialog wants sent.

@@ -7,7 +7,7 @@ use super::super::ike_sa::IkeSa;
 use super::super::message;
 use super::super::state::{AuthSent, State};
 use super::auth_initiator::{self, our_octets, their_octets};
-use crate::auth::eap::{Client, Reply};
+use crate::auth::eap::{Client, Means, Reply};
 use crate::auth::{AuthError, psk};
 use crate::crypto::SecretBytes;
 use crate::policy::{Eap, Identity, Policy};
@@ -27,9 +27,9 @@ pub struct Run {
 
 impl Run {
     /// Ready for the first answer; `None` where the policy names no user.
-    pub fn new(eap: &Eap) -> Option<Self> {
+    pub fn new(eap: &Eap, srcid: &Identity) -> Option<Self> {
         Some(Self {
-            client: Client::begin(eap)?,
+            client: Client::begin(eap, srcid)?,
             peer_id: None,
             passed: None,
         })
@@ -81,7 +81,7 @@ fn advance(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<'_>])
     let Some(mut run) = sent.eap.take() else {
         return;
     };
-    let next = step(cx, &policy, sent, &mut run, payloads);
+    let next = step(cx, now, &policy, sent, &mut run, payloads);
     sent.eap = Some(run);
     match next {
         Ok(Next::Packet(packet)) => ask(cx, sa, now, &Payload::Eap(&packet)),
@@ -105,6 +105,7 @@ fn ask(cx: &mut Context, sa: &mut IkeSa, now: Now, payload: &Payload<'_>) {
 
 fn step(
     cx: &mut Context,
+    now: Now,
     policy: &Policy,
     sent: &AuthSent,
     run: &mut Run,
@@ -137,10 +138,20 @@ fn step(
         Some(*packet)
     });
     let packet = packet.ok_or_else(|| missing(payloads, "EAP"))?;
-    let reply = run.client.answer(&cx.provider, &mut cx.rng, packet);
+    let mut means = Means {
+        users: &cx.config.users,
+        provider: &cx.provider,
+        rng: &mut cx.rng,
+        store: &cx.store,
+        chains: &mut cx.chains,
+        wall: now.wall,
+        ours: &policy.srcid,
+        theirs: &peer_id,
+    };
+    let reply = run.client.answer(&mut means, packet);
     match reply.map_err(AuthError::Eap)? {
         Reply::Answer(packet) => Ok(Next::Packet(packet)),
-        Reply::Success(msk) => {
+        Reply::Success(msk, _) => {
             let ours = our_octets(policy, sent);
             let key = msk.as_ref().unwrap_or(&sent.keys.sk_pi).expose();
             let proof = psk::shared_key_auth(prf, key, &ours);

@@ -88,7 +88,7 @@ pub fn prepare(cx: &mut Context, sa: &mut IkeSa, facts: Facts) {
         offered,
         asking: None,
         eap: match &sa.policy.auth {
-            AuthWords::Eap(eap) => Run::new(eap).map(Box::new),
+            AuthWords::Eap(eap) => Run::new(eap, &sa.policy.srcid).map(Box::new),
             AuthWords::Psk(_) | AuthWords::PublicKey(_) => None,
         },
     };

@@ -117,7 +117,11 @@ impl Relay {
                     session_timeout,
                 };
                 (
-                    Step::Success(success, Passed { user, msk }),
+                    Step::Success(success, Passed {
+                            user,
+                            msk,
+                            vouched: None,
+                        }),
                     Some(admission),
                 )
             }

@@ -3,9 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::auth::chain::ChainCache;
 use crate::auth::eap::{Dialog, Means, Step};
+use crate::auth::store::CredentialStore;
+use crate::crypto::Rng;
 use crate::crypto::boring;
 use crate::policy::Secret;
+use crate::wire::registry::IdType;
+use std::time::SystemTime;
 
 fn client(methods: &[EapMethod], password: &str) -> Client {
     let user = EapUser {
@@ -16,7 +21,14 @@ fn client(methods: &[EapMethod], password: &str) -> Client {
         methods: methods.to_vec(),
         user: Some(user),
     };
-    Client::begin(&eap).unwrap()
+    Client::begin(&eap, &nobody()).unwrap()
+}
+
+fn nobody() -> Identity {
+    Identity {
+        kind: IdType::FQDN,
+        data: b"nobody".to_vec(),
+    }
 }
 
 struct Server {
@@ -39,6 +51,11 @@ impl Server {
             users: &users,
             provider: &provider,
             rng: &mut self.rng,
+            store: &CredentialStore::default(),
+            chains: &mut ChainCache::default(),
+            wall: SystemTime::UNIX_EPOCH,
+            ours: &nobody(),
+            theirs: &nobody(),
         };
         self.dialog.answer(&mut means, packet)
     }
@@ -46,7 +63,17 @@ impl Server {
 
 fn reply(client: &mut Client, packet: &[u8]) -> Result<Reply, Refusal> {
     let mut rng = Rng::from_seed([4; 32]);
-    client.answer(&boring::provider(), &mut rng, packet)
+    let mut means = Means {
+        users: &BTreeMap::new(),
+        provider: &boring::provider(),
+        rng: &mut rng,
+        store: &CredentialStore::default(),
+        chains: &mut ChainCache::default(),
+        wall: SystemTime::UNIX_EPOCH,
+        ours: &nobody(),
+        theirs: &nobody(),
+    };
+    client.answer(&mut means, packet)
 }
 
 fn answer(client: &mut Client, packet: &[u8]) -> Vec<u8> {
@@ -65,7 +92,7 @@ fn play(
     let mut theirs = None;
     for _ in 0..20 {
         match reply(client, &packet) {
-            Ok(Reply::Success(msk)) => return (Ok(msk), theirs),
+            Ok(Reply::Success(msk, _)) => return (Ok(msk), theirs),
             Err(why) => return (Err(why), theirs),
             Ok(Reply::Answer(response)) => match server.answer(&response) {
                 Step::Ask(request) | Step::Deny(request, _) => packet = request,
