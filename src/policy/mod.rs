@@ -368,6 +368,11 @@ impl Eap {
         }
     }
 
+    /// Whether every method proves both ends, so that the responder need not sign (RFC 5998).
+    pub fn is_mutual(&self) -> bool {
+        self.methods.iter().all(|method| *method == EapMethod::Tls)
+    }
+
     /// Whether a RADIUS server decides; then no other method is on offer.
     pub fn is_radius(&self) -> bool {
         self.methods.contains(&EapMethod::Radius)

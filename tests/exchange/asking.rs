@@ -255,7 +255,7 @@ fn who_has_not_proven_its_key_has_nobody_asked() {
 }
 
 #[test]
-fn with_eap_the_client_says_nothing_and_the_gateway_grants_nothing_before_the_answer() {
+fn with_tls_alone_nothing_is_granted_nor_taken_before_the_answer() {
     for side in [Side::Responder, Side::Initiator] {
         for good in [true, false] {
             let auth = || Auth::Eap(Eap::of(EapMethod::Tls));
@@ -271,12 +271,34 @@ fn with_eap_the_client_says_nothing_and_the_gateway_grants_nothing_before_the_an
             let Question::Ocsp(question) = &lookup.question;
             let about = if responder { "good" } else { "revoked" };
             assert_eq!(question.leaf, certificates(about)[0]);
-            // As initiator before anything of EAP is answered, as responder at its end.
-            let authenticated = pair.responder.said("EAP user");
-            assert_eq!(authenticated, responder);
+            // TLS proves both ends, and the question comes at its end.
+            assert!(pair.responder.said("EAP user"));
             let answer = if good { Status::Good } else { Status::Revoked };
             tell(&mut pair, side, &lookup, Ok(answer));
             assert_eq!(pair.is_up(), good, "{side:?}");
         }
+    }
+}
+
+#[test]
+fn with_eap_the_client_says_nothing_of_itself_before_the_answer() {
+    for good in [true, false] {
+        let auth = |user| {
+            let methods = vec![EapMethod::Gtc];
+            Auth::Eap(Eap { methods, user })
+        };
+        let user = Some(super::setup::eap_user("secret"));
+        let mut pair = Pair::of(
+            host_by(auth(user), warrior(), "good", true, 1),
+            host_by(auth(None), gateway(), "revoked", false, 2),
+        );
+        pair.connect();
+        assert_eq!(pair.passed.len(), 4);
+        let lookup = asked(&mut pair, Side::Initiator);
+        let answer = if good { Status::Good } else { Status::Revoked };
+        tell(&mut pair, Side::Initiator, &lookup, Ok(answer));
+        // The gateway has no users, so that it refuses the name if it hears it.
+        let why = "EAP: wrong user name or password for 'alice'";
+        assert_eq!(pair.responder.said(why), good);
     }
 }

@@ -440,3 +440,66 @@ fn a_client_with_a_password_and_a_certificate_takes_what_the_gateway_has() {
         assert_eq!(pair.is_up(), method == EapMethod::Tls);
     }
 }
+
+#[test]
+fn tls_alone_proves_both_ends_where_both_want_that() {
+    let mut pair = Certified::default().pair();
+    pair.connect();
+    assert!(pair.is_up());
+    let alone = pair.sent.len();
+    // With a password method beside it the gateway signs, which its certificate makes longer.
+    let mut pair = Certified::default().pair_with(|policy| {
+        let methods = vec![EapMethod::Tls, EapMethod::MsChapV2];
+        let user = policy.peer.is_some().then(|| eap_user("secret"));
+        policy.auth = Auth::Eap(Eap { methods, user });
+    });
+    pair.connect();
+    assert!(pair.is_up());
+    assert!(pair.sent.len() >= alone);
+}
+
+#[test]
+fn the_gateway_signs_unless_the_client_says_that_tls_alone_will_do() {
+    for (method, notify, signs) in [
+        (EapMethod::Tls, true, false),
+        (EapMethod::Tls, false, true),
+        (EapMethod::MsChapV2, true, true),
+        (EapMethod::Gtc, true, true),
+    ] {
+        let [_, (config, store)] = setup::with_passwords(&[method], &[method], "secret");
+        let mut host = Host::new(config, store, 2);
+        let mut peer = Peer::new(1);
+        peer.meet(&mut host, at(0));
+        let mut payloads = peer.auth_payloads();
+        payloads.auth = None;
+        if notify {
+            payloads.notifies.push(NotifyType::EAP_ONLY_AUTHENTICATION);
+        }
+        let exchange = ExchangeType::IKE_AUTH;
+        let opened = peer.ask(&mut host, at(0), exchange, &payloads.borrow());
+        assert!(opened.has(PayloadType::EAP));
+        assert_eq!(opened.has(PayloadType::AUTH), signs, "{method:?} {notify}");
+    }
+}
+
+#[test]
+fn a_gateway_that_tls_does_not_prove_is_refused_by_the_client() {
+    // Its certificate names somebody else.
+    let other = Certified {
+        gateway: "other.example",
+        ..Certified::default()
+    };
+    let mut pair = other.pair();
+    pair.connect();
+    let why = "names another identity";
+    assert!(pair.initiator.said(why) || pair.responder.said("no certificate of ours"));
+    assert_nobody_got_in(&mut pair);
+    // Or it is not the one that the client wants.
+    let mut pair = Certified::default().pair_with(|policy| {
+        if policy.peer.is_some() {
+            policy.dstid = Some(setup::fqdn("other.example"));
+        }
+    });
+    pair.connect();
+    assert_nobody_got_in(&mut pair);
+}

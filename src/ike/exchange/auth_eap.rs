@@ -1,6 +1,7 @@
 //! IKE_AUTH as responder with EAP (RFC 7296, 2.16): we prove ourselves in the first answer, the peer
 //! by as many rounds as its method takes, and both once more with the key that came of it. What the
-//! peer asked for in its first request is granted in the last answer.
+//! peer asked for in its first request is granted in the last answer. Where the method proves us as well
+//! and the peer is content with that (RFC 5998), the first proof is left out.
 
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use super::asking::{self, Then};
 use super::auth::{self, Proof, Wishes};
 use super::auth_request::{identity, read};
 use super::relay::{self, Admission, Relay};
+use super::sa_init::has_notify;
 use super::{informational, mobike};
 use crate::auth::chain::Vouched;
 use crate::auth::eap::{Dialog, Means, Passed, Step};
@@ -21,7 +23,7 @@ use crate::auth::{AuthError, psk};
 use crate::lookup::port::RadiusAnswer;
 use crate::policy::{Auth as AuthWords, Identity, Policy, PublicKeyAuth};
 use crate::time::Now;
-use crate::wire::registry::{AuthMethod, ExchangeType, PayloadType};
+use crate::wire::registry::{AuthMethod, ExchangeType, NotifyType, PayloadType};
 use crate::wire::{Auth, Cert, Id, Payload, decode_payloads, encode_payloads};
 
 /// What stands between the first request and the last.
@@ -58,7 +60,7 @@ pub fn begin(
     let State::AwaitAuthRequest(half_open) = &sa.state else {
         return;
     };
-    let (wait, question, (auth, certs)) = match opening(cx, sa, half_open, payloads) {
+    let (wait, question, shown) = match opening(cx, sa, half_open, payloads) {
         Ok(begun) => begun,
         Err(error) => {
             let exchange = ExchangeType::IKE_AUTH;
@@ -70,16 +72,18 @@ pub fn begin(
         kind: id.kind,
         data: &id.data,
     })];
-    for (encoding, data) in &certs {
-        answer.push(Payload::Cert(Cert {
-            encoding: *encoding,
+    if let Some(((method, data), certs)) = &shown {
+        for (encoding, data) in certs {
+            answer.push(Payload::Cert(Cert {
+                encoding: *encoding,
+                data,
+            }));
+        }
+        answer.push(Payload::Auth(Auth {
+            method: *method,
             data,
         }));
     }
-    answer.push(Payload::Auth(Auth {
-        method: auth.0,
-        data: &auth.1,
-    }));
     answer.push(Payload::Eap(&question));
     if let State::AwaitAuthRequest(half_open) = &mut sa.state {
         half_open.eap = Some(Box::new(wait));
@@ -88,7 +92,7 @@ pub fn begin(
     message::respond(cx, sa, exchange, message_id, digest, &answer);
 }
 
-type Opening = (Wait, Vec<u8>, auth::Ours);
+type Opening = (Wait, Vec<u8>, Option<auth::Ours>);
 
 fn opening(
     cx: &mut Context,
@@ -113,8 +117,20 @@ fn opening(
         hashes: &half_open.peer_hashes,
         pss: false,
     };
-    let any = PublicKeyAuth::Any;
-    let shown = auth::our_signature(cx, sa, any, &policy.srcid, &wishes, &ours)?;
+    let only = has_notify(payloads, NotifyType::EAP_ONLY_AUTHENTICATION) && eap.is_mutual();
+    let shown = if only {
+        None
+    } else {
+        let any = PublicKeyAuth::Any;
+        Some(auth::our_signature(
+            cx,
+            sa,
+            any,
+            &policy.srcid,
+            &wishes,
+            &ours,
+        )?)
+    };
     let (server, question) = if eap.is_radius() {
         let facts = relay::facts(sa);
         let (relay, question) = Relay::begin(&cx.config.radius, facts, &mut cx.rng);

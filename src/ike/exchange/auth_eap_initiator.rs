@@ -1,16 +1,21 @@
 //! IKE_AUTH as initiator with EAP (RFC 7296, 2.16): the responder proves itself in its first answer
-//! before it hears anything of ours; at the end of the method both prove the key that came of it.
+//! before it hears anything of ours; at the end of the method both prove the key that came of it. Where
+//! the method proves both ends it may leave its first proof out (RFC 5998): we have said so.
 
 use super::super::context::Context;
 use super::super::error::Error;
 use super::super::ike_sa::IkeSa;
 use super::super::message;
 use super::super::state::{AuthSent, State};
+use super::asking;
 use super::auth_initiator::{self, our_octets, their_octets};
+use super::auth_request::identity;
+use crate::auth::chain::Vouched;
 use crate::auth::eap::{Client, Means, Reply};
 use crate::auth::{AuthError, psk};
 use crate::crypto::SecretBytes;
-use crate::policy::{Eap, Identity, Policy};
+use crate::lookup::port::Question;
+use crate::policy::{Auth as AuthWords, Eap, Identity, Policy};
 use crate::time::Now;
 use crate::wire::registry::{AuthMethod, ExchangeType};
 use crate::wire::{Auth, Id, Payload};
@@ -19,8 +24,12 @@ use crate::wire::{Auth, Id, Payload};
 #[derive(Debug)]
 pub struct Run {
     client: Client,
-    /// Who the responder is, once it has proven it.
+    /// Who the responder is, once it has proven it, or says it is, for the method to prove.
     peer_id: Option<Identity>,
+    /// The method alone proves it.
+    left_to_eap: bool,
+    /// The certificate with which it has done so.
+    vouched: Option<Vouched>,
     /// The method has ended well, with this key: AUTH is out.
     passed: Option<Option<SecretBytes>>,
 }
@@ -31,6 +40,8 @@ impl Run {
         Some(Self {
             client: Client::begin(eap, srcid)?,
             peer_id: None,
+            left_to_eap: false,
+            vouched: None,
             passed: None,
         })
     }
@@ -47,8 +58,8 @@ enum Next {
     Packet(Vec<u8>),
     /// Our proof.
     Proof(Vec<u8>),
-    /// Both sides have proven the key.
-    Up(Identity),
+    /// Both sides have proven the key; what is still to be asked of the responder's certificate.
+    Up(Identity, Option<Question>),
 }
 
 /// The responder has proven itself, in these payloads of its first answer.
@@ -63,6 +74,7 @@ pub fn begin(
         && let Some(run) = &mut sent.eap
     {
         run.peer_id = Some(peer_id);
+        run.left_to_eap = is_left_to_eap(&sa.policy, payloads);
         advance(cx, sa, now, payloads);
     }
 }
@@ -93,7 +105,11 @@ fn advance(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<'_>])
             });
             ask(cx, sa, now, &proof);
         }
-        Ok(Next::Up(peer_id)) => auth_initiator::accept(cx, sa, now, peer_id, payloads),
+        Ok(Next::Up(peer_id, None)) => auth_initiator::accept(cx, sa, now, peer_id, payloads),
+        Ok(Next::Up(peer_id, Some(question))) => {
+            let then = asking::accept(payloads, peer_id);
+            asking::ask(cx, sa, now, question, then);
+        }
         Err(error) => auth_initiator::reject(cx, sa, now, &error),
     }
 }
@@ -129,7 +145,8 @@ fn step(
         // RFC 7296, 2.16: without a key of the method each side's own SK_p stands in.
         let key = msk.as_ref().unwrap_or(&sent.keys.sk_pr).expose();
         psk::verify(&cx.provider, prf, key, &theirs, auth.method, auth.data)?;
-        return Ok(Next::Up(peer_id));
+        let question = asking::revocation(cx, run.vouched.take());
+        return Ok(Next::Up(peer_id, question));
     }
     let packet = payloads.iter().find_map(|payload| {
         let Payload::Eap(packet) = payload else {
@@ -151,13 +168,43 @@ fn step(
     let reply = run.client.answer(&mut means, packet);
     match reply.map_err(AuthError::Eap)? {
         Reply::Answer(packet) => Ok(Next::Packet(packet)),
-        Reply::Success(msk, _) => {
+        Reply::Success(msk, vouched) => {
+            run.vouched = vouched.filter(|_| run.left_to_eap);
             let ours = our_octets(policy, sent);
             let key = msk.as_ref().unwrap_or(&sent.keys.sk_pi).expose();
             let proof = psk::shared_key_auth(prf, key, &ours);
             run.passed = Some(msk);
             Ok(Next::Proof(proof))
         }
+    }
+}
+
+/// Whether the responder leaves its proof to a method that proves both ends.
+pub fn is_left_to_eap(policy: &Policy, payloads: &[Payload<'_>]) -> bool {
+    let mutual = matches!(&policy.auth, AuthWords::Eap(eap) if eap.is_mutual());
+    let asks = |payload: &Payload<'_>| matches!(payload, Payload::Eap(_));
+    let proves = |payload: &Payload<'_>| matches!(payload, Payload::Auth(_));
+    mutual && payloads.iter().any(asks) && !payloads.iter().any(proves)
+}
+
+/// Whom the responder says it is, if that is whom we want.
+pub fn claimed(policy: &Policy, payloads: &[Payload<'_>]) -> Result<Identity, Error> {
+    let id_r = payloads.iter().find_map(|payload| {
+        let Payload::IdR(id) = payload else {
+            return None;
+        };
+        identity(id)
+    });
+    let id_r = id_r.ok_or(Error::Missing("IDr"))?;
+    let wanted = policy
+        .dstid
+        .as_ref()
+        .is_none_or(|wanted| wanted.same(&id_r));
+    if wanted {
+        Ok(id_r)
+    } else {
+        let why = format!(" for {id_r}: '{}' wants another dstid", policy.name);
+        Err(Error::NoPolicy(why))
     }
 }
 

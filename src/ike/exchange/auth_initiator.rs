@@ -143,6 +143,9 @@ pub fn send(cx: &mut Context, sa: &mut IkeSa, now: Now) {
         payloads.push(status(NotifyType::INITIAL_CONTACT, &[]));
     }
     payloads.extend(mobike::support(cx.config.settings.mobike));
+    if matches!(&policy.auth, AuthWords::Eap(eap) if eap.is_mutual()) {
+        payloads.push(status(NotifyType::EAP_ONLY_AUTHENTICATION, &[]));
+    }
     payloads.extend(configuration_request(&policy));
     let compression = sent.cpi.map(ipcomp::data);
     let mode = child_sa::mode(policy.protocol, policy.transport, compression.as_ref());
@@ -364,6 +367,10 @@ fn verify(
     sent: &AuthSent,
     payloads: &[Payload<'_>],
 ) -> Result<(Identity, Option<Question>), Error> {
+    if auth_eap_initiator::is_left_to_eap(policy, payloads) {
+        let claimed = auth_eap_initiator::claimed(policy, payloads)?;
+        return Ok((claimed, None));
+    }
     let mut id_r = None;
     let mut auth = None;
     let mut certs = Vec::new();
