@@ -394,6 +394,7 @@ fn raise_lookup(
         inbox,
         shards: shards.to_vec(),
         rng: plan.rng.fork(),
+        radius: Arc::clone(&plan.config.radius),
     };
     let thread = std::thread::Builder::new()
         .name("lookup".to_owned())

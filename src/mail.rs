@@ -14,6 +14,8 @@ use crate::ike::{Command, News, Path, Reply};
 use crate::kernel::{KernelEvent, KernelRequest};
 use crate::lookup::port::{Answer, Lookup, LookupId};
 use crate::policy::Config;
+use crate::policy::radius::Radius;
+use crate::radius::dae::Target;
 use crate::steer::ShardId;
 
 /// To a shard.
@@ -50,6 +52,13 @@ pub enum ShardMail {
         /// The answer.
         answer: Answer,
     },
+    /// End the IKE SAs of this target; answered by `LookupMail::Disconnected`.
+    Disconnect {
+        /// Echoed in the answer.
+        serial: u64,
+        /// Whose.
+        target: Arc<Target>,
+    },
 }
 
 /// The id of a command that no operator gave: nobody waits for its answer.
@@ -78,6 +87,15 @@ pub enum LookupMail {
         from: ShardId,
         /// The question.
         lookup: Lookup,
+    },
+    /// The `radius` lines of a new configuration.
+    Radius(Arc<Radius>),
+    /// A shard's answer to `ShardMail::Disconnect`.
+    Disconnected {
+        /// Which.
+        serial: u64,
+        /// How many IKE SAs it had.
+        count: usize,
     },
     /// End.
     Shutdown,

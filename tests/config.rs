@@ -749,7 +749,6 @@ fn what_this_platform_or_daemon_cannot_do_is_said() {
             "radius accounting server 192.0.2.1 secret x",
             "'radius accounting'",
         ),
-        ("radius dae listen on 192.0.2.1", "'radius dae'"),
     ] {
         let pending = parse(text).unwrap().pending;
         let shown: Vec<String> = pending.iter().map(ToString::to_string).collect();

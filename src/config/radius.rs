@@ -166,7 +166,12 @@ pub(super) fn resolve(
                 .push(mapping(*inet, name, vendor.as_ref(), attribute)?);
         }
         RadiusText::Listen { address, port } => {
+            let at = address.at.clone();
             let address = socket(address, port.as_ref(), DAE_PORT, environment)?;
+            if radius.dae_listen.len() >= SERVERS_MAX {
+                let message = "too many addresses to listen on".to_owned();
+                return Err(Diagnostic::at(&at, message));
+            }
             radius.dae_listen.push(address);
         }
         RadiusText::Client { address, secret } => {

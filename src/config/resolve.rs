@@ -236,10 +236,11 @@ impl Resolver<'_> {
                 address,
                 ..
             } => self.pending(&address.at, "'radius accounting'"),
-            RadiusText::Listen { address, .. } | RadiusText::Client { address, .. } => {
-                self.pending(&address.at, "'radius dae'");
-            }
-            RadiusText::Server { .. } | RadiusText::Most { .. } | RadiusText::Config { .. } => {}
+            RadiusText::Listen { .. }
+            | RadiusText::Client { .. }
+            | RadiusText::Server { .. }
+            | RadiusText::Most { .. }
+            | RadiusText::Config { .. } => {}
         }
     }
 

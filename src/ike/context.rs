@@ -14,6 +14,7 @@ use super::child_sa::ChildSa;
 use super::cookie::Cookies;
 use super::event::{Event, Level, News, Path, Reply};
 use super::exchange::redirect::Start;
+use super::exchange::relay::Admission;
 use super::ike_sa::IkeSa;
 use super::lease::{Lease, Pools};
 use super::stats::Stats;
@@ -113,6 +114,8 @@ pub struct Bequest {
     pub children: Vec<ChildSa>,
     /// The addresses its peer holds.
     pub lease: Lease,
+    /// What a RADIUS server said of its peer.
+    pub admission: Option<Box<Admission>>,
     /// What it meant to do for its Child SAs.
     pub tasks: Vec<(Instant, Task)>,
     /// From when on the peer should know the successor, and so requests on it.

@@ -179,6 +179,7 @@ impl Endpoint {
             heir.agenda.plan(at, Task::DeleteIke);
         } else {
             heir.lease = bequest.lease;
+            heir.admission = bequest.admission;
         }
         for child in bequest.children {
             let spi = child.names.inbound_spi;

@@ -13,6 +13,7 @@ use crate::mail::{Inbox, LookupMail, Mailbox, Outlet, ShardMail};
 use crate::steer::ShardId;
 use crate::time::Now;
 
+pub mod dae;
 pub mod http;
 pub mod names;
 pub mod port;
@@ -20,6 +21,8 @@ pub mod radius;
 pub mod revocation;
 pub mod web;
 
+use crate::policy::radius::Radius as Lines;
+use dae::{Dae, Orders};
 use names::Names;
 use port::{Answer, Lookup, LookupId, Question};
 use radius::Radius;
@@ -42,6 +45,8 @@ pub struct LookupParts {
     pub shards: Vec<Mailbox<ShardMail>>,
     /// Randomness, of this thread alone.
     pub rng: Rng,
+    /// The `radius` lines of the configuration.
+    pub radius: Arc<Lines>,
 }
 
 /// Answers on their way to a shard.
@@ -55,15 +60,19 @@ pub fn run(parts: LookupParts) -> io::Result<()> {
         inbox,
         shards,
         rng,
+        radius: lines,
     } = parts;
     let registry = poll.registry().try_clone()?;
     let mut desk = Desk {
         radius: Radius::new(registry.try_clone()?),
+        dae: Dae::new(registry.try_clone()?, shards.len()),
+        orders: Orders::new(),
         web: Web::new(registry, Names::new(waker), WEB_TOKENS),
         revocation: Revocation::default(),
         rng,
         replies: Replies::new(),
     };
+    desk.dae.configure(lines);
     let mut outlets: Vec<Outlet<ShardMail>> = shards.into_iter().map(Outlet::new).collect();
     let mut events = Events::with_capacity(EVENTS);
     let (mut more, mut waiting) = (false, false);
@@ -78,21 +87,25 @@ pub fn run(parts: LookupParts) -> io::Result<()> {
         let mut shutdown = false;
         more = inbox.drain(MAIL_PER_TURN_MAX, |mail| match mail {
             LookupMail::Request { from, lookup } => desk.ask(now, from, lookup),
+            LookupMail::Radius(lines) => desk.dae.configure(lines),
+            LookupMail::Disconnected { serial, count } => desk.dae.done(serial, count),
             LookupMail::Shutdown => shutdown = true,
         });
         for event in events.iter().filter(|event| event.token() != WAKER) {
-            if desk.radius.owns(event.token()) {
-                desk.radius.ready(event.token());
-            } else {
-                desk.web.ready(event.token(), now.mono);
-            }
+            desk.ready(event.token(), now.mono);
         }
         desk.look(now);
-        more |= desk.radius.is_busy();
+        more |= desk.radius.is_busy() || desk.dae.is_busy();
         waiting = false;
         for (shard, id, answer) in std::mem::take(&mut desk.replies) {
             if let Some(outlet) = outlets.get_mut(usize::from(shard.0)) {
                 outlet.send(ShardMail::Lookup { id, answer });
+            }
+        }
+        for (serial, target) in desk.orders.drain(..) {
+            for outlet in &mut outlets {
+                let target = Arc::clone(&target);
+                outlet.send(ShardMail::Disconnect { serial, target });
             }
         }
         for outlet in &mut outlets {
@@ -118,6 +131,8 @@ fn timeout(more: bool, waiting: bool, deadline: Option<Instant>) -> Option<Durat
 struct Desk {
     web: Web,
     radius: Radius,
+    dae: Dae,
+    orders: Orders,
     revocation: Revocation,
     rng: Rng,
     replies: Replies,
@@ -145,8 +160,20 @@ impl Desk {
         }
     }
 
+    /// Something can be read, or written.
+    fn ready(&mut self, token: Token, now: Instant) {
+        if self.radius.owns(token) {
+            self.radius.ready(token);
+        } else if self.dae.owns(token) {
+            self.dae.ready(token);
+        } else {
+            self.web.ready(token, now);
+        }
+    }
+
     /// Takes what has come, and gives up what has not.
     fn look(&mut self, now: Now) {
+        self.dae.look(now, &mut self.orders);
         self.web.look(now.mono);
         for (ticket, result) in self.web.take_done() {
             self.revocation

@@ -1,6 +1,7 @@
 //! RADIUS (RFC 2865, 2866, 3579, 5176) as bytes and values: no sockets, no clocks. What a client of
 //! ours sends and believes, and what a client of the other direction may tell us.
 
+pub mod dae;
 pub mod packet;
 pub mod reply;
 pub mod request;

@@ -46,6 +46,9 @@ pub enum Fault {
     /// Nothing that protects the whole of it, or something that does not fit.
     #[error("bad or missing Message-Authenticator")]
     MessageAuthenticator,
+    /// Made too long ago, or by a clock that is far off.
+    #[error("old")]
+    Old,
     /// A code that answers something else.
     #[error("unexpected code")]
     Code,

@@ -156,7 +156,8 @@ pub struct Figures {
     pub addresses: Vec<IpAddr>,
 }
 
-const NAS_IDENTIFIER: &[u8] = b"iked";
+/// What we call ourselves.
+pub const NAS_IDENTIFIER: &[u8] = b"iked";
 const PORT_VIRTUAL: u32 = 5;
 const SERVICE_FRAMED: u32 = 2;
 const TUNNEL_ESP: u32 = 9;

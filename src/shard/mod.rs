@@ -213,7 +213,18 @@ impl Shard {
                     self.addresses = addresses;
                     self.change_addresses(now);
                 }
-                ShardMail::Config(config) => self.endpoint.handle_config(now, config),
+                ShardMail::Config(config) => {
+                    // One is enough to tell the lookup thread.
+                    if self.id == ShardId(0) {
+                        let radius = Arc::clone(&config.radius);
+                        self.lookup.send(LookupMail::Radius(radius));
+                    }
+                    self.endpoint.handle_config(now, config);
+                }
+                ShardMail::Disconnect { serial, target } => {
+                    let count = self.endpoint.disconnect(now, &target);
+                    self.lookup.send(LookupMail::Disconnected { serial, count });
+                }
                 ShardMail::Credentials(store) => self.endpoint.handle_credentials(store),
                 ShardMail::News(news) => self.endpoint.handle_news(now, news),
                 ShardMail::Lookup { id, answer } => self.endpoint.handle_lookup(now, id, answer),

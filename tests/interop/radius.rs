@@ -10,7 +10,7 @@ use super::pki::Holder;
 use super::refusals::is_refused;
 use super::session::Session;
 use super::strongswan::{Client, Credentials, StrongSwan};
-use super::world::{Layout, Process, World, assert_says, need, text, wait_for};
+use super::world::{Layout, Process, World, assert_says, lossy, need, text, wait_for};
 
 const RADIUS_SECRET: &str = "between gateway and server";
 const SERVER_ID: &str = "radius.example";
@@ -175,6 +175,47 @@ pub fn a_password_inside_ttls_through_freeradius() {
     let session = Session::open(&world, &conf, &client);
     let words = ["EAP method EAP_TTLS succeeded, MSK established"];
     assert_says(&session.said, &words);
+}
+
+/// What `radclient` says of a request to the gateway.
+fn radclient(world: &World, kind: &str, attributes: &str) -> String {
+    let script = format!(
+        "echo '{attributes}' | radclient -x -r 1 -t 5 127.0.0.1:3799 {kind} '{RADIUS_SECRET}'"
+    );
+    let output = world.attempt("gw", "sh", &["-c", &script]);
+    lossy(&output.stdout) + &lossy(&output.stderr)
+}
+
+pub fn a_server_ends_an_ike_sa() {
+    let world = World::new(Layout::Wire);
+    need("radclient", "freeradius-utils");
+    let (root, server, mut conf) = world_of_three(&world, &[HERE]);
+    conf.lines.push("radius dae listen on 127.0.0.1".to_owned());
+    let line = format!("radius dae client 127.0.0.1 secret \"{RADIUS_SECRET}\"");
+    conf.lines.push(line);
+    let radius = FreeRadius::start(&world, &server, &root);
+    let client = by_password(&root.certificate, "alice", PASSWORD);
+    let session = Session::open(&world, &conf, &client);
+    let said = radclient(&world, "disconnect", "User-Name = bob");
+    let cause = "Error-Cause = Session-Context-Not-Found";
+    assert_says(&said, &["Received Disconnect-NAK", cause]);
+    let said = radclient(&world, "coa", "User-Name = alice");
+    let cause = "Error-Cause = Unsupported-Extension";
+    assert_says(&said, &["Received CoA-NAK", cause]);
+    // Its name stays, whatever becomes of its keys.
+    session.swan.rekey(&["--ike", "home"]);
+    let heard = radius.log();
+    let name = heard.split("Acct-Session-Id = \"").nth(1).unwrap();
+    let name = name.split('"').next().unwrap();
+    assert_eq!(session.gateway.count("IKE SA currently established"), 1);
+    let what = format!("Acct-Session-Id = {name}, Framed-IP-Address = 10.9.0.77");
+    let said = radclient(&world, "disconnect", &what);
+    assert_says(&said, &["Received Disconnect-ACK"]);
+    session.swan.wait_for_log("received DELETE for IKE_SA");
+    session
+        .gateway
+        .wait_for_count("IKE SA currently established", 0);
+    assert_says(&session.gateway.log(), &["ended by a RADIUS server"]);
 }
 
 /// Nobody listens at the first address.

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::super::event::{Command, Level, Reply};
 use super::super::exchange::redirect::{self, Start};
+use super::super::exchange::relay;
 use super::super::exchange::{informational, mobike, sa_init_initiator};
 use super::super::ike_sa::IkeSa;
 use super::super::own;
@@ -16,6 +17,7 @@ use super::super::trap;
 
 use crate::auth::store::CredentialStore;
 use crate::policy::Config;
+use crate::radius::dae::Target;
 use crate::time::Now;
 
 impl Endpoint {
@@ -139,6 +141,19 @@ impl Endpoint {
         } else if !matches!(sa.state, State::Deleting(_)) {
             self.close(sa, "reset");
         }
+    }
+
+    /// Deletes the IKE SAs that a RADIUS server means, telling the peers; how many there were.
+    pub fn disconnect(&mut self, now: Now, target: &Target) -> usize {
+        self.each_where(
+            now,
+            |sa| matches!(sa.state, State::Established(_)) && relay::is_meant(sa, target),
+            |endpoint, sa| {
+                let line = format_args!("{}: ended by a RADIUS server", sa.tag());
+                endpoint.cx.info(line);
+                endpoint.delete(sa, now.mono);
+            },
+        )
     }
 
     /// Takes a new configuration; IKE SAs keep the policy they were made by.

@@ -176,6 +176,7 @@ fn succeed(cx: &mut Context, sa: &mut IkeSa, successor: IkeSpi, known_at: Instan
         to: successor,
         children: std::mem::take(&mut sa.children),
         lease: std::mem::take(&mut sa.lease),
+        admission: sa.admission.take(),
         tasks: sa.agenda.bequeath(),
         known_at,
         end_at: None,
@@ -291,6 +292,7 @@ pub fn conclude(
                         to,
                         children: Vec::new(),
                         lease: Default::default(),
+                        admission: None,
                         tasks: Vec::new(),
                         known_at: now.mono,
                         // The peer deletes it, unless it never learned that it made it.

@@ -10,6 +10,7 @@ use crate::auth::eap::{Passed, Refusal, Step};
 use crate::crypto::Rng;
 use crate::lookup::port::{Failure, Question, RadiusAnswer, RadiusQuestion};
 use crate::policy::radius::Radius;
+use crate::radius::dae::Target;
 use crate::radius::{Facts, Reply, Verdict};
 use crate::wire::registry::CfgAttrType;
 use crate::wire::spi::IkeSpi;
@@ -29,6 +30,8 @@ pub struct Relay {
 /// What the server says of a peer that it lets in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Admission {
+    /// What the server knows the peer by.
+    pub facts: Option<Box<Facts>>,
     /// What the peer gets, beside what the configuration says.
     pub granted: Vec<(CfgAttrType, IpAddr)>,
     /// How long it may stay.
@@ -111,8 +114,13 @@ impl Relay {
                         return (self.refuse(&failure), None);
                     }
                 };
-                let user = shown(user.as_deref().unwrap_or(&self.facts.user));
+                // RFC 2865, 5.1: what the server calls it is its name from now on.
+                if let Some(user) = user {
+                    self.facts.user = user;
+                }
+                let user = shown(&self.facts.user);
                 let admission = Admission {
+                    facts: Some(Box::new(self.facts.clone())),
                     granted,
                     session_timeout,
                 };
@@ -136,6 +144,28 @@ impl Relay {
     pub fn fail(&self, why: Refusal) -> Step {
         Step::Failure(vec![FAILURE, self.identifier, 0, 4], why)
     }
+}
+
+/// Whether an IKE SA is one of those that a server means.
+pub fn is_meant(sa: &IkeSa, target: &Target) -> bool {
+    let facts = sa.admission.as_ref().and_then(|said| said.facts.as_ref());
+    let Some(facts) = facts else {
+        return false;
+    };
+    let Target {
+        session,
+        user,
+        addresses,
+        remote,
+    } = target;
+    let held = |address: &IpAddr| {
+        let held = [sa.lease.v4, sa.lease.v6].into_iter().flatten();
+        held.map(|(held, _)| held).any(|held| held == *address)
+    };
+    session.is_none_or(|session| session == facts.session)
+        && user.as_ref().is_none_or(|user| *user == facts.user)
+        && addresses.iter().all(held)
+        && remote.is_none_or(|remote| remote == facts.remote || remote == sa.path.remote.ip())
 }
 
 /// Code, identifier and data of a packet whose length is right (RFC 3748, 4).
@@ -261,7 +291,8 @@ mod tests {
             };
             assert_eq!(packet, [3, 77, 0, 4]);
             assert_eq!(passed.user, "bob");
-            assert_eq!(admission, Some(Admission::default()));
+            let facts = admission.unwrap().facts.unwrap();
+            assert_eq!((facts.user.as_slice(), facts.session), (&b"bob"[..], 1));
         }
     }
 
