@@ -130,8 +130,7 @@ pub(super) fn resolve(
             let address = socket(address, port.as_ref(), usual, environment)?;
             let servers = servers(radius, *accounting);
             if servers.list.len() >= SERVERS_MAX {
-                let message = "too many radius servers".to_owned();
-                return Err(Diagnostic::at(&secret.at, message));
+                return Err(too_many(&secret.at));
             }
             let secret = self::secret(secret)?;
             servers.list.push(Server { address, secret });
@@ -166,12 +165,10 @@ pub(super) fn resolve(
                 .push(mapping(*inet, name, vendor.as_ref(), attribute)?);
         }
         RadiusText::Listen { address, port } => {
-            let at = address.at.clone();
-            let address = socket(address, port.as_ref(), DAE_PORT, environment)?;
             if radius.dae_listen.len() >= SERVERS_MAX {
-                let message = "too many addresses to listen on".to_owned();
-                return Err(Diagnostic::at(&at, message));
+                return Err(too_many(&address.at));
             }
+            let address = socket(address, port.as_ref(), DAE_PORT, environment)?;
             radius.dae_listen.push(address);
         }
         RadiusText::Client { address, secret } => {
@@ -197,6 +194,10 @@ fn mapping(
         v4,
         v6,
     })
+}
+
+fn too_many(at: &Position) -> Diagnostic {
+    Diagnostic::at(at, "too many radius lines of this kind".to_owned())
 }
 
 type Number = (i64, Position);
