@@ -14,10 +14,10 @@
 mod asking;
 #[path = "exchange/bounds.rs"]
 mod bounds;
-#[path = "exchange/configuration.rs"]
-mod configuration;
 #[path = "exchange/certified.rs"]
 mod certified;
+#[path = "exchange/configuration.rs"]
+mod configuration;
 #[path = "exchange/eap.rs"]
 mod eap;
 #[path = "exchange/handshake.rs"]

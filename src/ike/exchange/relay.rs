@@ -125,11 +125,14 @@ impl Relay {
                     session_timeout,
                 };
                 (
-                    Step::Success(success, Passed {
+                    Step::Success(
+                        success,
+                        Passed {
                             user,
                             msk,
                             vouched: None,
-                        }),
+                        },
+                    ),
                     Some(admission),
                 )
             }
