@@ -268,7 +268,9 @@ fn with_tls_alone_nothing_is_granted_nor_taken_before_the_answer() {
             assert!(!pair.is_up());
             assert!(pair.host(side).kernel.installed.is_empty());
             let lookup = asked(&mut pair, side);
-            let Question::Ocsp(question) = &lookup.question;
+            let Question::Ocsp(question) = &lookup.question else {
+                panic!("{:?}", lookup.question);
+            };
             let about = if responder { "good" } else { "revoked" };
             assert_eq!(question.leaf, certificates(about)[0]);
             // TLS proves both ends, and the question comes at its end.

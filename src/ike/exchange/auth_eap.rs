@@ -219,13 +219,16 @@ pub fn proceed(
     finish(cx, sa, now, (message_id, digest), outcome);
 }
 
+/// The first request, the proof of both ends, and the peer's certificate if the method showed one.
+type Ending = ((PayloadType, Vec<u8>), Proof, Option<Vouched>);
+
 /// The method has ended well, and AUTH has shown it or not: the first request is granted, or not.
 fn finish(
     cx: &mut Context,
     sa: &mut IkeSa,
     now: Now,
     (message_id, digest): (u32, u64),
-    outcome: Result<((PayloadType, Vec<u8>), Proof, Option<Vouched>), Error>,
+    outcome: Result<Ending, Error>,
 ) {
     let exchange = ExchangeType::IKE_AUTH;
     match outcome {
