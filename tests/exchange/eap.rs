@@ -300,7 +300,7 @@ fn at_the_end_the_key_of_the_method_counts_and_no_other() {
 
 #[test]
 fn auth_does_not_replace_eap_nor_come_before_its_end() {
-    let syntax = NotifyType::INVALID_SYNTAX;
+    let failed = NotifyType::AUTHENTICATION_FAILED;
     // In place of the name, and of the answer to the challenge.
     for rounds in 0..2 {
         let (mut hand, mut packet) = Hand::begin(EapMethod::MsChapV2);
@@ -313,14 +313,14 @@ fn auth_does_not_replace_eap_nor_come_before_its_end() {
         }
         let key = hand.peer.keys.as_ref().unwrap().sk_pi.expose().to_vec();
         let opened = hand.prove(&key);
-        hand.assert_refused(&opened, syntax);
+        hand.assert_refused(&opened, failed);
     }
     // At the end, nothing, or a claim of success.
     for last in [vec![], vec![Payload::Eap(&[3, 1, 0, 4])]] {
         let (mut hand, packet) = Hand::begin(EapMethod::MsChapV2);
         hand.pass(packet);
         let opened = hand.ask(&last);
-        hand.assert_refused(&opened, syntax);
+        hand.assert_refused(&opened, failed);
     }
     let (mut hand, packet) = Hand::begin(EapMethod::MsChapV2);
     let key = hand.pass(packet).unwrap();

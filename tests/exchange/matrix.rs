@@ -21,7 +21,8 @@ mod scene;
 const AHEAD: [u32; 3] = [1, 100, u32::MAX - 8];
 
 /// What the peer's next request is answered with. A dot is silence, `+` the usual answer of the
-/// exchange, `B` TEMPORARY_FAILURE (busy), `X` INVALID_SYNTAX and the end of the IKE SA.
+/// exchange, `B` TEMPORARY_FAILURE (busy), `X` INVALID_SYNTAX and the end of the IKE SA, `F`
+/// AUTHENTICATION_FAILED and the end of the IKE SA.
 /// The columns are those of [`Ask::ALL`].
 #[rustfmt::skip]
 const REQUESTS: [(Stage, &str); 19] = [
@@ -31,8 +32,8 @@ const REQUESTS: [(Stage, &str); 19] = [
     // RFC 7296, 2.21.2: an IKE_AUTH without what it must have.
     (Stage::HalfOpen,        ". X . . . . . . ."),
     (Stage::AuthSent,        ". . . . . . . . ."),
-    // RFC 7296, 2.21.2: the initiator may give up.
-    (Stage::EapAsked,        ". X . . . + . . ."),
+    // RFC 7296, 2.21.2: the initiator may give up. Without EAP there is nothing to prove it by.
+    (Stage::EapAsked,        ". F . . . + . . ."),
     (Stage::EapSent,         ". . . . . . . . ."),
     // The answer to the one before waits for the kernel.
     (Stage::AwaitKernel,     ". . . . . . . . ."),
@@ -200,6 +201,7 @@ fn reaction(scene: &Scene, opened: &Opened) -> &'static str {
         ([], _) => "+",
         ([NotifyType::TEMPORARY_FAILURE], _) => "B",
         ([NotifyType::INVALID_SYNTAX], true) => "X",
+        ([NotifyType::AUTHENTICATION_FAILED], true) => "F",
         _ => "?",
     }
 }
