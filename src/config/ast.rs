@@ -61,6 +61,7 @@ pub(super) enum Set {
     HalfOpenMax(i64),
     HalfOpenTimeout(i64),
     FragmentSize(i64),
+    AuthLifetime(u64, Position),
 }
 
 /// What follows `radius`.

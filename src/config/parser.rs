@@ -193,6 +193,7 @@ impl Parser<'_> {
             "cookie_threshold" => Set::CookieThreshold(self.number()?),
             "halfopen_max" => Set::HalfOpenMax(self.number()?),
             "halfopen_timeout" => Set::HalfOpenTimeout(self.number()?),
+            "auth_lifetime" => Set::AuthLifetime(self.time()?, option.at.clone()),
             "fragment_size" => Set::FragmentSize(self.number()?),
             _ => return Err(unexpected(&option)),
         })

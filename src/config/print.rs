@@ -106,13 +106,14 @@ fn switches(now: &Settings, default: &Settings) -> [(bool, bool, [&'static str; 
     ]
 }
 
-fn numbers(settings: &Settings) -> [(&'static str, u64); 5] {
+fn numbers(settings: &Settings) -> [(&'static str, u64); 6] {
     [
         ("dpd_check_interval", settings.dpd_check_interval.as_secs()),
         ("cookie_threshold", settings.cookie_threshold.into()),
         ("halfopen_max", settings.half_open_max.into()),
         ("halfopen_timeout", settings.half_open_timeout.as_secs()),
         ("fragment_size", settings.fragment_size.into()),
+        ("auth_lifetime", settings.auth_lifetime.as_secs()),
     ]
 }
 

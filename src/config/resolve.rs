@@ -135,6 +135,12 @@ impl Resolver<'_> {
                 let seconds = in_range(*number, 1, 3600, "halfopen_timeout", at)?;
                 settings.half_open_timeout = Duration::from_secs(seconds);
             }
+            Set::AuthLifetime(seconds, at) => {
+                let seconds = i64::try_from(*seconds).unwrap_or(i64::MAX);
+                let least = if seconds == 0 { 0 } else { 15 };
+                let seconds = in_range(seconds, least, MAX_SECONDS, "auth_lifetime", at)?;
+                settings.auth_lifetime = Duration::from_secs(seconds);
+            }
             Set::FragmentSize(number) => {
                 let least = if *number == 0 { 0 } else { 256 };
                 let size = in_range(*number, least, u16::MAX.into(), "fragment_size", at)?;

@@ -95,6 +95,9 @@ pub struct Settings {
     /// `set fragment_size N` (ours): bytes of a whole IP packet that an IKE fragment may fill;
     /// zero begins with 1400, and falls to 1280 (IPv4: then 576) without an answer.
     pub fragment_size: u16,
+    /// `set auth_lifetime T` (ours): how long an authentication counts where the peer began
+    /// (RFC 4478); zero is for ever.
+    pub auth_lifetime: Duration,
 }
 
 impl Default for Settings {
@@ -114,6 +117,7 @@ impl Default for Settings {
             half_open_max: 20_000,
             half_open_timeout: Duration::from_secs(30),
             fragment_size: 0,
+            auth_lifetime: Duration::ZERO,
         }
     }
 }

@@ -234,6 +234,63 @@ fn dpd_can_be_turned_off() {
     assert_eq!(host.stats().sa_established_current, 1);
 }
 
+/// A host that lets an authentication count for this many seconds, and asks nobody whether he lives.
+fn impatient(lifetime: u64, seed: u8) -> Host {
+    let mut config = config([gateway()]);
+    config.settings.auth_lifetime = Duration::from_secs(lifetime);
+    config.settings.dpd_check_interval = Duration::ZERO;
+    Host::new(config, no_keys(), seed)
+}
+
+#[test]
+fn a_responder_says_how_long_an_authentication_counts_and_ends_what_is_older() {
+    let mut host = impatient(300, 2);
+    let mut peer = Peer::new(1);
+    peer.meet(&mut host, at(0));
+    let opened = peer.log_in(&mut host, at(0));
+    let said = opened
+        .payloads()
+        .into_iter()
+        .find_map(|payload| match payload {
+            Payload::Notify(notify) if notify.kind == NotifyType::AUTH_LIFETIME => {
+                Some(notify.data.to_vec())
+            }
+            _ => None,
+        });
+    assert_eq!(said, Some(300u32.to_be_bytes().to_vec()));
+    assert_eq!(host.wake(at(299)), []);
+    let sent = host.wake(at(300));
+    assert_eq!(sent.len(), 1);
+    assert!(peer.open(&sent[0].bytes).has(PayloadType::DELETE));
+    assert_eq!(host.stats().sa_established_current, 0);
+}
+
+#[test]
+fn whoever_began_authenticates_again_before_the_responder_ends_it_rekeys_or_not() {
+    for ike_lifetime in [0, 40] {
+        let mut client = warrior();
+        client.ike_lifetime = Duration::from_secs(ike_lifetime);
+        let client = Host::new(config([client]), no_keys(), 1);
+        let mut pair = Pair::of(client, impatient(300, 2));
+        pair.connect();
+        for moment in (10..=900).step_by(10) {
+            pair.pass_time(moment);
+            for host in [&pair.initiator, &pair.responder] {
+                let up = host.stats().sa_established_current;
+                assert!(up > 0 && !host.kernel.installed.is_empty(), "at {moment} s");
+            }
+        }
+        assert!(pair.responder.stats().sa_established_total > 3);
+        assert!(pair.initiator.said("authenticating again"));
+        // Those before went by the initiator's Delete, in time.
+        assert!(
+            !pair.responder.said("sent delete"),
+            "{:?}",
+            pair.responder.lines
+        );
+    }
+}
+
 #[test]
 fn an_empty_informational_is_answered_empty() {
     let mut host = host();

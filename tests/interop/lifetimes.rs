@@ -22,6 +22,25 @@ pub fn the_clients_liveness_probes_are_answered() {
     session.is_up();
 }
 
+pub fn the_gateway_limits_how_long_an_authentication_counts() {
+    let world = World::new(Layout::Wire);
+    let client = Client {
+        lines: vec!["over_time = 5s".to_owned()],
+        ..Client::default()
+    };
+    let conf = Conf {
+        set: vec!["auth_lifetime 20".to_owned()],
+        ..Conf::default()
+    };
+    let session = Session::open(&world, &conf, &client);
+    assert_says(&session.swan.log(), &["received AUTH_LIFETIME of 20s"]);
+    session.gateway.wait_for_count("IKE SA established", 2);
+    session
+        .gateway
+        .wait_for_count("IKE SA currently established", 1);
+    assert_eq!(session.gateway.count("faults"), 0);
+}
+
 pub fn a_byte_limit_replaces_the_child_sa_in_time() {
     let world = World::new(Layout::Wire);
     let conf = Conf {

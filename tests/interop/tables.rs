@@ -35,7 +35,14 @@ enum Cell {
 }
 
 impl Cell {
+    /// `make test` plays everything once: `IKED_INTEROP_CELLS` is `none` beside the other tests, and
+    /// `dry` beside the rig, for what the rig does not play.
     fn is_played(self) -> bool {
+        match env::var("IKED_INTEROP_CELLS").as_deref() {
+            Ok("none") => return false,
+            Ok("dry") if self != Self::Dry => return false,
+            Ok(_) | Err(_) => {}
+        }
         let all = env::var_os("IKED_INTEROP_ALL").is_some();
         match self {
             Self::Yes => true,
@@ -265,6 +272,7 @@ const STRONGSWAN_ROWS: &[Row] = rows! {
     credentials::the_gateway_begins_with_a_password_and_md5 [yes dry]
     credentials::the_gateway_begins_with_a_wrong_password [yes dry]
     roles::the_gateway_asks_for_addresses_of_both_families [yes yes]
+    lifetimes::the_gateway_limits_how_long_an_authentication_counts [yes dry]
     roles::the_client_limits_how_long_an_authentication_counts [dry yes]
     lossy::the_client_rekeys_over_a_lossy_wire [all rig]
     lossy::the_gateway_rekeys_over_a_lossy_wire [all rig]

@@ -22,6 +22,7 @@ use super::asking;
 use super::auth_eap;
 use super::auth_request::{Request, identity, read};
 use super::mobike;
+use super::reauth;
 use super::sa_init::status;
 use crate::auth::pubkey::Claim;
 use crate::auth::{AuthError, octets, own as credentials, psk, pubkey};
@@ -532,9 +533,8 @@ pub fn establish(cx: &mut Context, sa: &mut IkeSa, now: Now, suite: &IkeSuite) {
     cx.stats.sa_established_total += 1;
     cx.stats.sa_established_current += 1;
     own::begin(cx, sa, now.mono);
-    let admission = sa.admission.as_ref();
-    if let Some(timeout) = admission.and_then(|said| said.session_timeout) {
-        sa.agenda.plan(now.mono + timeout, Task::Retire);
+    if let Some(lifetime) = reauth::limit(cx, sa) {
+        sa.agenda.plan(now.mono + lifetime, Task::Retire);
     }
     news::announce(cx, sa);
     let peer = sa
@@ -612,6 +612,12 @@ fn answer(cx: &mut Context, sa: &mut IkeSa, message_id: u32, digest: u64, reply:
         }));
     }
     payloads.extend(mobike::support(sa.mobility.agreed));
+    let lifetime = reauth::limit(cx, sa).map(reauth::data);
+    payloads.extend(
+        lifetime
+            .iter()
+            .map(|data| status(NotifyType::AUTH_LIFETIME, data)),
+    );
     match &reply.child {
         None => {}
         Some(Ok(grant)) => {

@@ -1,6 +1,7 @@
 //! AUTH_LIFETIME (RFC 4478): a responder says how long an authentication counts. As the one who
 //! began we authenticate again before that by a new IKE SA; once it is up the old one goes, so that
-//! no packet is without a Child SA.
+//! no packet is without a Child SA. As the responder we say it, and end the IKE SA, or what has
+//! replaced it, of a peer that does not come again.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::super::agenda::Task;
 use super::super::context::Context;
 use super::super::ike_sa::IkeSa;
+use super::super::{Role, timer};
 use super::redirect::Start;
 use super::sa_init::find_notify;
 use crate::wire::Payload;
@@ -24,9 +26,7 @@ pub fn heed(cx: &mut Context, sa: &mut IkeSa, now: Instant, payloads: &[Payload<
         return;
     }
     let lifetime = Duration::from_secs(u32::from_be_bytes(seconds).into());
-    // As with other lifetimes: those that came together do not go together.
-    let permille = 850 + cx.rng.below(100);
-    let early = lifetime.mul_f64(f64::from(u32::try_from(permille).unwrap_or(850)) / 1000.0);
+    let early = timer::soft_lifetime(lifetime, &mut cx.rng);
     cx.info(format_args!(
         "{}: authentication ends in {} s",
         sa.tag(),
@@ -34,6 +34,25 @@ pub fn heed(cx: &mut Context, sa: &mut IkeSa, now: Instant, payloads: &[Payload<
     ));
     sa.agenda.strike(Task::Reauthenticate);
     sa.agenda.plan(now + early.max(PAUSE), Task::Reauthenticate);
+}
+
+/// How long the authentication of a peer that began counts: as the configuration has it, or the
+/// server that knows the peer, whichever is less. `None`: for ever.
+pub fn limit(cx: &Context, sa: &IkeSa) -> Option<Duration> {
+    if sa.role != Role::OriginalResponder {
+        return None;
+    }
+    let set = cx.config.settings.auth_lifetime;
+    let set = (!set.is_zero()).then_some(set);
+    let admission = sa.admission.as_ref();
+    let session = admission.and_then(|said| said.session_timeout);
+    set.into_iter().chain(session).min()
+}
+
+/// The data of the notification: seconds.
+pub fn data(lifetime: Duration) -> [u8; 4] {
+    let seconds = u32::try_from(lifetime.as_secs());
+    seconds.unwrap_or(u32::MAX).to_be_bytes()
 }
 
 /// Begins the IKE SA that takes the place of this one, and again should nothing come of it.
