@@ -174,6 +174,26 @@ impl Endpoint {
             self.cx.release(bequest.lease);
             return;
         };
+        self.adopt(&mut heir, bequest);
+        own::advance(&mut self.cx, &mut heir, now);
+        self.table.put(&mut self.cx, key, heir);
+    }
+
+    /// The peer speaks on the IKE SA that it made in the place of one that we were rekeying as well:
+    /// that decides it.
+    pub(super) fn decide(&mut self, now: Now, old: IkeSpi, heir: &mut IkeSa) {
+        let old = self.table.by_spi(old);
+        let Some((key, mut old)) = old.and_then(|key| Some((key, self.table.take(key)?))) else {
+            return;
+        };
+        rekey_ike::yield_to_rival(&mut self.cx, &mut old, now.mono);
+        self.table.put(&mut self.cx, key, old);
+        if let Some(bequest) = self.cx.out.bequests.pop() {
+            self.adopt(heir, bequest);
+        }
+    }
+
+    fn adopt(&mut self, heir: &mut IkeSa, bequest: Bequest) {
         if let Some(at) = bequest.end_at {
             heir.agenda.strike(Task::RekeyIke);
             heir.agenda.plan(at, Task::DeleteIke);
@@ -193,10 +213,8 @@ impl Endpoint {
             heir.agenda.plan(bequest.known_at, Task::DeleteChildren);
         }
         if heir.mobility.left.is_none() {
-            mobility::move_children(&mut self.cx, &mut heir);
+            mobility::move_children(&mut self.cx, heir);
         }
-        own::advance(&mut self.cx, &mut heir, now);
-        self.table.put(&mut self.cx, key, heir);
     }
 
     /// Takes what the kernel says.

@@ -101,6 +101,9 @@ pub struct IkeSa {
     pub counted: bool,
     /// Once it is up, others by its policy with the same peer go.
     pub renews: bool,
+    /// The peer made it in the place of this one, which we were rekeying ourselves; which of both
+    /// stands is not known yet.
+    pub rival_for: Option<IkeSpi>,
 }
 
 impl IkeSa {
@@ -149,6 +152,7 @@ impl IkeSa {
             indexed: false,
             wants_single: false,
             renews: false,
+            rival_for: None,
             counted: false,
         }
     }

@@ -359,6 +359,35 @@ fn an_unanswered_rekey_of_the_ike_sa_yields_to_the_peers() {
 }
 
 #[test]
+fn what_the_peer_asks_on_the_ike_sa_that_it_made_decides_for_that_one() {
+    let lifetime = Duration::from_secs(u64::from(IKE_LIFETIME));
+    let mut pair = up(|policy| Policy {
+        ike_lifetime: lifetime,
+        ..policy
+    });
+    pair.seconds = u64::from(IKE_LIFETIME) - 1;
+    let now = pair.now();
+    // The responder's request is lost, and so is the initiator's Delete.
+    let lost = pair.responder.wake(now);
+    assert_eq!(lost.len(), 1);
+    let request = pair.initiator.wake(now);
+    let (_, answer) = pair.give(Side::Initiator, &request[0]);
+    let (_, delete) = pair.give(Side::Responder, &answer[0]);
+    assert_eq!(delete.len(), 1);
+    // On the new one the initiator rekeys the Child SA as if nothing were open.
+    let rekey = soft_expire(&mut pair, Side::Initiator);
+    pair.run(Side::Initiator, rekey);
+    assert!(!pair.responder.said("no such Child SA"));
+    assert_eq!(pair.responder.stats().csa_created, 4);
+    pair.pass_time(pair.seconds + 130);
+    assert_one_child(&pair);
+    assert_eq!(
+        (pair.initiator.endpoint.len(), pair.responder.endpoint.len()),
+        (1, 1)
+    );
+}
+
+#[test]
 fn an_ike_sa_that_is_given_up_leaves_all_to_the_one_that_the_peer_made() {
     let lifetime = Duration::from_secs(u64::from(IKE_LIFETIME));
     let mut pair = up(|policy| Policy {

@@ -21,7 +21,7 @@ use super::super::{Role, mobility};
 use super::{Endpoint, news, refuse};
 
 use crate::time::Now;
-use crate::wire::registry::{ExchangeType, NotifyType};
+use crate::wire::registry::{ExchangeType, NotifyType, ProtocolId};
 use crate::wire::{DecodeErrorKind, Flags, Header, Payload, decode_payloads, encode_message};
 
 impl Endpoint {
@@ -301,6 +301,12 @@ impl Endpoint {
         digest: u64,
         payloads: &[Payload<'_>],
     ) {
+        if let Some(old) = sa.rival_for.take() {
+            let closes = |payload: &Payload<'_>| matches!(payload, Payload::Delete(delete) if delete.protocol == ProtocolId::IKE);
+            if !payloads.iter().any(closes) {
+                self.decide(now, old, sa);
+            }
+        }
         let (cx, id) = (&mut self.cx, header.message_id);
         match (&sa.state, header.exchange) {
             (State::AwaitAuthRequest(_), ExchangeType::IKE_AUTH) => {

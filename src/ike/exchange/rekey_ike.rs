@@ -163,6 +163,10 @@ fn note_rival(cx: &mut Context, sa: &mut IkeSa, now: Now, newborn: IkeSpi, lowes
         && let Own::Rekey(sent) = &mut up.own
     {
         sent.rival = Some((newborn, lowest.to_vec()));
+        let old = sa.own_spi;
+        if let Some(born) = cx.out.births.last_mut() {
+            born.rival_for = Some(old);
+        }
         return;
     }
     succeed(cx, sa, newborn, now.mono + KNOWN_AFTER);
@@ -202,6 +206,20 @@ pub fn bequeath_to_rival(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
     });
     if let Some(rival) = rival {
         succeed(cx, sa, rival, now);
+    }
+}
+
+/// The peer speaks on the IKE SA that it made: it did not see our request, or ours has lost. What
+/// becomes of ours does not matter any more (RFC 7296, 2.8.2).
+pub fn yield_to_rival(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
+    bequeath_to_rival(cx, sa, now);
+    let succeeded = up(sa).is_some_and(|up| up.successor.is_some());
+    if succeeded {
+        sa.window.settle();
+        if let Some(up) = up(sa) {
+            up.own = Own::Idle;
+        }
+        sa.agenda.plan(now + OUTLIVE_MAX, Task::DeleteIke);
     }
 }
 
