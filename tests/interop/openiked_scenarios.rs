@@ -48,7 +48,7 @@ impl Ends {
 
     /// One Child SA at both ends, and two SAs in either kernel.
     pub fn wait_for_one_child(&self) {
-        wait_for("one Child SA at both ends", || {
+        wait_long_for("one Child SA at both ends", || {
             let peer = self.peer.ikectl(&["show", "sa"]);
             let states = |host: &str| self.world.ip(host, &["xfrm", "state"]);
             let one = inbound_spis_of(&self.gateway).len() == 1
