@@ -58,7 +58,7 @@ fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
 
 /// HMAC can only fail when memory does; the output is then random, so that nobody can foresee a
 /// cookie or a key made of it.
-fn hmac(hash: Hash, key: &[u8], parts: &[&[u8]], out: &mut [u8]) {
+pub(super) fn hmac(hash: Hash, key: &[u8], parts: &[&[u8]], out: &mut [u8]) {
     let done = HmacKey::new(hash, key).and_then(|key| key.compute(parts, out));
     if done.is_err() && boring::rand::rand_bytes(out).is_err() {
         std::process::abort();

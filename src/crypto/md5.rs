@@ -1,39 +1,21 @@
-//! MD5 and HMAC-MD5 (RFC 1321, 2104) for RADIUS, which has nothing else.
+//! MD5 and HMAC-MD5 (RFC 1321, 2104) for RADIUS, which has nothing else, and for CHAP.
 
-use zeroize::Zeroizing;
+use super::boring::hmac;
+use crate::sys::bssl::Hash;
 
-use crate::sys::md5::md5 as digest;
-
-/// MD5 of these parts, one after the other.
-pub fn md5(parts: &[&[u8]]) -> [u8; 16] {
-    digest(&Zeroizing::new(parts.concat()))
-}
+pub use crate::sys::md5::md5;
 
 /// HMAC-MD5 of these parts, one after the other.
 pub fn hmac_md5(key: &[u8], parts: &[&[u8]]) -> [u8; 16] {
-    let hashed = Zeroizing::new(md5(&[key]));
-    let key = if key.len() > BLOCK { &*hashed } else { key };
-    let pad = |with: u8| {
-        let mut block = Zeroizing::new([with; BLOCK]);
-        block
-            .iter_mut()
-            .zip(key)
-            .for_each(|(byte, key)| *byte ^= key);
-        block
-    };
-    let (inner_pad, outer_pad) = (pad(0x36), pad(0x5c));
-    let mut inner = vec![inner_pad.as_slice()];
-    inner.extend_from_slice(parts);
-    md5(&[&*outer_pad, &md5(&inner)])
+    let mut out = [0; 16];
+    hmac(Hash::Md5, key, parts, &mut out);
+    out
 }
 
 /// Whether two digests are the same, in constant time.
 pub fn same(one: &[u8; 16], other: &[u8; 16]) -> bool {
     boring::memcmp::eq(one, other)
 }
-
-/// Bytes of a block of MD5.
-const BLOCK: usize = 64;
 
 #[cfg(test)]
 mod tests {

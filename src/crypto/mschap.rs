@@ -8,7 +8,8 @@ use boring::sha::Sha1;
 use zeroize::Zeroizing;
 
 use super::SecretBytes;
-use crate::sys::mschap::{des, md4, md5};
+use super::md5::md5;
+use crate::sys::mschap::{des, md4};
 
 /// What stands for a password (RFC 2759, 8.3).
 pub struct PasswordHash(Zeroizing<[u8; 16]>);
