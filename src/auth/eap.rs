@@ -11,7 +11,7 @@ use crate::policy::{Identity, Secret};
 
 mod client;
 mod mschapv2;
-mod packet;
+pub mod packet;
 mod server;
 mod simple;
 mod tls;
@@ -85,7 +85,7 @@ pub enum Refusal {
 }
 
 /// A name for comparison and logs: nothing that moves a terminal's cursor.
-fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     text.chars()
         .filter(|c| !c.is_control())

@@ -5,25 +5,31 @@ use crate::policy::EapMethod;
 
 /// The code of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Code {
+pub enum Code {
+    /// Of the server.
     Request = 1,
+    /// Of the peer.
     Response = 2,
+    /// The peer is let in.
     Success = 3,
+    /// It is not.
     Failure = 4,
 }
 
 /// A packet as it was received.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Packet<'a> {
-    pub(super) code: Code,
-    pub(super) identifier: u8,
+pub struct Packet<'a> {
+    /// What it is.
+    pub code: Code,
+    /// Counts requests; a response has that of its request.
+    pub identifier: u8,
     /// Type and data of a request or a response.
-    pub(super) body: Option<(u8, &'a [u8])>,
+    pub body: Option<(u8, &'a [u8])>,
 }
 
 impl<'a> Packet<'a> {
     /// Reads a packet that fills `bytes`.
-    pub(super) fn read(bytes: &'a [u8]) -> Option<Self> {
+    pub fn read(bytes: &'a [u8]) -> Option<Self> {
         let (&[code, identifier, high, low], rest) = bytes.split_first_chunk::<4>()?;
         let code = [Code::Request, Code::Response, Code::Success, Code::Failure]
             .into_iter()
@@ -40,21 +46,21 @@ impl<'a> Packet<'a> {
     }
 
     /// Type and data, if it is a response to the request with this identifier.
-    pub(super) fn answers(&self, identifier: u8) -> Option<(u8, &'a [u8])> {
+    pub fn answers(&self, identifier: u8) -> Option<(u8, &'a [u8])> {
         let good = self.code == Code::Response && self.identifier == identifier;
         self.body.filter(|_| good)
     }
 }
 
 /// A request or a response.
-pub(super) fn build(code: Code, identifier: u8, kind: u8, data: &[u8]) -> Vec<u8> {
+pub fn build(code: Code, identifier: u8, kind: u8, data: &[u8]) -> Vec<u8> {
     let length = u16::try_from(data.len() + 5).unwrap_or(u16::MAX);
     let [high, low] = length.to_be_bytes();
     [&[code as u8, identifier, high, low, kind], data].concat()
 }
 
 /// A packet without data.
-pub(super) fn end(code: Code, identifier: u8) -> Vec<u8> {
+pub fn end(code: Code, identifier: u8) -> Vec<u8> {
     vec![code as u8, identifier, 0, 4]
 }
 
@@ -69,7 +75,8 @@ pub(super) const fn type_of(method: EapMethod) -> Option<u8> {
     }
 }
 
-pub(super) const IDENTITY: u8 = 1;
+/// The type that asks for a name.
+pub const IDENTITY: u8 = 1;
 pub(super) const NOTIFICATION: u8 = 2;
 pub(super) const NAK: u8 = 3;
 pub(super) const MD5: u8 = 4;

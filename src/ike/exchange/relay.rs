@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::ike_sa::IkeSa;
-use crate::auth::eap::{Passed, Refusal, Step};
+use crate::auth::eap::packet::{self, Code, Packet};
+use crate::auth::eap::{Passed, Refusal, Step, text};
 use crate::crypto::Rng;
 use crate::lookup::port::{Failure, Question, RadiusAnswer, RadiusQuestion};
 use crate::policy::radius::Radius;
@@ -49,19 +50,18 @@ impl Relay {
             state: None,
             identifier,
         };
-        (relay, vec![REQUEST, identifier, 0, 5, TYPE_IDENTITY])
+        let question = packet::build(Code::Request, identifier, packet::IDENTITY, &[]);
+        (relay, question)
     }
 
     /// Takes the peer's answer; gives what to ask the server.
     pub fn forward(&mut self, packet: &[u8]) -> Result<Question, Refusal> {
-        let (code, identifier, data) = read(packet).ok_or(Refusal::Packet)?;
-        let (kind, name) = data.split_first().ok_or(Refusal::Packet)?;
-        if code != RESPONSE || identifier != self.identifier || packet.len() > EAP_MAX {
-            return Err(Refusal::Packet);
-        }
+        let read = Packet::read(packet).filter(|_| packet.len() <= EAP_MAX);
+        let answer = read.and_then(|read| read.answers(self.identifier));
+        let (kind, name) = answer.ok_or(Refusal::Packet)?;
         if self.server.is_none() {
             // RFC 3579, 2.1: the name is for the server's routing, too.
-            if *kind != TYPE_IDENTITY {
+            if kind != packet::IDENTITY {
                 return Err(Refusal::Packet);
             }
             name.clone_into(&mut self.facts.user);
@@ -91,24 +91,25 @@ impl Relay {
             session_timeout,
             ..
         } = *reply;
+        let said = Packet::read(&eap);
         match verdict {
-            Verdict::Challenge => match read(&eap) {
-                Some((REQUEST, identifier, _)) => {
+            Verdict::Challenge => match said {
+                Some(asked) if asked.code == Code::Request => {
                     (self.server, self.state) = (Some(server), state);
-                    self.identifier = identifier;
+                    self.identifier = asked.identifier;
                     (Step::Ask(eap), None)
                 }
                 Some(_) | None => (self.refuse(&Failure::Radius("no EAP request")), None),
             },
             // RFC 3579, 2.6.3: it says Failure whatever the server's packet says.
             Verdict::Reject => {
-                let user = shown(&self.facts.user);
+                let user = text(&self.facts.user);
                 (self.fail(Refusal::Password(user)), None)
             }
             Verdict::Accept => {
-                let success = match read(&eap) {
-                    Some((SUCCESS, _, _)) => eap,
-                    None if eap.is_empty() => vec![SUCCESS, self.identifier, 0, 4],
+                let success = match said {
+                    Some(said) if said.code == Code::Success => eap,
+                    None if eap.is_empty() => packet::end(Code::Success, self.identifier),
                     Some(_) | None => {
                         let failure = Failure::Radius("no EAP Success in Access-Accept");
                         return (self.refuse(&failure), None);
@@ -118,23 +119,18 @@ impl Relay {
                 if let Some(user) = user {
                     self.facts.user = user;
                 }
-                let user = shown(&self.facts.user);
+                let user = text(&self.facts.user);
                 let admission = Admission {
                     facts: Some(Box::new(self.facts.clone())),
                     granted,
                     session_timeout,
                 };
-                (
-                    Step::Success(
-                        success,
-                        Passed {
-                            user,
-                            msk,
-                            vouched: None,
-                        },
-                    ),
-                    Some(admission),
-                )
+                let passed = Passed {
+                    user,
+                    msk,
+                    vouched: None,
+                };
+                (Step::Success(success, passed), Some(admission))
             }
         }
     }
@@ -145,7 +141,7 @@ impl Relay {
 
     /// Ends it.
     pub fn fail(&self, why: Refusal) -> Step {
-        Step::Failure(vec![FAILURE, self.identifier, 0, 4], why)
+        Step::Failure(packet::end(Code::Failure, self.identifier), why)
     }
 }
 
@@ -171,19 +167,6 @@ pub fn is_meant(sa: &IkeSa, target: &Target) -> bool {
         && remote.is_none_or(|remote| remote == facts.remote || remote == sa.path.remote.ip())
 }
 
-/// Code, identifier and data of a packet whose length is right (RFC 3748, 4).
-fn read(packet: &[u8]) -> Option<(u8, u8, &[u8])> {
-    let (&[code, identifier, high, low], data) = packet.split_first_chunk::<4>()?;
-    let length = usize::from(u16::from_be_bytes([high, low]));
-    (length == packet.len()).then_some((code, identifier, data))
-}
-
-/// A name for the log: nothing that moves a terminal's cursor.
-fn shown(name: &[u8]) -> String {
-    let text = String::from_utf8_lossy(name);
-    text.chars().filter(|c| !c.is_control()).collect()
-}
-
 /// What is known of a peer before it says its name.
 pub fn facts(sa: &IkeSa) -> Facts {
     Facts {
@@ -194,11 +177,6 @@ pub fn facts(sa: &IkeSa) -> Facts {
     }
 }
 
-const REQUEST: u8 = 1;
-const RESPONSE: u8 = 2;
-const SUCCESS: u8 = 3;
-const FAILURE: u8 = 4;
-const TYPE_IDENTITY: u8 = 1;
 /// Leaves room in a RADIUS packet for everything else.
 const EAP_MAX: usize = 3000;
 
