@@ -358,8 +358,9 @@ fn an_unanswered_rekey_of_the_ike_sa_yields_to_the_peers() {
     );
 }
 
-#[test]
-fn what_the_peer_asks_on_the_ike_sa_that_it_made_decides_for_that_one() {
+/// Both ends have rekeyed the IKE SA: the responder's request is lost, and so is the Delete of the
+/// initiator, whose own exchange has passed.
+fn undecided() -> Pair {
     let lifetime = Duration::from_secs(u64::from(IKE_LIFETIME));
     let mut pair = up(|policy| Policy {
         ike_lifetime: lifetime,
@@ -367,13 +368,18 @@ fn what_the_peer_asks_on_the_ike_sa_that_it_made_decides_for_that_one() {
     });
     pair.seconds = u64::from(IKE_LIFETIME) - 1;
     let now = pair.now();
-    // The responder's request is lost, and so is the initiator's Delete.
     let lost = pair.responder.wake(now);
     assert_eq!(lost.len(), 1);
     let request = pair.initiator.wake(now);
     let (_, answer) = pair.give(Side::Initiator, &request[0]);
     let (_, delete) = pair.give(Side::Responder, &answer[0]);
     assert_eq!(delete.len(), 1);
+    pair
+}
+
+#[test]
+fn what_the_peer_asks_on_the_ike_sa_that_it_made_decides_for_that_one() {
+    let mut pair = undecided();
     // On the new one the initiator rekeys the Child SA as if nothing were open.
     let rekey = soft_expire(&mut pair, Side::Initiator);
     pair.run(Side::Initiator, rekey);
@@ -389,20 +395,7 @@ fn what_the_peer_asks_on_the_ike_sa_that_it_made_decides_for_that_one() {
 
 #[test]
 fn an_ike_sa_that_is_given_up_leaves_all_to_the_one_that_the_peer_made() {
-    let lifetime = Duration::from_secs(u64::from(IKE_LIFETIME));
-    let mut pair = up(|policy| Policy {
-        ike_lifetime: lifetime,
-        ..policy
-    });
-    pair.seconds = u64::from(IKE_LIFETIME) - 1;
-    let now = pair.now();
-    // The responder's request is lost, and later the initiator's Delete.
-    let lost = pair.responder.wake(now);
-    assert_eq!(lost.len(), 1);
-    let request = pair.initiator.wake(now);
-    let (_, answer) = pair.give(Side::Initiator, &request[0]);
-    let (_, delete) = pair.give(Side::Responder, &answer[0]);
-    assert_eq!(delete.len(), 1);
+    let mut pair = undecided();
     for _ in 0..130 {
         pair.seconds += 1;
         let now = pair.now();
