@@ -57,13 +57,13 @@ pub enum Then {
 }
 
 /// Payloads that were read before, and will be again.
-type Kept = (PayloadType, Vec<u8>);
+pub type Kept = (PayloadType, Vec<u8>);
 
-/// Lets the peer in that has proven this with these payloads of a request.
-pub fn admit(payloads: &[Payload<'_>], message: (u32, u64), proof: Proof) -> Then {
+/// Lets the peer in that has proven this with this request.
+pub fn admit(request: Kept, message: (u32, u64), proof: Proof) -> Then {
     Then::Admit {
         message,
-        request: keep(payloads),
+        request,
         proof: Box::new(proof),
     }
 }
@@ -76,7 +76,8 @@ pub fn accept(payloads: &[Payload<'_>], peer_id: Identity) -> Then {
     }
 }
 
-fn keep(payloads: &[Payload<'_>]) -> Kept {
+/// Payloads for later.
+pub fn keep(payloads: &[Payload<'_>]) -> Kept {
     let mut bytes = Vec::new();
     let first = encode_payloads(payloads, &mut bytes);
     (first, bytes)
@@ -150,14 +151,14 @@ pub fn answered(cx: &mut Context, sa: &mut IkeSa, now: Now, serial: u64, answer:
         }
         Answer::Ocsp(Err(failure)) => Err(AuthError::Unconfirmed(failure.to_string())),
     };
-    go_on(cx, sa, now, *asking, verdict.map_err(Error::from));
+    settled(cx, sa, now, asking.then, verdict.map_err(Error::from));
 }
 
 /// The answer should have been there long ago.
 pub fn give_up(cx: &mut Context, sa: &mut IkeSa, now: Now) {
     if let Some(asking) = place(sa).and_then(Option::take) {
         let error = AuthError::Unconfirmed("no answer".to_owned());
-        go_on(cx, sa, now, *asking, Err(error.into()));
+        settled(cx, sa, now, asking.then, Err(error.into()));
     }
 }
 
@@ -173,11 +174,16 @@ fn place(sa: &mut IkeSa) -> Option<&mut Option<Box<Asking>>> {
     }
 }
 
-fn go_on(cx: &mut Context, sa: &mut IkeSa, now: Now, asking: Asking, verdict: Result<(), Error>) {
+fn settled(cx: &mut Context, sa: &mut IkeSa, now: Now, then: Then, verdict: Result<(), Error>) {
     if verdict.is_err() {
         cx.stats.lookup_failures += 1;
     }
-    match asking.then {
+    go_on(cx, sa, now, then, verdict);
+}
+
+/// What follows, where nothing is to be asked or has been answered.
+pub fn go_on(cx: &mut Context, sa: &mut IkeSa, now: Now, then: Then, verdict: Result<(), Error>) {
+    match then {
         Then::Relay { message } => auth_eap::relayed(cx, sa, now, message, Err(Failure::Late)),
         Then::Admit {
             message,

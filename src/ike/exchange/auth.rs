@@ -81,7 +81,7 @@ pub fn respond(
             admit(cx, sa, now, (message_id, digest), payloads, &request, proof);
         }
         Ok(Some((_, proof, Some(question)))) => {
-            let then = asking::admit(payloads, (message_id, digest), proof);
+            let then = asking::admit(asking::keep(payloads), (message_id, digest), proof);
             asking::ask(cx, sa, now, question, then);
         }
         // Without AUTH the peer wants EAP (RFC 7296, 2.16).

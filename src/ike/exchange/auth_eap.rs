@@ -11,20 +11,19 @@ use super::super::error::Error;
 use super::super::ike_sa::IkeSa;
 use super::super::message;
 use super::super::state::{HalfOpen, Keying, State};
-use super::asking::{self, Then};
+use super::asking::{self, Kept, Then};
 use super::auth::{self, Proof, Wishes};
-use super::auth_request::{identity, read};
+use super::auth_request::{auth_in, eap_in, identity, read};
 use super::relay::{self, Admission, Relay};
 use super::sa_init::has_notify;
 use super::{informational, mobike};
-use crate::auth::chain::Vouched;
 use crate::auth::eap::{Dialog, Means, Passed, Step};
 use crate::auth::{AuthError, psk};
 use crate::lookup::port::RadiusAnswer;
 use crate::policy::{Auth as AuthWords, Identity, Policy, PublicKeyAuth};
 use crate::time::Now;
-use crate::wire::registry::{AuthMethod, ExchangeType, NotifyType, PayloadType};
-use crate::wire::{Auth, Cert, Id, Payload, decode_payloads, encode_payloads};
+use crate::wire::registry::{AuthMethod, ExchangeType, NotifyType};
+use crate::wire::{Auth, Cert, Id, Payload};
 
 /// What stands between the first request and the last.
 #[derive(Debug)]
@@ -37,7 +36,7 @@ pub struct Wait {
     /// What the server said of it.
     admission: Option<Box<Admission>>,
     /// The first request's payloads, for when the peer is known.
-    first: (PayloadType, Vec<u8>),
+    first: Kept,
 }
 
 /// Who knows the peer.
@@ -139,15 +138,13 @@ fn opening(
         let (dialog, question) = Dialog::begin(&eap.methods, &mut cx.rng);
         (Server::Local(dialog), question)
     };
-    let mut first = Vec::new();
-    let kind = encode_payloads(payloads, &mut first);
     let wait = Wait {
         policy,
         peer_id,
         server,
         passed: None,
         admission: None,
-        first: (kind, first),
+        first: asking::keep(payloads),
     };
     Ok((wait, question, shown))
 }
@@ -167,75 +164,58 @@ pub fn proceed(
         return;
     };
     let exchange = ExchangeType::IKE_AUTH;
-    let outcome = if wait.passed.is_some() {
-        let outcome = conclude(cx, half_open, &wait, payloads)
-            .map_err(|error| error.of(&wait.peer_id, &wait.policy));
-        let Wait {
-            first,
-            admission,
-            mut passed,
-            ..
-        } = *wait;
-        sa.admission = admission;
-        let vouched = passed.as_mut().and_then(|passed| passed.vouched.take());
-        outcome.map(|proof| (first, proof, vouched))
-    } else {
-        let packet = payloads.iter().find_map(|payload| {
-            let Payload::Eap(packet) = payload else {
-                return None;
-            };
-            Some(*packet)
-        });
-        let Some(packet) = packet else {
-            // Also where there is an AUTH instead: nothing was proven that it could be made of.
-            let error = Error::from(AuthError::Method).of(&wait.peer_id, &wait.policy);
-            return endpoint::refuse(cx, sa, now, exchange, message_id, digest, &error);
-        };
-        let step = match &mut wait.server {
-            Server::Local(dialog) => {
-                let mut means = Means {
-                    users: &cx.config.users,
-                    provider: &cx.provider,
-                    rng: &mut cx.rng,
-                    store: &cx.store,
-                    chains: &mut cx.chains,
-                    wall: now.wall,
-                    ours: &wait.policy.srcid,
-                    theirs: &wait.peer_id,
-                };
-                dialog.answer(&mut means, packet)
-            }
-            Server::Remote(relay) => match relay.forward(packet) {
-                Ok(question) => {
-                    half_open.eap = Some(wait);
-                    let message = (message_id, digest);
-                    return asking::ask(cx, sa, now, question, Then::Relay { message });
-                }
-                Err(why) => relay.fail(why),
-            },
-        };
-        return take(cx, sa, now, (message_id, digest), wait, step);
+    if wait.passed.is_some() {
+        return finish(cx, sa, now, (message_id, digest), *wait, payloads);
+    }
+    let Some(packet) = eap_in(payloads) else {
+        // Also where there is an AUTH instead: nothing was proven that it could be made of.
+        let error = Error::from(AuthError::Method).of(&wait.peer_id, &wait.policy);
+        return endpoint::refuse(cx, sa, now, exchange, message_id, digest, &error);
     };
-    finish(cx, sa, now, (message_id, digest), outcome);
+    let step = match &mut wait.server {
+        Server::Local(dialog) => {
+            let mut means = means(cx, now, &wait.policy.srcid, &wait.peer_id);
+            dialog.answer(&mut means, packet)
+        }
+        Server::Remote(relay) => match relay.forward(packet) {
+            Ok(question) => {
+                half_open.eap = Some(wait);
+                let message = (message_id, digest);
+                return asking::ask(cx, sa, now, question, Then::Relay { message });
+            }
+            Err(why) => relay.fail(why),
+        },
+    };
+    take(cx, sa, now, (message_id, digest), wait, step);
 }
 
-/// The first request, the proof of both ends, and the peer's certificate if the method showed one.
-type Ending = ((PayloadType, Vec<u8>), Proof, Option<Vouched>);
-
-/// The method has ended well, and AUTH has shown it or not: the first request is granted, or not.
+/// The method has ended well: the key that came of it is checked, and the first request granted, once
+/// nothing more is to be known of a certificate.
 fn finish(
     cx: &mut Context,
     sa: &mut IkeSa,
     now: Now,
-    (message_id, digest): (u32, u64),
-    outcome: Result<Ending, Error>,
+    message: (u32, u64),
+    wait: Wait,
+    payloads: &[Payload<'_>],
 ) {
-    let exchange = ExchangeType::IKE_AUTH;
-    match outcome {
-        Ok((first, proof, vouched)) => {
-            grant(cx, sa, now, (message_id, digest), first, proof, vouched);
+    let State::AwaitAuthRequest(half_open) = &sa.state else {
+        return;
+    };
+    let proof = conclude(cx, half_open, &wait, payloads);
+    let proof = match proof.map_err(|error| error.of(&wait.peer_id, &wait.policy)) {
+        Ok(proof) => proof,
+        Err(error) => {
+            let exchange = ExchangeType::IKE_AUTH;
+            return endpoint::refuse(cx, sa, now, exchange, message.0, message.1, &error);
         }
-        Err(error) => endpoint::refuse(cx, sa, now, exchange, message_id, digest, &error),
+    };
+    sa.admission = wait.admission;
+    let then = asking::admit(wait.first, message, proof);
+    let vouched = wait.passed.and_then(|passed| passed.vouched);
+    match asking::revocation(cx, vouched) {
+        Some(question) => asking::ask(cx, sa, now, question, then),
+        None => asking::go_on(cx, sa, now, then, Ok(())),
     }
 }
 
@@ -264,30 +244,22 @@ pub fn relayed(
     take(cx, sa, now, (message_id, digest), wait, step);
 }
 
-/// Grants what the first request asked for, once nothing more is to be known of a certificate.
-fn grant(
-    cx: &mut Context,
-    sa: &mut IkeSa,
+/// What a dialog needs of its surroundings, between us and a peer by these names.
+pub fn means<'a>(
+    cx: &'a mut Context,
     now: Now,
-    message: (u32, u64),
-    (kind, first): (PayloadType, Vec<u8>),
-    proof: Proof,
-    vouched: Option<Vouched>,
-) {
-    // It decoded before, and nothing has touched it since.
-    let Ok(payloads) = decode_payloads(kind, &first) else {
-        return;
-    };
-    if let Some(question) = asking::revocation(cx, vouched) {
-        let then = asking::admit(&payloads, message, proof);
-        return asking::ask(cx, sa, now, question, then);
-    }
-    match read(&payloads) {
-        Ok(request) => auth::admit(cx, sa, now, message, &payloads, &request, proof),
-        Err(error) => {
-            let exchange = ExchangeType::IKE_AUTH;
-            endpoint::refuse(cx, sa, now, exchange, message.0, message.1, &error);
-        }
+    ours: &'a Identity,
+    theirs: &'a Identity,
+) -> Means<'a> {
+    Means {
+        users: &cx.config.users,
+        provider: &cx.provider,
+        rng: &mut cx.rng,
+        store: &cx.store,
+        chains: &mut cx.chains,
+        wall: now.wall,
+        ours,
+        theirs,
     }
 }
 
@@ -348,13 +320,7 @@ fn conclude(
     let (Keying::Ready(keys), Some(passed)) = (&half_open.keying, &wait.passed) else {
         return Err(AuthError::Method.into());
     };
-    let auth = payloads.iter().find_map(|payload| {
-        let Payload::Auth(auth) = payload else {
-            return None;
-        };
-        Some(*auth)
-    });
-    let auth = auth.ok_or(AuthError::Method)?;
+    let auth = auth_in(payloads).ok_or(AuthError::Method)?;
     let id_i = Id {
         kind: wait.peer_id.kind,
         data: &wait.peer_id.data,

@@ -8,10 +8,12 @@ use super::super::ike_sa::IkeSa;
 use super::super::message;
 use super::super::state::{AuthSent, State};
 use super::asking;
+use super::auth_eap::means;
 use super::auth_initiator::{self, our_octets, their_octets};
-use super::auth_request::identity;
+use super::auth_request::{auth_in, eap_in, identity};
+use super::create_child_initiator::error_in;
 use crate::auth::chain::Vouched;
-use crate::auth::eap::{Client, Means, Reply};
+use crate::auth::eap::{Client, Reply};
 use crate::auth::{AuthError, psk};
 use crate::crypto::SecretBytes;
 use crate::lookup::port::Question;
@@ -130,13 +132,7 @@ fn step(
     let peer_id = run.peer_id.clone().ok_or(Error::Missing("IDr"))?;
     let prf = sent.suite.prf;
     if let Some(msk) = &run.passed {
-        let auth = payloads.iter().find_map(|payload| {
-            let Payload::Auth(auth) = payload else {
-                return None;
-            };
-            Some(*auth)
-        });
-        let auth = auth.ok_or_else(|| missing(payloads, "AUTH"))?;
+        let auth = auth_in(payloads).ok_or_else(|| missing(payloads, "AUTH"))?;
         let id_r = Id {
             kind: peer_id.kind,
             data: &peer_id.data,
@@ -148,23 +144,8 @@ fn step(
         let question = asking::revocation(cx, run.vouched.take());
         return Ok(Next::Up(peer_id, question));
     }
-    let packet = payloads.iter().find_map(|payload| {
-        let Payload::Eap(packet) = payload else {
-            return None;
-        };
-        Some(*packet)
-    });
-    let packet = packet.ok_or_else(|| missing(payloads, "EAP"))?;
-    let mut means = Means {
-        users: &cx.config.users,
-        provider: &cx.provider,
-        rng: &mut cx.rng,
-        store: &cx.store,
-        chains: &mut cx.chains,
-        wall: now.wall,
-        ours: &policy.srcid,
-        theirs: &peer_id,
-    };
+    let packet = eap_in(payloads).ok_or_else(|| missing(payloads, "EAP"))?;
+    let mut means = means(cx, now, &policy.srcid, &peer_id);
     let reply = run.client.answer(&mut means, packet);
     match reply.map_err(AuthError::Eap)? {
         Reply::Answer(packet) => Ok(Next::Packet(packet)),
@@ -182,9 +163,7 @@ fn step(
 /// Whether the responder leaves its proof to a method that proves both ends.
 pub fn is_left_to_eap(policy: &Policy, payloads: &[Payload<'_>]) -> bool {
     let mutual = matches!(&policy.auth, AuthWords::Eap(eap) if eap.is_mutual());
-    let asks = |payload: &Payload<'_>| matches!(payload, Payload::Eap(_));
-    let proves = |payload: &Payload<'_>| matches!(payload, Payload::Auth(_));
-    mutual && payloads.iter().any(asks) && !payloads.iter().any(proves)
+    mutual && eap_in(payloads).is_some() && auth_in(payloads).is_none()
 }
 
 /// Whom the responder says it is, if that is whom we want.
@@ -210,11 +189,5 @@ pub fn claimed(policy: &Policy, payloads: &[Payload<'_>]) -> Result<Identity, Er
 
 /// The error that the responder reported in place of this payload, or that it is missing.
 fn missing(payloads: &[Payload<'_>], what: &'static str) -> Error {
-    let reported = payloads.iter().find_map(|payload| {
-        let Payload::Notify(notify) = payload else {
-            return None;
-        };
-        notify.kind.is_error().then_some(notify.kind)
-    });
-    reported.map_or(Error::Missing(what), Error::Reported)
+    error_in(payloads).unwrap_or(Error::Missing(what))
 }

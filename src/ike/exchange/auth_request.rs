@@ -104,6 +104,26 @@ pub fn read<'a>(payloads: &'a [Payload<'a>]) -> Result<Request<'a>, Error> {
     Ok(request)
 }
 
+/// The AUTH payload.
+pub fn auth_in<'a>(payloads: &[Payload<'a>]) -> Option<Auth<'a>> {
+    payloads.iter().find_map(|payload| {
+        let Payload::Auth(auth) = payload else {
+            return None;
+        };
+        Some(*auth)
+    })
+}
+
+/// The EAP packet.
+pub fn eap_in<'a>(payloads: &[Payload<'a>]) -> Option<&'a [u8]> {
+    payloads.iter().find_map(|payload| {
+        let Payload::Eap(packet) = payload else {
+            return None;
+        };
+        Some(*packet)
+    })
+}
+
 /// The identity behind an ID payload, if its data have a form its type allows.
 pub fn identity(id: &Id<'_>) -> Option<Identity> {
     let good = match id.kind {
