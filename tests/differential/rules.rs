@@ -169,8 +169,14 @@ pub(super) const POLICIES: &[Dumped<Line>] = &[
         name: "`proto`",
         reason: "stands where the grammar has it, behind the family, and not at all for 0",
         level: |theirs, ours| {
-            let (theirs, ours) = (take_protocols(theirs), take_protocols(ours));
-            theirs.1 || theirs.0 != ours.0
+            let (mut their_rest, mut our_rest) = (theirs.clone(), ours.clone());
+            let (their_list, zero) = take_protocols(&mut their_rest);
+            let same = their_list == take_protocols(&mut our_rest).0;
+            let moved = zero || !their_list.is_empty();
+            if same {
+                (*theirs, *ours) = (their_rest, our_rest);
+            }
+            same && moved
         },
     },
     Dumped {
@@ -197,7 +203,11 @@ pub(super) const POLICIES: &[Dumped<Line>] = &[
         reason: "the host's name is shown, for that is what is sent",
         level: |theirs, ours| {
             let at = ours.iter().position(|word| word == "srcid");
-            let Some(at) = at.filter(|_| !theirs.iter().any(|word| word == "srcid")) else {
+            let is_host = |at: &usize| ours.get(at + 1) == Some(&host_name());
+            let Some(at) = at
+                .filter(is_host)
+                .filter(|_| !theirs.iter().any(|w| w == "srcid"))
+            else {
                 return false;
             };
             ours.drain(at..at + 2);
@@ -220,16 +230,44 @@ pub(super) const POLICIES: &[Dumped<Line>] = &[
         },
     },
     Dumped {
+        name: "ciphers of `ah`",
+        reason: "are not offered, for AH does not encrypt; OpenIKED offers them",
+        level: |theirs, _| {
+            let is_ah = is_ah(theirs);
+            let mut found = false;
+            while let Some(at) = theirs[ike(theirs).len()..]
+                .iter()
+                .position(|word| word == "enc")
+                && is_ah
+            {
+                let at = ike(theirs).len() + at;
+                theirs.drain(at..at + 2);
+                found = true;
+            }
+            found
+        },
+    },
+    Dumped {
         name: "default and AEAD `childsa`",
         reason: "OpenIKED's on OpenBSD (AEAD first, SHA2-256, ESN), not those of its Linux port, which \
                  has no AEAD: what is written there gives a policy without any proposal",
         level: |theirs, ours| {
-            let (their_childsa, our_childsa) = (take_childsas(theirs), take_childsas(ours));
-            their_childsa != our_childsa && {
-                let same = |proposal: &Line| our_childsa.contains(proposal);
-                let kept: Vec<_> = their_childsa.iter().filter(|p| !same(p)).collect();
-                kept.iter().all(|proposal| is_linux_default(proposal))
+            let (mut their_rest, mut our_rest) = (theirs.clone(), ours.clone());
+            let (their_list, our_list) =
+                (take_childsas(&mut their_rest), take_childsas(&mut our_rest));
+            let ported: Vec<_> = our_list.iter().filter_map(on_linux).collect();
+            let fits = |(theirs, ported): (&Line, &[Line; 2])| ported.contains(theirs);
+            let known = |theirs: &Line| ported.iter().any(|ported| ported.contains(theirs));
+            // Of AH we show no cipher, so it does not show where theirs was an AEAD.
+            let meant = if is_ah(theirs) {
+                their_list.iter().all(known)
+            } else {
+                their_list.len() == ported.len() && their_list.iter().zip(&ported).all(fits)
+            };
+            if meant {
+                (*theirs, *ours) = (their_rest, our_rest);
             }
+            meant && their_list != our_list
         },
     },
     Dumped {
@@ -312,18 +350,19 @@ fn take_protocols(line: &mut Line) -> (Line, bool) {
     (if zero { Line::new() } else { names }, zero)
 }
 
-/// Takes repeated transforms out of `ikesa` proposals.
+/// Takes repeated transforms out of proposals.
 fn unique_transforms(line: &mut Line) -> bool {
-    let Some(start) = line.iter().position(|word| word == "ikesa") else {
+    let is_start = |word: &String| word == "ikesa" || word == "childsa";
+    let Some(start) = line.iter().position(is_start) else {
         return false;
     };
-    let end = ike(line).len();
+    let end = proposals_end(line);
     let words: Line = line.drain(start..end).collect();
     let mut unique = Line::new();
-    for proposal in words.chunk_by(|_, next| next != "ikesa") {
+    for proposal in words.chunk_by(|_, next| !is_start(next)) {
         unique.push(proposal[0].clone());
         let mut seen: Vec<&[String]> = Vec::new();
-        for transform in proposal[1..].chunks(2) {
+        for transform in transforms(proposal) {
             if !seen.contains(&transform) {
                 seen.push(transform);
                 unique.extend_from_slice(transform);
@@ -333,6 +372,24 @@ fn unique_transforms(line: &mut Line) -> bool {
     let found = unique != words;
     line.splice(start..start, unique);
     found
+}
+
+/// The transforms of a proposal: a kind and a name, or `esn` or `noesn` alone.
+fn transforms(proposal: &[String]) -> impl Iterator<Item = &[String]> {
+    let mut rest = &proposal[1..];
+    std::iter::from_fn(move || {
+        let alone = rest.first()?.ends_with("esn");
+        let (transform, more) = rest.split_at(if alone { 1 } else { 2 });
+        rest = more;
+        Some(transform)
+    })
+}
+
+/// Where the words behind all proposals begin.
+fn proposals_end(line: &Line) -> usize {
+    let ends = ["srcid", "dstid", "ikelifetime", "lifetime"];
+    let end = line.iter().position(|word| ends.contains(&word.as_str()));
+    end.unwrap_or(line.len())
 }
 
 /// Sorts the `config` and `request` entries.
@@ -368,11 +425,7 @@ fn take_childsas(line: &mut Line) -> Vec<Line> {
     let Some(start) = line.iter().position(|word| word == "childsa") else {
         return Vec::new();
     };
-    let ends = ["srcid", "dstid", "ikelifetime", "lifetime"];
-    let end = line[start..]
-        .iter()
-        .position(|word| ends.contains(&word.as_str()));
-    let end = end.map_or(line.len(), |end| start + end);
+    let end = proposals_end(line);
     let taken: Line = line.drain(start..end).collect();
     taken
         .chunk_by(|_, next| next != "childsa")
@@ -380,11 +433,34 @@ fn take_childsas(line: &mut Line) -> Vec<Line> {
         .collect()
 }
 
-/// A proposal in which something is of the Linux port's default.
-fn is_linux_default(proposal: &Line) -> bool {
+fn is_ah(line: &Line) -> bool {
+    let flags = line.iter().take_while(|word| *word != "from");
+    flags.skip(2).any(|word| word == "ah")
+}
+
+/// What the Linux port makes of a `childsa` proposal: none of one with an AEAD cipher, and of defaults
+/// neither SHA2-256 nor ESN. What is written as the default is looks like it, hence two answers.
+fn on_linux(proposal: &Line) -> Option<[Line; 2]> {
+    let aead = |word: &String| {
+        word.contains("gcm") || word.contains("gmac") || word.contains("chacha20-poly1305")
+    };
+    if proposal.iter().any(aead) {
+        return None;
+    }
     let text = proposal.join(" ");
-    text.contains("auth hmac-sha2-384 auth hmac-sha2-512 auth hmac-sha1")
-        || text.ends_with(" noesn")
+    let text = text.replace(
+        "auth hmac-sha2-256 auth hmac-sha2-384 auth hmac-sha2-512 auth hmac-sha1",
+        "auth hmac-sha2-384 auth hmac-sha2-512 auth hmac-sha1",
+    );
+    let short = text.strip_suffix(" esn noesn");
+    let short = short.map_or(text.clone(), |rest| format!("{rest} noesn"));
+    let words = |text: &str| text.split(' ').map(str::to_owned).collect();
+    Some([words(&short), words(&text)])
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    name.trim_end().to_owned()
 }
 
 /// The words from one `from` to the end of its flow.
