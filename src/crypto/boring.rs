@@ -56,9 +56,16 @@ fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     out
 }
 
+/// HMAC-MD5 of these parts, one after the other.
+pub fn hmac_md5(key: &[u8], parts: &[&[u8]]) -> [u8; 16] {
+    let mut out = [0; 16];
+    hmac(Hash::Md5, key, parts, &mut out);
+    out
+}
+
 /// HMAC can only fail when memory does; the output is then random, so that nobody can foresee a
 /// cookie or a key made of it.
-pub(super) fn hmac(hash: Hash, key: &[u8], parts: &[&[u8]], out: &mut [u8]) {
+fn hmac(hash: Hash, key: &[u8], parts: &[&[u8]], out: &mut [u8]) {
     let done = HmacKey::new(hash, key).and_then(|key| key.compute(parts, out));
     if done.is_err() && boring::rand::rand_bytes(out).is_err() {
         std::process::abort();

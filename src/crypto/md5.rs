@@ -1,16 +1,7 @@
 //! MD5 and HMAC-MD5 (RFC 1321, 2104) for RADIUS, which has nothing else, and for CHAP.
 
-use super::boring::hmac;
-use crate::sys::bssl::Hash;
-
+pub use super::boring::hmac_md5;
 pub use crate::sys::md5::md5;
-
-/// HMAC-MD5 of these parts, one after the other.
-pub fn hmac_md5(key: &[u8], parts: &[&[u8]]) -> [u8; 16] {
-    let mut out = [0; 16];
-    hmac(Hash::Md5, key, parts, &mut out);
-    out
-}
 
 /// Whether two digests are the same, in constant time.
 pub fn same(one: &[u8; 16], other: &[u8; 16]) -> bool {
