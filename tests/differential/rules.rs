@@ -453,7 +453,7 @@ fn on_linux(proposal: &Line) -> Option<[Line; 2]> {
         "auth hmac-sha2-384 auth hmac-sha2-512 auth hmac-sha1",
     );
     let short = text.strip_suffix(" esn noesn");
-    let short = short.map_or(text.clone(), |rest| format!("{rest} noesn"));
+    let short = short.map_or_else(|| text.clone(), |rest| format!("{rest} noesn"));
     let words = |text: &str| text.split(' ').map(str::to_owned).collect();
     Some([words(&short), words(&text)])
 }
