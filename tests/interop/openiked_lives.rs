@@ -90,12 +90,13 @@ pub fn a_nat_forgets_the_peer() {
     ends.carries();
     let before = ends.gateway.show_sa();
     forgetful(&ends.world);
-    thread::sleep(Duration::from_secs(3));
     // The answer to the first packet through a new mapping is lost.
     let words = [
         "-q", "-c", "5", "-i", "0.2", "-W", "1", "-I", BEHIND, INSIDE,
     ];
     wait_for("an answer through another mapping", || {
+        // So long that nothing passes: a mapping lives for a second after its last packet.
+        thread::sleep(Duration::from_secs(3));
         let output = ends.world.attempt("rw", "ping", &words);
         let shown = ends.gateway.show_sa();
         (output.status.success() && shown != before).then_some(())
@@ -131,20 +132,19 @@ pub fn both_sides_rekey_the_child_sa_at_once() {
 }
 
 pub fn a_gateway_that_died_is_noticed_by_the_peer() {
+    // On Linux it never hears when a Child SA was used last and does not ask: its rekey is the question.
     let peer = Peer {
-        set: vec!["dpd_check_interval 5".to_owned()],
+        lifetimes: "lifetime 20".to_owned(),
         ..Peer::new("active")
     };
     let ends = Ends::meet(World::new(Layout::Wire), &peer, &peer.mirror());
     let Ends {
-        world,
+        world: _world,
         gateway,
         peer,
     } = ends;
     gateway.kill();
-    let words = ["-q", "-c", "1", "-W", "1", "-I", BEHIND, INSIDE];
     wait_long_for("the peer to give up", || {
-        world.attempt("rw", "ping", &words);
         let shown = peer.ikectl(&["show", "sa"]);
         (!shown.contains("ESTABLISHED")).then_some(())
     });

@@ -1,5 +1,7 @@
 //! A strongSwan road warrior in an established session, and what both ends must say about it.
 
+use std::collections::BTreeMap;
+
 use super::gateway::{CLIENT_ID, Conf, Gateway};
 use super::keys::{Keys, Kind};
 use super::strongswan::{Client, StrongSwan};
@@ -102,12 +104,21 @@ pub fn packets_pass(world: &World, from: &str, to: &str, sas: usize) {
     if !coupled() {
         return;
     }
-    let before = kernel_counts(world);
-    let words = ["-q", "-c", "3", "-i", "0.3", "-W", "5", "-I", from, to];
-    world.run("rw", "ping", &words);
-    let after = kernel_counts(world);
-    assert_eq!((before.len(), after.len()), (sas, sas));
-    let counted: Vec<u64> = before.iter().zip(&after).map(|(b, a)| a - b).collect();
+    // A rekey may fall between two counts: then they are of other SAs, and say nothing.
+    let counted = (0..5).find_map(|_| {
+        let before = kernel_counts(world);
+        let words = ["-q", "-c", "3", "-i", "0.3", "-W", "5", "-I", from, to];
+        world.run("rw", "ping", &words);
+        let after = kernel_counts(world);
+        let same = before.len() == sas && before.keys().eq(after.keys());
+        same.then(|| {
+            after
+                .iter()
+                .map(|(spi, packets)| packets - before[spi])
+                .collect::<Vec<_>>()
+        })
+    });
+    let counted = counted.expect("the same SAs before and after some packets");
     let busy: Vec<u64> = counted.iter().copied().filter(|&count| count > 0).collect();
     assert_eq!(
         busy,
@@ -116,19 +127,18 @@ pub fn packets_pass(world: &World, from: &str, to: &str, sas: usize) {
     );
 }
 
-/// The packets that each ESP SA of the gateway's kernel has counted.
-fn kernel_counts(world: &World) -> Vec<u64> {
-    let text = format!("\n{}", world.ip("gw", &["-s", "xfrm", "state"]));
-    // What the kernel has asked for has SPI 0 until it is forgotten.
-    let all = text
-        .split("\nsrc ")
-        .filter(|state| state.contains("proto esp spi ") && !state.contains("spi 0x00000000"));
-    let counts = all.filter_map(|state| {
+/// The packets that each ESP SA of the gateway's kernel has counted, by its SPI.
+fn kernel_counts(world: &World) -> BTreeMap<String, u64> {
+    let text = world.ip("gw", &["-s", "xfrm", "state"]);
+    let states = text.split("proto esp spi ").skip(1);
+    let counts = states.filter_map(|state| {
         let (_, rest) = state.split_once("lifetime current:")?;
         let (_, packets) = rest.split_once("(bytes), ")?;
-        packets.split('(').next()
+        let count = packets.split('(').next()?.parse().unwrap();
+        Some((state.split('(').next()?.to_owned(), count))
     });
-    counts.map(|count| count.parse().unwrap()).collect()
+    // What the kernel has asked for has SPI 0 until it is forgotten.
+    counts.filter(|(spi, _)| spi != "0x00000000").collect()
 }
 
 /// No lease, no Child SA, nothing in the kernel. What remains of the IKE SA answers
