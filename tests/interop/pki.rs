@@ -17,9 +17,14 @@ pub struct Holder {
 impl Holder {
     /// An authority that vouches for itself.
     pub fn authority(world: &World, name: &str) -> Self {
+        Self::authority_with(world, name, Kind::EcdsaP256)
+    }
+
+    /// One with a key of this kind.
+    pub fn authority_with(world: &World, name: &str, kind: Kind) -> Self {
         let extensions = "basicConstraints=critical,CA:TRUE\nkeyUsage=keyCertSign,cRLSign\n\
                           subjectKeyIdentifier=hash\n";
-        issue(world, name, Kind::EcdsaP256, extensions, None)
+        issue(world, name, kind, extensions, None)
     }
 
     /// An authority below this one.
