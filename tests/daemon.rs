@@ -28,3 +28,5 @@ mod life;
 mod probe;
 #[path = "daemon/revocation.rs"]
 mod revocation;
+#[path = "daemon/theirs.rs"]
+mod theirs;

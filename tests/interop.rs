@@ -44,6 +44,8 @@ mod mobility;
 mod notices;
 #[path = "interop/openiked.rs"]
 mod openiked;
+#[path = "interop/openiked_control.rs"]
+mod openiked_control;
 #[path = "interop/openiked_lives.rs"]
 mod openiked_lives;
 #[path = "interop/openiked_scenarios.rs"]

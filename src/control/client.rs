@@ -41,7 +41,8 @@ pub fn run(
     let mut link = Link::connect(socket, matches!(request, Request::Monitor))?;
     link.send(request.kind(), request.payload())?;
     match request {
-        Request::ShowSa | Request::ShowCertstore => link.copy_lines(request.kind(), out),
+        Request::ShowSa => link.copy_lines(request.kind(), out),
+        Request::ShowCertstore => link.show_certstore(out),
         Request::ShowStats => link.show_stats(quiet, out),
         Request::Monitor => link.monitor(out),
         Request::Reset(_) => {
@@ -119,30 +120,52 @@ impl Link {
         }
     }
 
-    fn copy_lines(&mut self, kind: Kind, out: &mut dyn Write) -> Result<(), ClientError> {
+    /// The next frame of one of these kinds.
+    fn receive_any(&mut self, kinds: &[Kind]) -> Result<Frame, ClientError> {
         loop {
             let frame = self.receive(Some(ANSWER_WITHIN))?;
-            if frame.kind != kind {
-                continue;
+            if kinds.contains(&frame.kind) {
+                return Ok(frame);
             }
-            if frame.payload.is_empty() {
-                return Ok(out.flush()?);
-            }
-            out.write_all(until_nul(&frame.payload))?;
         }
     }
 
+    fn copy_lines(&mut self, kind: Kind, out: &mut dyn Write) -> Result<(), ClientError> {
+        let first = self.receive_any(&[kind])?;
+        self.copy_from(first, out)
+    }
+
+    /// Writes the lines from this frame on.
+    fn copy_from(&mut self, mut frame: Frame, out: &mut dyn Write) -> Result<(), ClientError> {
+        let kind = frame.kind;
+        while !frame.payload.is_empty() {
+            out.write_all(until_nul(&frame.payload))?;
+            frame = self.receive_any(&[kind])?;
+        }
+        Ok(out.flush()?)
+    }
+
+    /// OpenIKED 7.2 does not know the number that was asked for, and takes the next for the same.
+    fn show_certstore(&mut self, out: &mut dyn Write) -> Result<(), ClientError> {
+        self.send(Kind::SHOW_STATS, Vec::new())?;
+        let first = self.receive_any(&[Kind::SHOW_CERTSTORE, Kind::SHOW_STATS])?;
+        self.copy_from(first, out)
+    }
+
     fn show_stats(&mut self, quiet: bool, out: &mut dyn Write) -> Result<(), ClientError> {
-        let frame = loop {
-            let frame = self.receive(Some(ANSWER_WITHIN))?;
-            if frame.kind == Kind::SHOW_STATS {
-                break frame;
+        let mut frame = self.receive_any(&[Kind::SHOW_STATS])?;
+        if frame.payload.len() != STATS_COUNT * 8 && frame.peer_id != OURS {
+            // Those were the certificates of 7.2, which also copies a second request back to us.
+            self.send(Kind::SHOW_STATS_7_2, Vec::new())?;
+            while frame.kind != Kind::SHOW_STATS_7_2 || frame.payload.is_empty() {
+                frame = self.receive_any(&[Kind::SHOW_STATS_7_2])?;
             }
-        };
+        }
         let Some(counters) = counters(&frame.payload) else {
-            return Err(ClientError::Refused(
-                "statistics of another version".to_owned(),
-            ));
+            let size = frame.payload.len();
+            return Err(ClientError::Refused(format!(
+                "statistics of another version: {size} bytes"
+            )));
         };
         writeln!(out, "ike:")?;
         for (at, before, after) in TEXTS {

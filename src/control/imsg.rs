@@ -141,9 +141,10 @@ kinds! {
     RESET_ID = 11, "reset id";
     /// The SAs as text.
     SHOW_SA = 12, "show sa";
-    /// Certificates, as OpenIKED 7.4 numbers it. (7.2 says 39, which 7.4 uses for statistics.)
+    /// Certificates, as OpenIKED 7.4 numbers it.
     SHOW_CERTSTORE = 38, "show certstore";
-    /// The counters, as OpenIKED 7.4 numbers it.
+    /// The counters, as OpenIKED 7.4 numbers it. To 7.2 it means certificates: our server sends the
+    /// counters first, which is all that 7.4 reads, and then the certificates' lines.
     SHOW_STATS = 39, "show stats";
     /// The counters, as OpenIKED 7.2 numbers it.
     SHOW_STATS_7_2 = 40, "show stats";

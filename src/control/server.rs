@@ -478,6 +478,9 @@ impl Server {
             };
             connection.asking = false;
             give(connection, asker.form, answer);
+            if let Form::Stats(Kind::SHOW_STATS) = asker.form {
+                connection.send_lines(Kind::SHOW_STATS, self.hooks.certificates());
+            }
             self.serve(asker.client);
         }
     }

@@ -6,6 +6,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::Command;
 
 use super::gateway::{CLIENT_ID, Conf, GATEWAY_ID, SECRET};
 use super::keys::{Keys, Kind};
@@ -179,6 +180,16 @@ impl OpenIked {
         command.args(["-s", text(&self.socket)]).args(words);
         let output = command.output().unwrap();
         output.status.success().then(|| lossy(&output.stdout))
+    }
+
+    /// What our `ikectl` prints of it.
+    pub fn our_ikectl(&self, words: &[&str]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ikectl"));
+        command.args(["-s", text(&self.socket)]).args(words);
+        let output = command.output().unwrap();
+        let error = lossy(&output.stderr);
+        assert!(output.status.success(), "ikectl {words:?}: {error}");
+        lossy(&output.stdout)
     }
 
     /// What its `ikectl` prints.

@@ -337,6 +337,7 @@ const OPENIKED_ROWS: &[Row] = rows! {
     openiked_scenarios::both_sides_rekey_the_ike_sa_at_once [rig rig]
     openiked_scenarios::an_address_is_assigned_to_the_peer [rig rig]
     openiked_scenarios::the_peer_assigns_an_address [rig rig]
+    openiked_control::our_ikectl_controls_the_peer [rig rig]
     openiked_lives::the_peer_asks_for_a_second_child_sa [rig rig]
     openiked_lives::the_gateway_moves_to_another_address [rig rig]
     openiked_lives::a_nat_forgets_the_peer [rig rig]
