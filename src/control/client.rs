@@ -122,8 +122,12 @@ impl Link {
 
     /// The next frame of one of these kinds.
     fn receive_any(&mut self, kinds: &[Kind]) -> Result<Frame, ClientError> {
+        self.receive_within(ANSWER_WITHIN, kinds)
+    }
+
+    fn receive_within(&mut self, time: Duration, kinds: &[Kind]) -> Result<Frame, ClientError> {
         loop {
-            let frame = self.receive(Some(ANSWER_WITHIN))?;
+            let frame = self.receive(Some(time))?;
             if kinds.contains(&frame.kind) {
                 return Ok(frame);
             }
@@ -145,11 +149,16 @@ impl Link {
         Ok(out.flush()?)
     }
 
-    /// OpenIKED 7.2 does not know the number that was asked for, and takes the next for the same.
+    /// OpenIKED 7.2 is silent about the number that was asked for, and takes the next for the same.
     fn show_certstore(&mut self, out: &mut dyn Write) -> Result<(), ClientError> {
-        self.send(Kind::SHOW_STATS, Vec::new())?;
-        let first = self.receive_any(&[Kind::SHOW_CERTSTORE, Kind::SHOW_STATS])?;
-        self.copy_from(first, out)
+        let first = match self.receive_within(OLDER_AFTER, &[Kind::SHOW_CERTSTORE]) {
+            Err(ClientError::Silent) => {
+                self.send(Kind::SHOW_STATS, Vec::new())?;
+                self.receive_any(&[Kind::SHOW_CERTSTORE, Kind::SHOW_STATS])
+            }
+            result => result,
+        };
+        self.copy_from(first?, out)
     }
 
     fn show_stats(&mut self, quiet: bool, out: &mut dyn Write) -> Result<(), ClientError> {
@@ -328,6 +337,8 @@ const TEXTS: [(usize, &str, &str); STATS_COUNT] = [
 
 /// How long the daemon may take between two frames: its own deadline is 2 s.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// How long a server may be silent before it is taken for OpenIKED 7.2.
+const OLDER_AFTER: Duration = Duration::from_secs(2);
 /// How long to wait for a result that OpenIKED's server does not send.
 const RESULT_WITHIN: Duration = Duration::from_secs(4);
 /// How soon a monitor tries to connect again.
