@@ -14,6 +14,7 @@ use crate::wire::registry::{CfgAttrType, IdType, ProtocolId};
 use crate::wire::{Transform, TransformId};
 
 pub mod dn;
+pub mod index;
 pub mod net;
 pub mod pool;
 pub mod radius;
@@ -38,6 +39,8 @@ pub struct Config {
     pub radius: Arc<radius::Radius>,
     /// The `set` options.
     pub settings: Settings,
+    /// Finds policies by peer.
+    pub index: index::Index,
 }
 
 /// Bytes that are never printed: pre-shared keys and passwords.

@@ -37,21 +37,50 @@ enum Mismatch {
 
 /// The policy for this key.
 pub fn select<'c>(config: &'c Config, key: &PolicyKey<'_>) -> Option<&'c Arc<Policy>> {
-    let mut found = None;
-    let mut fallback = None;
-    for policy in &config.policies {
-        if policy.selection == Selection::Skip || mismatch(policy, key).is_some() {
-            continue;
+    let policies = &config.policies;
+    let candidates = config.index.candidates(policies, key.peer, key.peer_id);
+    // The first that ends the walk, else the last. The default must match too: it may name a peer or
+    // an identity like any other.
+    let order = [Selection::Quick, Selection::Last, Selection::Default];
+    let found = order.into_iter().find_map(|selection| {
+        let first = selection == Selection::Quick;
+        let mut best = None;
+        for list in &candidates {
+            let mut places = list.of(selection).iter();
+            let next = || {
+                if first {
+                    places.next()
+                } else {
+                    places.next_back()
+                }
+            };
+            for &place in std::iter::from_fn(next) {
+                if best.is_some_and(|best| (place < best) != first) {
+                    break;
+                }
+                let policy = policies.get(place as usize)?;
+                if mismatch(policy, key).is_none() {
+                    best = Some(place);
+                    break;
+                }
+            }
         }
-        match policy.selection {
-            Selection::Quick => return Some(policy),
-            Selection::Last => found = Some(policy),
-            // The default must match too: it may name a peer or an identity like any other.
-            Selection::Default => fallback = Some(policy),
-            Selection::Skip => {}
-        }
-    }
-    found.or(fallback)
+        best
+    });
+    policies.get(found? as usize)
+}
+
+/// Whether any policy is for these addresses, whoever the peer is.
+pub fn is_known(config: &Config, local: IpAddr, peer: IpAddr) -> bool {
+    let key = PolicyKey {
+        local,
+        peer,
+        peer_id: None,
+        local_id: None,
+        transport: false,
+        fits: &|_| Ok(()),
+    };
+    select(config, &key).is_some()
 }
 
 /// Why none applies, for the log: each policy by its name.
@@ -321,6 +350,82 @@ mod tests {
             ..key("8.8.8.8")
         };
         assert_eq!(chosen(&config, &asked), None);
+    }
+
+    /// The walk through all of them, as iked.conf(5) describes it.
+    fn walked<'c>(config: &'c Config, key: &PolicyKey<'_>) -> Option<&'c str> {
+        let fitting = config
+            .policies
+            .iter()
+            .filter(|policy| mismatch(policy, key).is_none());
+        let of = |selection| {
+            fitting
+                .clone()
+                .filter(move |policy| policy.selection == selection)
+        };
+        let quick = of(Selection::Quick).next();
+        let found = quick.or_else(|| of(Selection::Last).last());
+        let found = found.or_else(|| of(Selection::Default).last());
+        found.map(|policy| policy.name.as_str())
+    }
+
+    #[test]
+    fn the_index_finds_what_a_walk_would() {
+        let mut rng = crate::crypto::Rng::from_seed([7; 32]);
+        let mut pick = |from: u64| rng.below(from) as usize;
+        let peers = [
+            "198.51.100.1",
+            "198.51.100.2",
+            "198.51.101.1",
+            "2001:db8::1",
+        ];
+        let nets = [
+            ("198.51.100.1", 32),
+            ("198.51.100.9", 24),
+            ("198.51.0.0", 16),
+            ("2001:db8::", 64),
+            ("0.0.0.0", 0),
+        ];
+        let names = ["alice", "ALICE", "bob", "carol"];
+        let selections = [
+            Selection::Quick,
+            Selection::Last,
+            Selection::Last,
+            Selection::Last,
+            Selection::Default,
+            Selection::Skip,
+        ];
+        let mut found = 0;
+        for _ in 0..300 {
+            let policies = (0..pick(12)).map(|number| {
+                let net = nets.get(pick(7)).copied();
+                let mut one = policy(&number.to_string(), selections[pick(6)], net);
+                one.dstid = names.get(pick(6)).map(|name| fqdn(name));
+                one
+            });
+            let config = config(policies.collect());
+            for peer in peers {
+                for id in [None, Some(fqdn(names[pick(4)])), Some(fqdn("dave"))] {
+                    let key = PolicyKey {
+                        peer_id: id.as_ref(),
+                        ..key(peer)
+                    };
+                    let chosen = chosen(&config, &key);
+                    assert_eq!(chosen, walked(&config, &key), "{peer} {id:?}");
+                    found += usize::from(chosen.is_some());
+                }
+            }
+        }
+        assert!((1000..3000).contains(&found), "{found}");
+    }
+
+    #[test]
+    fn a_changed_copy_is_searched_anew() {
+        let mut all = config(vec![policy("wide", Selection::Last, None)]);
+        assert_eq!(chosen(&all, &key("8.8.8.8")), Some("wide"));
+        all = all.clone();
+        all.policies.clear();
+        assert_eq!(chosen(&all, &key("8.8.8.8")), None);
     }
 
     #[test]

@@ -89,12 +89,7 @@ fn answer(
         send_notify(cx, path, spi, NotifyType::COOKIE, &cookie);
         return Ok(None);
     }
-    if !cx
-        .config
-        .policies
-        .iter()
-        .any(|policy| addresses_fit(policy, path))
-    {
+    if !select::is_known(&cx.config, path.local.ip(), path.remote.ip()) {
         cx.stats.no_policy += 1;
         return Err(Error::NoPolicy(String::new()));
     }
@@ -176,12 +171,6 @@ fn read<'a>(
         ke,
         nonce,
     })
-}
-
-fn addresses_fit(policy: &Policy, path: Path) -> bool {
-    let fits =
-        |net: Option<crate::policy::IpNet>, address| net.is_none_or(|net| net.contains(address));
-    fits(policy.local, path.local.ip()) && fits(policy.peer, path.remote.ip())
 }
 
 fn choose_policy(
