@@ -120,7 +120,7 @@ impl Loader {
             .map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>())?;
         self.generation += 1;
         self.warnings = loaded.warnings;
-        self.config = Arc::new(loaded.config);
+        self.config = loaded.config.ready();
         Ok(Arc::clone(&self.config))
     }
 
@@ -160,7 +160,7 @@ impl Hooks for Loader {
             Reset::User => config.users.clear(),
             Reset::All | Reset::Ca | Reset::Sa => {}
         }
-        self.config = Arc::new(config);
+        self.config = config.ready();
         Arc::clone(&self.config)
     }
 

@@ -83,6 +83,11 @@ impl Candidates {
 }
 
 impl Index {
+    /// Makes the index now, where nobody waits for a handshake.
+    pub(super) fn prepare(&self, policies: &[Arc<Policy>]) {
+        self.0.get_or_init(|| Lists::new(policies));
+    }
+
     /// The lists that hold every policy which may apply to this peer, and others.
     pub(super) fn candidates(
         &self,

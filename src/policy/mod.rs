@@ -43,6 +43,14 @@ pub struct Config {
     pub index: index::Index,
 }
 
+impl Config {
+    /// Ready for the shards: what would otherwise be made when the first of them needs it.
+    pub fn ready(self) -> Arc<Self> {
+        self.index.prepare(&self.policies);
+        Arc::new(self)
+    }
+}
+
 /// Bytes that are never printed: pre-shared keys and passwords.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<Vec<u8>>);
