@@ -4,6 +4,7 @@
 //! kernel's abilities, sockets, the control socket. Then the kernel thread, the lookup thread, the
 //! shards in order, and the control loop in the main thread.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use crate::auth::store::CredentialStore;
 use crate::config::{self, Environment, SystemFiles, SystemResolver};
 use crate::control::imsg::Reset;
 use crate::control::listener::Listener;
+use crate::control::query::Query;
 use crate::control::server::{Ending, Hooks, Link, Server, ServerParts};
 use crate::control::signals::Signals;
 use crate::crypto::{Rng, boring};
@@ -24,7 +26,7 @@ use crate::kernel::Backend;
 use crate::log;
 use crate::lookup::{self, LookupParts};
 use crate::mail::{self, ControlMail, Inbox, KernelMail, LookupMail, Mailbox, ShardMail};
-use crate::policy::{Config, Generation, Options};
+use crate::policy::{Config, Generation, IpNet, Options};
 use crate::route::Watch;
 use crate::sadb::{self, SadbParts};
 use crate::shard::socket::{self, Ports, ShardSocket, WILDCARDS};
@@ -35,6 +37,7 @@ use crate::time::Now;
 use crate::xfrm::{self, Xfrm};
 
 pub mod args;
+mod report;
 
 use args::Args;
 
@@ -166,6 +169,10 @@ impl Hooks for Loader {
 
     fn certificates(&mut self) -> Vec<String> {
         self.store.list()
+    }
+
+    fn show(&self, query: &Query, leased: &BTreeMap<IpNet, u64>) -> Result<Vec<String>, String> {
+        report::show(&self.config, &|| self.store.list(), query, leased)
     }
 }
 

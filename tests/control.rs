@@ -8,6 +8,7 @@
     reason = "a test stops at the first thing that is not as it should be"
 )]
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -27,17 +28,18 @@ use iked::control::client;
 use iked::control::grammar::Request;
 use iked::control::imsg::{Frame, Kind, Reset};
 use iked::control::listener::Listener;
+use iked::control::query::{Query, What};
 use iked::control::server::{Ending, Hooks, Link, Server, ServerParts};
 use iked::control::signals::Signals;
 use iked::ike::{Command, Reply, Stats};
 use iked::mail::{ControlMail, Inbox, KernelMail, Mailbox, ShardMail, mailbox};
-use iked::policy::{Config, Generation};
+use iked::policy::{Config, Generation, IpNet};
 use iked::steer::ShardId;
 
 #[test]
 fn show_sa_has_the_lines_of_all_shards_in_order() {
     let daemon = Daemon::start(3, |shard, command| {
-        assert_eq!(*command, Command::ShowSa);
+        assert_eq!(*command, Command::ShowSa { json: false });
         thread::sleep(Duration::from_millis(u64::from(10 * (3 - shard))));
         vec![
             text(
@@ -84,7 +86,7 @@ fn show_stats_prints_the_sum_in_the_words_of_openiked() {
 fn a_silent_shard_is_named_and_the_others_are_shown() {
     let daemon = Daemon::start(3, |shard, command| match (shard, command) {
         (1, _) => vec![],
-        (_, Command::ShowSa) => vec![text(&[format!("iked_sas: {shard}")], false)],
+        (_, Command::ShowSa { json: false }) => vec![text(&[format!("iked_sas: {shard}")], false)],
         _ => vec![Reply::Done { count: 0 }],
     });
     let shown = daemon.ask(&Request::ShowSa).unwrap();
@@ -129,6 +131,27 @@ fn commands_reach_every_shard() {
             [format!("{command:?}"), format!("{command:?}")]
         );
     }
+    daemon.stop();
+}
+
+#[test]
+fn leases_of_all_shards_are_summed_by_pool() {
+    let daemon = Daemon::start(2, |shard, command| {
+        assert_eq!(*command, Command::ShowPools);
+        let net = |addr: [u8; 4]| IpNet {
+            addr: addr.into(),
+            len: 24,
+        };
+        let own = (net([10, 0, shard, 0]), 1);
+        vec![Reply::Pools(vec![
+            (net([10, 9, 9, 0]), 20 + u64::from(shard)),
+            own,
+        ])]
+    });
+    let said = daemon.ask(&Request::Show(What::Pool)).unwrap();
+    assert_eq!(said, "10.0.0.0/24 1\n10.0.1.0/24 1\n10.9.9.0/24 41\n");
+    let refused = daemon.ask(&Request::Show(What::Policy)).unwrap_err();
+    assert_eq!(refused, "not here");
     daemon.stop();
 }
 
@@ -241,7 +264,7 @@ fn a_command_counts_even_if_its_client_hangs_up_at_once() {
 #[test]
 fn requests_of_one_client_are_answered_in_their_order() {
     let daemon = Daemon::start(1, |_, command| match command {
-        Command::ShowSa => vec![text(&["iked_sas: 1".to_owned()], false)],
+        Command::ShowSa { .. } => vec![text(&["iked_sas: 1".to_owned()], false)],
         _ => vec![Reply::Done { count: 1 }],
     });
     let mut raw = Raw::connect(&daemon.socket);
@@ -302,7 +325,7 @@ fn a_monitor_sees_what_others_ask_and_a_second_notify_is_refused() {
 #[test]
 fn a_client_that_does_not_read_delays_nobody() {
     let daemon = Daemon::start(1, |_, command| match command {
-        Command::ShowSa => {
+        Command::ShowSa { .. } => {
             let lines: Vec<String> = (0..20_000)
                 .map(|at| format!("iked_sas: {at:0200}"))
                 .collect();
@@ -395,7 +418,7 @@ fn a_shard_that_ends_by_itself_takes_the_daemon_down() {
 #[test]
 fn the_program_speaks_like_ikectl() {
     let daemon = Daemon::start(1, |_, command| match command {
-        Command::ShowSa => vec![text(&["iked_sas: 1".to_owned()], false)],
+        Command::ShowSa { .. } => vec![text(&["iked_sas: 1".to_owned()], false)],
         _ => vec![Reply::Done { count: 0 }],
     });
     let socket = daemon.socket.to_str().unwrap().to_owned();
@@ -423,7 +446,7 @@ fn the_program_speaks_like_ikectl() {
         (expected.to_owned(), Some(1))
     );
     let usage = ikectl(&["-x"]);
-    let expected = "usage: ikectl [-q] [-s socket] command [arg ...]\n";
+    let expected = "usage: ikectl [-q] [--json] [-s socket] command [arg ...]\n";
     assert_eq!(
         (stderr(&usage), usage.status.code()),
         (expected.to_owned(), Some(1))
@@ -682,6 +705,16 @@ impl TestHooks {
 }
 
 impl Hooks for TestHooks {
+    fn show(&self, query: &Query, leased: &BTreeMap<IpNet, u64>) -> Result<Vec<String>, String> {
+        match query.what {
+            What::Pool => Ok(leased
+                .iter()
+                .map(|(net, count)| format!("{net} {count}"))
+                .collect()),
+            _ => Err("not here".to_owned()),
+        }
+    }
+
     fn reload(&mut self, path: Option<&Path>) -> Result<Arc<Config>, Vec<String>> {
         self.note(format!("reload {path:?}"));
         if path == Some(Path::new("/faulty")) {

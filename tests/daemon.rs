@@ -30,5 +30,7 @@ mod many;
 mod probe;
 #[path = "daemon/revocation.rs"]
 mod revocation;
+#[path = "daemon/shown.rs"]
+mod shown;
 #[path = "daemon/theirs.rs"]
 mod theirs;

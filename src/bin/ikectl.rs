@@ -24,12 +24,16 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Vec<String>, out: &mut impl Write) -> Result<(), String> {
-    let mut quiet = false;
+    let (mut quiet, mut json) = (false, false);
     let mut socket = PathBuf::from(SOCKET);
     let mut arguments = arguments.into_iter().peekable();
     while let Some(option) = arguments.next_if(|word| word.len() > 1 && word.starts_with('-')) {
         if option == "--" {
             break;
+        }
+        if option == "--json" {
+            json = true;
+            continue;
         }
         // Letters may stand together, and `-s` takes the rest of its word or the next word.
         let mut letters = option.chars().skip(1);
@@ -51,7 +55,14 @@ fn run(arguments: Vec<String>, out: &mut impl Write) -> Result<(), String> {
     }
     let words: Vec<String> = arguments.collect();
     let request = Request::parse(&words).map_err(|error| error.to_string())?;
-    match client::run(&socket, quiet, &request, out) {
+    let result = match (json, request.as_json()) {
+        (false, _) => client::run(&socket, quiet, &request, out),
+        (true, Some(query)) => client::run_json(&socket, &query, out),
+        (true, None) => {
+            return Err("ikectl: --json: only show and explain have an answer".to_owned());
+        }
+    };
+    match result {
         Ok(()) => Ok(()),
         // Whoever read our output has had enough.
         Err(ClientError::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -68,4 +79,4 @@ fn describe(error: &ClientError) -> String {
     }
 }
 
-const USAGE: &str = "usage: ikectl [-q] [-s socket] command [arg ...]";
+const USAGE: &str = "usage: ikectl [-q] [--json] [-s socket] command [arg ...]";

@@ -27,7 +27,7 @@ mod tables;
 
 pub use fuzz::{Nobody, fuzz};
 pub use identity::{identity_text, parse_identity};
-pub use print::{print, transform_name};
+pub use print::{print, print_policy, print_proposals, transform_name};
 pub use system::{SystemFiles, SystemResolver};
 
 /// One thing that is wrong; prints as `FILE: LINE: message`.

@@ -26,8 +26,32 @@ pub fn print(config: &Config, secrets: bool) -> String {
     });
     for entry in &config.policies {
         policy(&mut text, entry, secrets);
+        text.push('\n');
     }
     text
+}
+
+/// One policy as a line of iked.conf(5), without newline.
+pub fn print_policy(entry: &Policy, secrets: bool) -> String {
+    let mut text = String::new();
+    policy(&mut text, entry, secrets);
+    text
+}
+
+/// A policy's proposals, each as the words of iked.conf(5).
+pub fn print_proposals(policy: &Policy) -> Vec<String> {
+    let both = [
+        ("ikesa", &policy.ike_proposals),
+        ("childsa", &policy.child_proposals),
+    ];
+    let all = both.into_iter().flat_map(|(word, proposals)| {
+        proposals.iter().map(move |proposal| {
+            let mut text = String::new();
+            transforms(&mut text, word, proposal);
+            text.trim_start().to_owned()
+        })
+    });
+    all.collect()
 }
 
 /// The word of iked.conf(5) for a transform, as the log lines use it too; `None` for what the
@@ -162,7 +186,6 @@ fn policy(text: &mut String, policy: &Policy, secrets: bool) {
             let _ = write!(text, " {word} {}", quote(value));
         }
     }
-    text.push('\n');
 }
 
 fn flags(text: &mut String, policy: &Policy) {

@@ -6,9 +6,10 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::answer::STATS_COUNT;
 use super::grammar::Request;
 use super::imsg::{Frame, Kind, OURS};
-use super::server::STATS_COUNT;
+use super::query::{Query, What};
 
 /// Why a request came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +31,23 @@ pub enum ClientError {
     Io(#[from] io::Error),
 }
 
+/// Asks the daemon behind `socket`; the answers become one array, or one object where there is only
+/// one.
+pub fn run_json(socket: &Path, query: &Query, out: &mut dyn Write) -> Result<(), ClientError> {
+    let mut link = Link::connect(socket, false)?;
+    link.send(Kind::SHOW, query.to_string().into_bytes())?;
+    let mut text = Vec::new();
+    link.copy_answer(&mut text)?;
+    let text = String::from_utf8_lossy(&text);
+    if query.what == What::Stats {
+        out.write_all(text.as_bytes())?;
+    } else {
+        let objects: Vec<&str> = text.lines().collect();
+        writeln!(out, "[{}]", objects.join(",\n "))?;
+    }
+    Ok(out.flush()?)
+}
+
 /// Puts one request to the daemon behind `socket`; the answer goes to `out`. `quiet` leaves
 /// counters out that are zero.
 pub fn run(
@@ -41,6 +59,7 @@ pub fn run(
     let mut link = Link::connect(socket, matches!(request, Request::Monitor))?;
     link.send(request.kind(), request.payload())?;
     match request {
+        Request::Show(_) => link.copy_answer(out),
         Request::ShowSa => link.copy_lines(request.kind(), out),
         Request::ShowCertstore => link.show_certstore(out),
         Request::ShowStats => link.show_stats(quiet, out),
@@ -147,6 +166,16 @@ impl Link {
             frame = self.receive_any(&[kind])?;
         }
         Ok(out.flush()?)
+    }
+
+    /// The lines of our own server, or why there are none.
+    fn copy_answer(&mut self, out: &mut dyn Write) -> Result<(), ClientError> {
+        let first = self.receive_any(&[Kind::SHOW, Kind::FAIL])?;
+        if first.kind == Kind::FAIL {
+            let text = String::from_utf8_lossy(&first.payload).into_owned();
+            return Err(ClientError::Refused(text));
+        }
+        self.copy_from(first, out)
     }
 
     /// OpenIKED 7.2 is silent about the number that was asked for, and takes the next for the same.

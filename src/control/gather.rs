@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::ike::{Reply, Stats};
+use crate::policy::IpNet;
 use crate::steer::ShardId;
 
 /// The questions that wait for answers; `T` is whoever asked.
@@ -23,6 +24,7 @@ struct Question<T> {
     waiting: BTreeSet<ShardId>,
     missing: BTreeSet<ShardId>,
     stats: Stats,
+    pools: BTreeMap<IpNet, u64>,
     count: usize,
     text: BTreeMap<ShardId, Vec<String>>,
     text_bytes: usize,
@@ -36,6 +38,8 @@ pub struct Answer {
     pub lines: Vec<String>,
     /// The sum of the counters.
     pub stats: Stats,
+    /// Leased addresses of each pool.
+    pub pools: BTreeMap<IpNet, u64>,
     /// How many IKE SAs it concerned.
     pub count: usize,
     /// Shards that did not answer in time.
@@ -79,6 +83,7 @@ impl<T> Gather<T> {
             waiting,
             missing,
             stats: Stats::default(),
+            pools: BTreeMap::new(),
             count: 0,
             text: BTreeMap::new(),
             text_bytes: 0,
@@ -103,6 +108,12 @@ impl<T> Gather<T> {
             }
             Reply::Stats(stats) => {
                 question.stats.add(&stats);
+                false
+            }
+            Reply::Pools(pools) => {
+                for (net, leased) in pools {
+                    *question.pools.entry(net).or_default() += leased;
+                }
                 false
             }
             Reply::Done { count } => {
@@ -170,6 +181,7 @@ impl<T> Question<T> {
         let answer = Answer {
             lines: merge(self.text.into_values()),
             stats: self.stats,
+            pools: self.pools,
             count: self.count,
             missing: self.missing.into_iter().collect(),
             truncated: self.truncated,

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use super::imsg::{Kind, Reset};
+use super::query::{Query, What};
 
 /// What the operator asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub enum Request {
     ShowCertstore,
     /// `show stats`
     ShowStats,
+    /// `show policy`, `show pool` and `explain`: ours
+    Show(What),
 }
 
 impl Request {
@@ -57,6 +60,7 @@ impl Request {
                         Some(word) => Err(fault(Fault::Superfluous, Some(word), &[])),
                     };
                 }
+                Then::Explain => return explain(word, words.as_slice()),
                 Then::Value(make) => {
                     let value = word.cloned().unwrap_or_default();
                     return match words.next() {
@@ -84,7 +88,30 @@ impl Request {
             Self::ShowSa => Kind::SHOW_SA,
             Self::ShowCertstore => Kind::SHOW_CERTSTORE,
             Self::ShowStats => Kind::SHOW_STATS,
+            Self::Show(_) => Kind::SHOW,
         }
+    }
+
+    /// What asks for the same as JSON, if there is an answer in JSON.
+    pub fn as_json(&self) -> Option<Query> {
+        let what = match self {
+            Self::ShowSa => What::Sa,
+            Self::ShowCertstore => What::Certstore,
+            Self::ShowStats => What::Stats,
+            Self::Show(what) => what.clone(),
+            Self::Active
+            | Self::Passive
+            | Self::Couple
+            | Self::Decouple
+            | Self::Load(_)
+            | Self::Log { .. }
+            | Self::Monitor
+            | Self::Redirect(_)
+            | Self::Reload
+            | Self::Reset(_)
+            | Self::ResetId(_) => return None,
+        };
+        Some(Query { json: true, what })
     }
 
     /// What follows the frame's header.
@@ -94,6 +121,10 @@ impl Request {
                 text.clone().into_bytes()
             }
             Self::Log { verbose } => (if *verbose { 2i32 } else { 0 }).to_ne_bytes().to_vec(),
+            Self::Show(what) => {
+                let what = what.clone();
+                Query { json: false, what }.to_string().into_bytes()
+            }
             Self::Reset(what) => what.number().to_ne_bytes().to_vec(),
             Self::Active
             | Self::Passive
@@ -156,6 +187,23 @@ enum Then {
     Words(&'static [Entry]),
     Request(fn() -> Request),
     Value(fn(String) -> Request),
+    /// An address, and perhaps an identity.
+    Explain,
+}
+
+/// `explain ADDRESS [ID]`.
+fn explain(address: Option<&String>, rest: &[String]) -> Result<Request, GrammarError> {
+    let unknown = || fault(Fault::Unknown, address, &EXPLAIN);
+    let what = What::Explain {
+        address: address
+            .and_then(|word| word.parse().ok())
+            .ok_or_else(unknown)?,
+        id: rest.first().cloned(),
+    };
+    match rest.get(1) {
+        None => Ok(Request::Show(what)),
+        Some(word) => Err(fault(Fault::Superfluous, Some(word), &[])),
+    }
 }
 
 fn choose(table: &'static [Entry], word: Option<&String>) -> Result<&'static Entry, GrammarError> {
@@ -164,7 +212,7 @@ fn choose(table: &'static [Entry], word: Option<&String>) -> Result<&'static Ent
     };
     if let Some(value) = table
         .iter()
-        .find(|entry| matches!(entry.then, Then::Value(_)))
+        .find(|entry| matches!(entry.then, Then::Value(_) | Then::Explain))
     {
         return Ok(value);
     }
@@ -211,11 +259,12 @@ const fn value(word: &'static str, make: fn(String) -> Request) -> Entry {
     }
 }
 
-static MAIN_TABLE: [Entry; 11] = [
+static MAIN_TABLE: [Entry; 12] = [
     request("active", || Request::Active),
     request("passive", || Request::Passive),
     request("couple", || Request::Couple),
     request("decouple", || Request::Decouple),
+    words("explain", &EXPLAIN),
     words("load", &LOAD),
     words("log", &LOG),
     request("monitor", || Request::Monitor),
@@ -225,6 +274,11 @@ static MAIN_TABLE: [Entry; 11] = [
     words("show", &SHOW),
 ];
 const MAIN: &[Entry] = &MAIN_TABLE;
+
+static EXPLAIN: [Entry; 1] = [Entry {
+    word: "<address>",
+    then: Then::Explain,
+}];
 
 static LOAD: [Entry; 1] = [value("<path>", Request::Load)];
 
@@ -246,10 +300,12 @@ static RESET: [Entry; 6] = [
 
 static RESET_ID: [Entry; 1] = [value("<ikeid>", Request::ResetId)];
 
-static SHOW: [Entry; 3] = [
+static SHOW: [Entry; 5] = [
     request("sa", || Request::ShowSa),
     request("certstore", || Request::ShowCertstore),
     request("stats", || Request::ShowStats),
+    request("policy", || Request::Show(What::Policy)),
+    request("pool", || Request::Show(What::Pool)),
 ];
 
 #[cfg(test)]
@@ -293,6 +349,27 @@ mod tests {
     }
 
     #[test]
+    fn explain_takes_an_address_and_perhaps_an_identity() {
+        let address = "192.0.2.1".parse().unwrap();
+        let asked = |id| Ok(Request::Show(What::Explain { address, id }));
+        assert_eq!(parse("explain 192.0.2.1"), asked(None));
+        assert_eq!(
+            parse("e 192.0.2.1 a.example"),
+            asked(Some("a.example".to_owned()))
+        );
+        assert_eq!(
+            parse("explain 192.0.2.1 a b"),
+            Err("superfluous argument: b".to_owned())
+        );
+        let valid = "valid commands/args:\n  <address>";
+        assert_eq!(
+            parse("explain a.example"),
+            Err(format!("unknown argument: a.example\n{valid}"))
+        );
+        assert_eq!(parse("explain"), Err(format!("missing argument:\n{valid}")));
+    }
+
+    #[test]
     fn every_command_is_in_the_manual() {
         fn walk(table: &'static [Entry], before: &str, missing: &mut Vec<String>) {
             let page = include_str!("../../man/ikectl.8");
@@ -301,7 +378,7 @@ mod tests {
                 match entry.then {
                     Then::Words(next) => walk(next, &command, missing),
                     // `log` has both its words on one line, and values have names there.
-                    Then::Request(_) | Then::Value(_) => {
+                    Then::Request(_) | Then::Value(_) | Then::Explain => {
                         let line = command.split(" <").next().unwrap_or_default();
                         let line = line.replace("log verbose", "log brief");
                         if !page.lines().any(|l| l.starts_with(&line)) {
@@ -320,12 +397,12 @@ mod tests {
     fn faults_name_the_word_and_what_would_do() {
         assert_eq!(
             parse("show"),
-            Err("missing argument:\nvalid commands/args:\n  sa\n  certstore\n  stats".to_owned())
+            Err("missing argument:\nvalid commands/args:\n  sa\n  certstore\n  stats\n  policy\n  pool".to_owned())
         );
         assert_eq!(
             parse("show s"),
             Err(
-                "ambiguous argument: s\nvalid commands/args:\n  sa\n  certstore\n  stats"
+                "ambiguous argument: s\nvalid commands/args:\n  sa\n  certstore\n  stats\n  policy\n  pool"
                     .to_owned()
             )
         );

@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use super::query::Query;
+
 /// One frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
@@ -152,6 +154,8 @@ kinds! {
     SHOW_STATS_OPENBSD = 45, "show stats";
     /// Ours: all counters as lines `NUMBER NAME`.
     SHOW_COUNTERS = 0x696b_6564, "show counters";
+    /// Ours: what the text asks for, see [`Query`](super::query::Query).
+    SHOW = 0x696b_6566, "show";
     /// Ours: send all peers that understand it to the gateway in the payload (RFC 5685).
     REDIRECT = 0x696b_6565, "redirect";
 }
@@ -216,7 +220,10 @@ pub fn fuzz(mut bytes: &[u8]) {
         let mut again = Vec::new();
         frame.encode(&mut again);
         assert_eq!(Some(again.as_slice()), bytes.get(..length));
-        let _ = (frame.number().and_then(Reset::from_number), frame.text());
+        let _ = frame.number().and_then(Reset::from_number);
+        if let Ok(query) = Query::parse(&frame.text()) {
+            assert_eq!(Query::parse(&query.to_string()), Ok(query));
+        }
         bytes = bytes.get(length..).unwrap_or_default();
     }
 }

@@ -5,12 +5,14 @@
 //! listens to signals. What a reload means is not decided here; the daemon passes it in as
 //! [`server::Hooks`].
 
+mod answer;
 pub mod client;
 mod connection;
 pub mod gather;
 pub mod grammar;
 pub mod imsg;
 pub mod listener;
+pub mod query;
 pub mod server;
 pub mod signals;
 

@@ -9,16 +9,18 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token, Waker};
 
+use super::answer::{self, Form};
 use super::connection::Connection;
-use super::gather::{Answer, Gather};
-use super::imsg::{Frame, Kind, PAYLOAD_MAX, Reset};
+use super::gather::Gather;
+use super::imsg::{Frame, Kind, Reset};
 use super::listener::Listener;
+use super::query::{Query, What};
 use super::signals::{self, Signal, Signals};
 use crate::auth::store::CredentialStore;
 use crate::ike::{Command, Level};
 use crate::log;
 use crate::mail::{self, ControlMail, Inbox, KernelMail, Mailbox, Outlet, ShardMail};
-use crate::policy::Config;
+use crate::policy::{Config, IpNet};
 use crate::steer::ShardId;
 
 /// What only the daemon can do, because it knows the command line and the files.
@@ -38,6 +40,10 @@ pub trait Hooks: Send {
 
     /// `ikectl show certstore`: a line per certificate.
     fn certificates(&mut self) -> Vec<String>;
+
+    /// The lines for what the configuration answers; `leased` has the leased addresses of each pool,
+    /// where those are asked for.
+    fn show(&self, query: &Query, leased: &BTreeMap<IpNet, u64>) -> Result<Vec<String>, String>;
 }
 
 /// The server's end of its mailbox, made before the threads that write to it.
@@ -112,18 +118,6 @@ pub struct Server {
 struct Asker {
     client: u64,
     form: Form,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Form {
-    /// Lines of text in frames of this kind.
-    Lines(Kind),
-    /// OpenIKED's 26 counters in one frame of this kind.
-    Stats(Kind),
-    /// Every counter as text in frames of this kind.
-    Counters(Kind),
-    /// Done or not.
-    Done,
 }
 
 impl Server {
@@ -318,7 +312,10 @@ impl Server {
     fn request(&mut self, client: u64, frame: &Frame) {
         self.copy_to_monitors(client, frame);
         match frame.kind {
-            Kind::SHOW_SA => self.ask(client, Form::Lines(frame.kind), &Command::ShowSa),
+            Kind::SHOW_SA => {
+                let command = Command::ShowSa { json: false };
+                self.ask(client, Form::Lines(frame.kind), &command);
+            }
             Kind::SHOW_STATS | Kind::SHOW_STATS_7_2 | Kind::SHOW_STATS_OPENBSD => {
                 self.ask(client, Form::Stats(frame.kind), &Command::ShowStats);
             }
@@ -331,6 +328,10 @@ impl Server {
                     connection.send_lines(frame.kind, lines);
                 }
             }
+            Kind::SHOW => match Query::parse(&frame.text()) {
+                Ok(query) => self.show(client, query),
+                Err(reason) => self.done(client, Err(reason)),
+            },
             Kind::NOTIFY => self.monitor(client),
             Kind::VERBOSE => match frame.number() {
                 Some(verbose) => {
@@ -362,6 +363,23 @@ impl Server {
                     Level::Debug,
                     &format!("control request {unknown:?} is unknown"),
                 );
+            }
+        }
+    }
+
+    /// Answers what OpenIKED's client cannot ask.
+    fn show(&mut self, client: u64, query: Query) {
+        let json = query.json;
+        match query.what {
+            What::Sa => self.ask(client, Form::Lines(Kind::SHOW), &Command::ShowSa { json }),
+            What::Stats if json => self.ask(client, Form::CountersJson, &Command::ShowStats),
+            What::Stats => self.ask(client, Form::Counters(Kind::SHOW), &Command::ShowStats),
+            What::Pool => self.ask(client, Form::Pools { json }, &Command::ShowPools),
+            What::Certstore | What::Policy | What::Explain { .. } => {
+                let lines = self.hooks.show(&query, &BTreeMap::new());
+                if let Some(connection) = self.clients.get_mut(&client) {
+                    answer::send_shown(connection, lines);
+                }
             }
         }
     }
@@ -477,7 +495,12 @@ impl Server {
                 continue;
             };
             connection.asking = false;
-            give(connection, asker.form, answer);
+            if let Form::Pools { json } = asker.form {
+                let what = What::Pool;
+                let lines = self.hooks.show(&Query { json, what }, &answer.pools);
+                answer::send_shown(connection, lines);
+            }
+            answer::give(connection, asker.form, answer);
             if let Form::Stats(Kind::SHOW_STATS) = asker.form {
                 connection.send_lines(Kind::SHOW_STATS, self.hooks.certificates());
             }
@@ -487,7 +510,7 @@ impl Server {
 
     fn done(&mut self, client: u64, result: Result<(), String>) {
         if let Some(connection) = self.clients.get_mut(&client) {
-            send_result(connection, result);
+            answer::send_result(connection, result);
         }
     }
 
@@ -539,51 +562,6 @@ impl Server {
     }
 }
 
-fn give(connection: &mut Connection, form: Form, answer: Answer) {
-    let complaint = answer.complaint();
-    match form {
-        Form::Lines(kind) => {
-            let mut lines = answer.lines;
-            if answer.truncated {
-                lines.push("iked: more lines than can be shown".to_owned());
-            }
-            lines.extend(complaint.map(|complaint| format!("iked: {complaint}")));
-            connection.send_lines(kind, lines);
-        }
-        Form::Stats(kind) => {
-            let rows = answer.stats.rows();
-            let counters = rows.iter().take(STATS_COUNT);
-            connection.send(
-                kind,
-                counters
-                    .flat_map(|(_, value)| value.to_ne_bytes())
-                    .collect(),
-            );
-        }
-        Form::Counters(kind) => {
-            let rows = answer.stats.rows();
-            let mut lines: Vec<String> = rows
-                .iter()
-                .map(|(name, value)| format!("{value} {name}"))
-                .collect();
-            lines.push(format!("{} shards_missing", answer.missing.len()));
-            connection.send_lines(kind, lines);
-        }
-        Form::Done => send_result(connection, complaint.map_or(Ok(()), Err)),
-    }
-}
-
-fn send_result(connection: &mut Connection, result: Result<(), String>) {
-    match result {
-        Ok(()) => connection.send(Kind::OK, Vec::new()),
-        Err(reason) => {
-            let mut payload = reason.into_bytes();
-            payload.truncate(PAYLOAD_MAX);
-            connection.send(Kind::FAIL, payload);
-        }
-    }
-}
-
 #[expect(clippy::disallowed_methods, reason = "the shell owns the clock")]
 fn now() -> Instant {
     Instant::now()
@@ -595,8 +573,6 @@ const SIGNALS: Token = Token(2);
 /// Tokens of clients are their ids, which are never used again.
 const FIRST_CLIENT: u64 = (SIGNALS.0 + signals::TOKENS) as u64;
 
-/// Counters in OpenIKED's frame, whose client insists on the size.
-pub const STATS_COUNT: usize = 26;
 /// Clients at a time; operators and a monitoring system need a handful.
 const CLIENTS_MAX: usize = 64;
 /// Mail that may wait for this thread: a few chunks of text of every shard.

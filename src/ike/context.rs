@@ -391,9 +391,9 @@ mod tests {
             taken
         };
         assert_eq!(take(0, 100), [0; 5]);
-        assert_eq!(take(999, 10), []);
+        assert!(take(999, 10).is_empty());
         assert_eq!(take(1000, 10), [105]);
-        assert_eq!(take(1999, 1), []);
+        assert!(take(1999, 1).is_empty());
         assert_eq!(take(2000, 1), [10]);
         // However long it was quiet, no more than five.
         assert_eq!(take(1_000_000, 9), [0; 5]);

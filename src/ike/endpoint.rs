@@ -84,6 +84,7 @@ pub struct Endpoint {
 struct Show {
     id: u64,
     left: VecDeque<Key>,
+    json: bool,
 }
 
 impl Endpoint {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::stats::Stats;
 use crate::kernel::SelectorPair;
-use crate::policy::Identity;
+use crate::policy::{Identity, IpNet};
 use crate::wire::spi::IkeSpi;
 
 /// The addresses an IKE SA uses now, and so those of one datagram.
@@ -31,7 +31,12 @@ pub struct Transmit {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// All IKE SAs, Child SAs and flows as text, sorted by SPI.
-    ShowSa,
+    ShowSa {
+        /// For programs: a JSON object for each IKE SA.
+        json: bool,
+    },
+    /// How many addresses of each pool are leased.
+    ShowPools,
     /// The counters.
     ShowStats,
     /// Forget every SA without telling the peers, as OpenIKED does.
@@ -74,6 +79,8 @@ pub enum Reply {
     },
     /// The counters of this shard.
     Stats(Box<Stats>),
+    /// Addresses leased by this shard, by their pool.
+    Pools(Vec<(IpNet, u64)>),
     /// Done; how many IKE SAs it concerned.
     Done {
         /// IKE SAs concerned.

@@ -47,6 +47,16 @@ impl Pools {
         self.pools.values().map(Pool::in_use).sum()
     }
 
+    /// The same by pool.
+    pub fn leased(&self) -> Vec<(IpNet, u64)> {
+        let pools = self.pools.iter();
+        let count = |(&(addr, len), pool): (&(IpAddr, u8), &Pool)| {
+            let leased = u64::try_from(pool.in_use()).unwrap_or(u64::MAX);
+            (IpNet { addr, len }, leased)
+        };
+        pools.map(count).collect()
+    }
+
     /// Gives back what an IKE SA held.
     pub fn release(&mut self, lease: Lease) {
         for (address, net) in [lease.v4, lease.v6].into_iter().flatten() {

@@ -23,6 +23,7 @@ pub mod natt;
 pub mod negotiate;
 pub mod own;
 pub mod path_mtu;
+pub mod record;
 pub mod show;
 pub mod state;
 pub mod stats;

@@ -89,7 +89,7 @@ pub fn explain(config: &Config, key: &PolicyKey<'_>) -> String {
     let total = config.policies.len();
     for policy in config.policies.iter().take(EXPLAINED_MAX) {
         let separator = if out.is_empty() { "" } else { ", " };
-        let why = why_not(policy, key);
+        let why = why_not(policy, key).unwrap_or_else(|| "fits".to_owned());
         out += &format!("{separator}'{}' {why}", policy.name);
     }
     if total > EXPLAINED_MAX {
@@ -98,23 +98,23 @@ pub fn explain(config: &Config, key: &PolicyKey<'_>) -> String {
     out
 }
 
-fn why_not(policy: &Policy, key: &PolicyKey<'_>) -> String {
+/// Why a policy does not apply, as what follows its name in a sentence; `None` if it fits.
+pub fn why_not(policy: &Policy, key: &PolicyKey<'_>) -> Option<String> {
     if policy.selection == Selection::Skip {
-        return "is skipped".to_owned();
+        return Some("is skipped".to_owned());
     }
-    match mismatch(policy, key) {
-        None => "fits".to_owned(),
-        Some(Mismatch::Family) => "is of the other address family".to_owned(),
-        Some(Mismatch::Peer) => "is for another peer address".to_owned(),
-        Some(Mismatch::Local) => "is for another local address".to_owned(),
-        Some(Mismatch::PeerId) => match &policy.dstid {
+    mismatch(policy, key).map(|mismatch| match mismatch {
+        Mismatch::Family => "is of the other address family".to_owned(),
+        Mismatch::Peer => "is for another peer address".to_owned(),
+        Mismatch::Local => "is for another local address".to_owned(),
+        Mismatch::PeerId => match &policy.dstid {
             Some(wanted) => format!("wants dstid {wanted}"),
             None => "wants another dstid".to_owned(),
         },
-        Some(Mismatch::LocalId) => format!("has srcid {}", policy.srcid),
-        Some(Mismatch::Transport) => "has no transport mode".to_owned(),
-        Some(Mismatch::Other(why)) => why.to_owned(),
-    }
+        Mismatch::LocalId => format!("has srcid {}", policy.srcid),
+        Mismatch::Transport => "has no transport mode".to_owned(),
+        Mismatch::Other(why) => why.to_owned(),
+    })
 }
 
 fn mismatch(policy: &Policy, key: &PolicyKey<'_>) -> Option<Mismatch> {
@@ -364,8 +364,8 @@ mod tests {
                 .filter(move |policy| policy.selection == selection)
         };
         let quick = of(Selection::Quick).next();
-        let found = quick.or_else(|| of(Selection::Last).last());
-        let found = found.or_else(|| of(Selection::Default).last());
+        let found = quick.or_else(|| of(Selection::Last).next_back());
+        let found = found.or_else(|| of(Selection::Default).next_back());
         found.map(|policy| policy.name.as_str())
     }
 

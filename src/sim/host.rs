@@ -247,7 +247,9 @@ impl Host {
         let now = self.now(now);
         if let Some(shard) = self.shards.get_mut(usize::from(shard.0)) {
             shard.replies.clear();
-            shard.endpoint.handle_command(now, 0, Command::ShowSa);
+            shard
+                .endpoint
+                .handle_command(now, 0, Command::ShowSa { json: false });
         }
     }
 

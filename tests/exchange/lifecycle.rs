@@ -483,7 +483,7 @@ fn show_sa_comes_in_chunks_and_names_everything() {
         peer.meet(&mut host, at(0));
         peer.log_in(&mut host, at(0));
     }
-    host.command(at(1), Command::ShowSa);
+    host.command(at(1), Command::ShowSa { json: false });
     host.wake(at(1));
     assert!(matches!(
         host.replies.pop(),

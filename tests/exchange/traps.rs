@@ -44,10 +44,10 @@ fn a_peer_that_gets_packets_and_sends_none_is_asked_within_two_intervals() {
 #[test]
 fn a_peer_whose_packets_come_in_is_never_asked() {
     let mut host = served();
-    assert_eq!(sends(&mut host, 1000, |second| (second, second)), []);
+    assert!(sends(&mut host, 1000, |second| (second, second)).is_empty());
     // Whoever only receives has as little to ask.
     let mut host = served();
-    assert_eq!(sends(&mut host, 1000, |second| (5000 + second, 9)), []);
+    assert!(sends(&mut host, 1000, |second| (5000 + second, 9)).is_empty());
 }
 
 #[test]

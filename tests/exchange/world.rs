@@ -256,7 +256,7 @@ impl Host {
     /// The lines of `ikectl show sa`.
     pub(super) fn show(&mut self, now: Now) -> Vec<String> {
         self.replies.clear();
-        self.command(now, Command::ShowSa);
+        self.command(now, Command::ShowSa { json: false });
         let mut shown = Vec::new();
         loop {
             self.wake(now);

@@ -10,6 +10,7 @@ use super::super::exchange::relay;
 use super::super::exchange::{informational, mobike, sa_init_initiator};
 use super::super::ike_sa::IkeSa;
 use super::super::own;
+use super::super::record;
 use super::super::show;
 use super::super::state::State;
 use super::super::table::Key;
@@ -24,9 +25,13 @@ impl Endpoint {
     /// Takes an operator's command; `id` comes back with each reply.
     pub fn handle_command(&mut self, now: Now, id: u64, command: Command) {
         let count = match command {
-            Command::ShowSa => {
+            Command::ShowSa { json } => {
                 let left = self.table.keys_by_spi().into();
-                return self.shows.push_back(Show { id, left });
+                return self.shows.push_back(Show { id, left, json });
+            }
+            Command::ShowPools => {
+                let reply = Reply::Pools(self.cx.pools.leased());
+                return self.cx.out.replies.push_back((id, reply));
             }
             Command::ShowStats => {
                 let reply = Reply::Stats(Box::new(self.cx.stats.clone()));
@@ -175,12 +180,18 @@ impl Endpoint {
         let Some(show) = self.shows.front_mut() else {
             return;
         };
-        let count = show.left.len().min(SHOW_CHUNK);
+        let (count, json) = (show.left.len().min(SHOW_CHUNK), show.json);
         let keys: Vec<Key> = show.left.drain(..count).collect();
         let lines = keys
             .iter()
             .filter_map(|&key| self.table.get(key))
-            .flat_map(show::sa)
+            .flat_map(|sa| {
+                if json {
+                    vec![record::sa(sa)]
+                } else {
+                    show::sa(sa)
+                }
+            })
             .collect();
         let more = !show.left.is_empty();
         self.cx

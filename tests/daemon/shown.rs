@@ -1,0 +1,84 @@
+//! What our `ikectl` shows beyond OpenIKED's: policies, pools, why a policy applies, and all of it as JSON.
+
+use serde_json::Value;
+
+use super::client::{Client, Ports, gateway_conf};
+use super::house::{Daemon, House, alone};
+
+fn json(daemon: &Daemon, words: &[&str]) -> Value {
+    let shown = daemon.shows(&[&["--json"], words].concat());
+    serde_json::from_str(&shown).unwrap_or_else(|error| panic!("{error}: {shown}"))
+}
+
+#[test]
+fn a_program_reads_what_people_see() {
+    alone(|| {
+        let house = House::new();
+        let conf = gateway_conf(&[])
+            + "ikev2 \"pool\" passive esp from 10.1.0.0/16 to dynamic local any peer any srcid gateway.example \
+               dstid other.example psk \"never shown\" config address 10.9.0.0/24\n";
+        let daemon = house.start(&conf, &["--shards", "2"]);
+        let (here, gateway) = ([127, 0, 0, 9].into(), [127, 0, 0, 1].into());
+        let mut client = Client::new("warrior.example", here, gateway, Ports::Translated);
+        client.establish();
+
+        let sas = json(&daemon, &["show", "sa"]);
+        assert_eq!(sas.as_array().unwrap().len(), 1);
+        assert_eq!(sas[0]["state"], "ESTABLISHED");
+        assert_eq!(sas[0]["peer_id"], "FQDN/warrior.example");
+        assert_eq!(sas[0]["policy"], "clients");
+        let child = &sas[0]["child_sas"][0];
+        assert_eq!(
+            (&child["protocol"], &child["loaded"]),
+            (&"ESP".into(), &false.into())
+        );
+        assert_eq!(child["flows"][0]["local"], "10.1.0.0/16");
+        let spi = child["inbound_spi"].as_str().unwrap();
+        assert!(daemon.shows(&["show", "sa"]).contains(spi), "{spi}");
+
+        let stats = json(&daemon, &["show", "stats"]);
+        assert_eq!(stats["sa_established_current"], 1);
+        assert_eq!(
+            json(&daemon, &["show", "certstore"]),
+            Value::Array(Vec::new())
+        );
+        let pools = json(&daemon, &["show", "pool"]);
+        assert_eq!(
+            (&pools[0]["net"], &pools[0]["leased"]),
+            (&"10.9.0.0/24".into(), &0.into())
+        );
+        assert_eq!(
+            daemon.shows(&["show", "pool"]),
+            "10.9.0.0/24: 0 of 254 leased (policy 'pool')\n"
+        );
+
+        let policies = json(&daemon, &["show", "policy"]);
+        assert_eq!(
+            (&policies[1]["name"], &policies[1]["dstid"]),
+            (&"pool".into(), &"other.example".into())
+        );
+        let shown = daemon.shows(&["show", "policy"]);
+        assert!(shown.starts_with("ikev2 \"clients\" passive "), "{shown}");
+        assert!(!shown.contains("never shown"), "{shown}");
+    });
+}
+
+#[test]
+fn explain_names_the_policy_that_a_peer_would_get() {
+    alone(|| {
+        let house = House::new();
+        let daemon = house.start(&gateway_conf(&[]), &[]);
+        let said = daemon.shows(&["explain", "127.0.0.9", "warrior.example"]);
+        assert!(
+            said.starts_with("policy 'clients' applies\n\tikesa enc aes-128-gcm "),
+            "{said}"
+        );
+        let record = json(&daemon, &["explain", "127.0.0.9"]);
+        assert_eq!(record[0]["applies"], true);
+        let refused = daemon.ikectl(&["explain", "127.0.0.9", "/nonsense"]);
+        assert_eq!(refused.code, Some(1), "{refused:?}");
+        assert!(refused.err.starts_with("ikectl: "), "{refused:?}");
+        let refused = daemon.ikectl(&["--json", "reload"]);
+        assert_eq!(refused.code, Some(1), "{refused:?}");
+    });
+}
