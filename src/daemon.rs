@@ -293,6 +293,11 @@ impl House {
         cpus: &[core_affinity::CoreId],
     ) -> io::Result<Self> {
         let (link, control) = Link::open()?;
+        let listener = control.clone();
+        log::listen(Box::new(move |line| {
+            // Whoever cannot take it now does without.
+            let _ = listener.try_send(ControlMail::Line(line.to_owned()));
+        }));
         let kernel_poll = Poll::new()?;
         let waker = Arc::new(Waker::new(kernel_poll.registry(), sadb::WAKER)?);
         let (kernel, kernel_inbox) = mail::mailbox(KERNEL_MAILBOX, waker);

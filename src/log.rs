@@ -3,7 +3,7 @@
 
 use std::io::Write;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -79,8 +79,32 @@ pub fn enabled(level: Level) -> bool {
         .is_some_and(|logger| number(level) <= logger.level.load(Ordering::Relaxed))
 }
 
+/// Who hears the lines too, while [`set_heard`] says so; what is done there must not wait.
+type Listener = Box<dyn Fn(&str) + Send + Sync>;
+
+static LISTENER: OnceLock<Listener> = OnceLock::new();
+static HEARD: AtomicBool = AtomicBool::new(false);
+
+/// Has `listener` hear every line that an operator should see, [`Level::Info`] or more important,
+/// whatever is written.
+pub fn listen(listener: Listener) {
+    // Opened once, at start; a second call changes nothing.
+    let _ = LISTENER.set(listener);
+}
+
+/// Whether anybody wants to hear the lines.
+pub fn set_heard(heard: bool) {
+    HEARD.store(heard, Ordering::Relaxed);
+}
+
 /// Writes one line.
 pub fn write(level: Level, line: &str) {
+    if HEARD.load(Ordering::Relaxed)
+        && level <= Level::Info
+        && let Some(listener) = LISTENER.get()
+    {
+        listener(line);
+    }
     let Some(logger) = LOGGER.get() else { return };
     if number(level) > logger.level.load(Ordering::Relaxed) {
         return;

@@ -115,6 +115,8 @@ pub enum ControlMail {
     },
     /// A shard ended.
     Ended(ShardId),
+    /// A line of the log, while somebody wants to hear them.
+    Line(String),
 }
 
 /// The sending end.

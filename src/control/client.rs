@@ -253,6 +253,12 @@ impl Link {
     fn monitor(&mut self, out: &mut dyn Write) -> Result<(), ClientError> {
         loop {
             let frame = self.receive(None)?;
+            if frame.kind == Kind::EVENT {
+                let line = String::from_utf8_lossy(&frame.payload);
+                writeln!(out, "{} {line}", date(unix_time()))?;
+                out.flush()?;
+                continue;
+            }
             let length = super::imsg::HEADER_LEN + frame.payload.len();
             let name = frame.kind.name().unwrap_or("<unknown>");
             let Frame {

@@ -27,6 +27,10 @@ pub(super) struct Connection {
     pub(super) asking: bool,
     /// The client wants copies of all requests.
     pub(super) monitor: bool,
+    /// The client wants the log.
+    pub(super) listens: bool,
+    /// Lines of it that had no room.
+    missed: u64,
 }
 
 /// What waits behind the output buffer.
@@ -49,6 +53,8 @@ impl Connection {
             stalled: None,
             asking: false,
             monitor: false,
+            listens: false,
+            missed: 0,
         }
     }
 
@@ -124,6 +130,19 @@ impl Connection {
         }
         self.queue.push_back(Queued::Frame(frame.clone()));
         Ok(())
+    }
+
+    /// Queues a line of the log; a client that is too slow misses some, and is told how many.
+    pub(super) fn tell(&mut self, line: &str) {
+        if self.queue.len() + 1 >= QUEUE_MAX {
+            self.missed += 1;
+            return;
+        }
+        if self.missed > 0 {
+            let missed = std::mem::take(&mut self.missed);
+            self.send(Kind::EVENT, format!("{missed} lines missed").into_bytes());
+        }
+        self.send(Kind::EVENT, line.as_bytes().to_vec());
     }
 
     /// Queues lines, one frame each, and the empty frame that ends them.

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::imsg::{Kind, Reset};
+use super::imsg::{EVENTS, Kind, Reset};
 use super::query::{Query, What};
 
 /// What the operator asks for.
@@ -126,11 +126,11 @@ impl Request {
                 Query { json: false, what }.to_string().into_bytes()
             }
             Self::Reset(what) => what.number().to_ne_bytes().to_vec(),
+            Self::Monitor => EVENTS.as_bytes().to_vec(),
             Self::Active
             | Self::Passive
             | Self::Couple
             | Self::Decouple
-            | Self::Monitor
             | Self::Reload
             | Self::ShowSa
             | Self::ShowCertstore

@@ -125,7 +125,7 @@ kinds! {
     FAIL = 2, "fail";
     /// Be verbose (1) or brief (0).
     VERBOSE = 3, "verbose";
-    /// Send me a copy of every frame that other clients send.
+    /// Send me a copy of every frame that other clients send, and with the text [`EVENTS`] the log.
     NOTIFY = 4, "notify";
     /// Read the configuration again, or the file in the payload.
     RELOAD = 5, "reload";
@@ -154,6 +154,8 @@ kinds! {
     SHOW_STATS_OPENBSD = 45, "show stats";
     /// Ours: all counters as lines `NUMBER NAME`.
     SHOW_COUNTERS = 0x696b_6564, "show counters";
+    /// Ours: a line of the log.
+    EVENT = 0x696b_6567, "event";
     /// Ours: what the text asks for, see [`Query`](super::query::Query).
     SHOW = 0x696b_6566, "show";
     /// Ours: send all peers that understand it to the gateway in the payload (RFC 5685).
@@ -228,6 +230,8 @@ pub fn fuzz(mut bytes: &[u8]) {
     }
 }
 
+/// What a NOTIFY of our client says; OpenIKED's server does not look.
+pub const EVENTS: &str = "events";
 /// Bytes of the header.
 pub const HEADER_LEN: usize = 16;
 /// Bytes of the longest frame, OpenBSD's limit.

@@ -12,7 +12,7 @@ use mio::{Events, Poll, Token, Waker};
 use super::answer::{self, Form};
 use super::connection::Connection;
 use super::gather::Gather;
-use super::imsg::{Frame, Kind, Reset};
+use super::imsg::{EVENTS, Frame, Kind, Reset};
 use super::listener::Listener;
 use super::query::{Query, What};
 use super::signals::{self, Signal, Signals};
@@ -235,9 +235,10 @@ impl Server {
     fn read_mail(&mut self) {
         let now = now();
         let (gather, alive) = (&mut self.gather, &mut self.alive);
-        let mut lost = None;
+        let (mut lost, mut lines) = (None, Vec::new());
         self.mail_left = self.inbox.drain(MAIL_MAX, |mail| match mail {
             ControlMail::Reply { shard, id, reply } => gather.reply(now, shard, id, reply),
+            ControlMail::Line(line) => lines.push(line),
             ControlMail::Ended(shard) => {
                 gather.ended(shard);
                 if let Some(alive) = alive.get_mut(usize::from(shard.0)) {
@@ -246,6 +247,7 @@ impl Server {
                 lost = Some(shard);
             }
         });
+        self.tell(&lines);
         if let (Some(shard), None) = (lost, self.ending) {
             log::write(
                 Level::Warning,
@@ -306,6 +308,7 @@ impl Server {
         if let Some(mut connection) = self.clients.remove(&client) {
             // The descriptor is closed right after, which ends the registration in any case.
             let _ = connection.deregister(self.poll.registry());
+            log::set_heard(self.clients.values().any(|connection| connection.listens));
         }
     }
 
@@ -332,7 +335,7 @@ impl Server {
                 Ok(query) => self.show(client, query),
                 Err(reason) => self.done(client, Err(reason)),
             },
-            Kind::NOTIFY => self.monitor(client),
+            Kind::NOTIFY => self.monitor(client, frame.text() == EVENTS),
             Kind::VERBOSE => match frame.number() {
                 Some(verbose) => {
                     self.hooks.verbose(verbose != 0);
@@ -402,7 +405,26 @@ impl Server {
         }
     }
 
-    fn monitor(&mut self, client: u64) {
+    /// Passes lines of the log to whoever listens.
+    fn tell(&mut self, lines: &[String]) {
+        if lines.is_empty() {
+            return;
+        }
+        let mut gone = Vec::new();
+        for (&id, connection) in self.clients.iter_mut().filter(|(_, c)| c.listens) {
+            for line in lines {
+                connection.tell(line);
+            }
+            if connection.flush(now()).is_err() {
+                gone.push(id);
+            }
+        }
+        for id in gone {
+            self.hang_up(id);
+        }
+    }
+
+    fn monitor(&mut self, client: u64, events: bool) {
         let Some(connection) = self.clients.get_mut(&client) else {
             return;
         };
@@ -410,6 +432,10 @@ impl Server {
             connection.send(Kind::FAIL, Vec::new());
         }
         connection.monitor = true;
+        if events {
+            connection.listens = true;
+            log::set_heard(true);
+        }
     }
 
     fn reset(&mut self, client: u64, what: Option<Reset>) {

@@ -1,9 +1,14 @@
 //! What our `ikectl` shows beyond OpenIKED's: policies, pools, why a policy applies, and all of it as JSON.
 
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::client::{Client, Ports, gateway_conf};
-use super::house::{Daemon, House, alone};
+use super::house::{Daemon, House, alone, ikectl};
 
 fn json(daemon: &Daemon, words: &[&str]) -> Value {
     let shown = daemon.shows(&[&["--json"], words].concat());
@@ -80,5 +85,43 @@ fn explain_names_the_policy_that_a_peer_would_get() {
         assert!(refused.err.starts_with("ikectl: "), "{refused:?}");
         let refused = daemon.ikectl(&["--json", "reload"]);
         assert_eq!(refused.code, Some(1), "{refused:?}");
+    });
+}
+
+#[test]
+fn a_monitor_hears_who_comes_and_who_goes() {
+    alone(|| {
+        let house = House::new();
+        let _daemon = house.start(&gateway_conf(&[]), &[]);
+        let mut monitor = Command::new(env!("CARGO_BIN_EXE_ikectl"))
+            .args(["-s", &house.text("sock"), "monitor"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(monitor.stdout.take().unwrap()).lines();
+        let mut hears = |words: &str| {
+            let found = lines.any(|line| line.unwrap().contains(words));
+            assert!(found, "{words}");
+        };
+        // A copy of another's request shows that it listens.
+        let asks = thread::spawn({
+            let socket = house.path("sock");
+            move || {
+                for _ in 0..100 {
+                    ikectl(&socket, &["show", "sa"]);
+                    thread::sleep(Duration::from_millis(20));
+                }
+            }
+        });
+        hears("show sa: imsg type 12 ");
+        let (here, gateway) = ([127, 0, 0, 9].into(), [127, 0, 0, 1].into());
+        let mut client = Client::new("warrior.example", here, gateway, Ports::Translated);
+        client.establish();
+        hears(": established peer 127.0.0.9:");
+        client.say_goodbye();
+        hears(": received delete, closing SA");
+        monitor.kill().unwrap();
+        monitor.wait().unwrap();
+        asks.join().unwrap();
     });
 }
