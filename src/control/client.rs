@@ -1,15 +1,16 @@
 //! The `ikectl` end of the control socket: sends one request and writes what comes back, in the
 //! words of OpenIKED. Arguments are not read here (`grammar`).
 
-use std::io::{self, Read, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::answer::STATS_COUNT;
 use super::grammar::Request;
 use super::imsg::{Frame, Kind, OURS};
 use super::query::{Query, What};
+use super::top;
 
 /// Why a request came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +65,7 @@ pub fn run(
         Request::ShowCertstore => link.show_certstore(out),
         Request::ShowStats => link.show_stats(quiet, out),
         Request::Monitor => link.monitor(out),
+        Request::Top => link.top(out),
         Request::Reset(_) => {
             writeln!(out, "reset request sent.")?;
             link.await_result()
@@ -115,7 +117,11 @@ impl Link {
     fn send(&mut self, kind: Kind, payload: Vec<u8>) -> Result<(), ClientError> {
         let mut bytes = Vec::new();
         Frame::new(kind, 0, payload).encode(&mut bytes);
-        Ok(self.stream.write_all(&bytes)?)
+        match self.stream.write_all(&bytes) {
+            // Not to be taken for an output that nobody reads.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(ClientError::Closed),
+            result => Ok(result?),
+        }
     }
 
     /// The next frame, waiting at most `within`.
@@ -232,6 +238,34 @@ impl Link {
             }
         }
         Ok(())
+    }
+
+    /// A page for each second, on a terminal in the place of the one before.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "ikectl may wait, and shows how much a second has brought"
+    )]
+    fn top(&mut self, out: &mut dyn Write) -> Result<(), ClientError> {
+        let clear = if io::stdout().is_terminal() {
+            "\x1b[H\x1b[2J"
+        } else {
+            ""
+        };
+        let mut before: Option<(top::Counters, Instant)> = None;
+        loop {
+            let mut text = Vec::new();
+            self.copy_lines(Kind::SHOW_COUNTERS, &mut text)?;
+            let now = (top::read(&String::from_utf8_lossy(&text)), Instant::now());
+            if let Some((counters, at)) = &before {
+                let seconds = now.1.duration_since(*at).as_secs_f64();
+                let page = top::page(&date(unix_time()), counters, &now.0, seconds);
+                writeln!(out, "{clear}{page}")?;
+                out.flush()?;
+            }
+            before = Some(now);
+            std::thread::sleep(TOP_EACH);
+            self.send(Kind::SHOW_COUNTERS, Vec::new())?;
+        }
     }
 
     /// Waits for our server's result. OpenIKED's sends none; its silence means yes.
@@ -376,6 +410,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 const OLDER_AFTER: Duration = Duration::from_secs(2);
 /// How long to wait for a result that OpenIKED's server does not send.
 const RESULT_WITHIN: Duration = Duration::from_secs(4);
+/// How often `top` looks.
+const TOP_EACH: Duration = Duration::from_secs(1);
 /// How soon a monitor tries to connect again.
 const CONNECT_AGAIN: Duration = Duration::from_millis(100);
 

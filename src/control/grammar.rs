@@ -26,6 +26,8 @@ pub enum Request {
     },
     /// `monitor`
     Monitor,
+    /// `top`: ours
+    Top,
     /// `redirect ADDRESS`: ours
     Redirect(String),
     /// `reload`
@@ -82,6 +84,7 @@ impl Request {
             Self::Load(_) | Self::Reload => Kind::RELOAD,
             Self::Log { .. } => Kind::VERBOSE,
             Self::Monitor => Kind::NOTIFY,
+            Self::Top => Kind::SHOW_COUNTERS,
             Self::Redirect(_) => Kind::REDIRECT,
             Self::Reset(_) => Kind::RESET,
             Self::ResetId(_) => Kind::RESET_ID,
@@ -106,6 +109,7 @@ impl Request {
             | Self::Load(_)
             | Self::Log { .. }
             | Self::Monitor
+            | Self::Top
             | Self::Redirect(_)
             | Self::Reload
             | Self::Reset(_)
@@ -132,6 +136,7 @@ impl Request {
             | Self::Couple
             | Self::Decouple
             | Self::Reload
+            | Self::Top
             | Self::ShowSa
             | Self::ShowCertstore
             | Self::ShowStats => Vec::new(),
@@ -259,7 +264,7 @@ const fn value(word: &'static str, make: fn(String) -> Request) -> Entry {
     }
 }
 
-static MAIN_TABLE: [Entry; 12] = [
+static MAIN_TABLE: [Entry; 13] = [
     request("active", || Request::Active),
     request("passive", || Request::Passive),
     request("couple", || Request::Couple),
@@ -272,6 +277,7 @@ static MAIN_TABLE: [Entry; 12] = [
     request("reload", || Request::Reload),
     words("reset", &RESET),
     words("show", &SHOW),
+    request("top", || Request::Top),
 ];
 const MAIN: &[Entry] = &MAIN_TABLE;
 

@@ -15,6 +15,7 @@ pub mod listener;
 pub mod query;
 pub mod server;
 pub mod signals;
+mod top;
 
 /// Where the socket is unless `-s` says otherwise.
 pub const SOCKET: &str = "/var/run/iked.sock";

@@ -125,3 +125,26 @@ fn a_monitor_hears_who_comes_and_who_goes() {
         asks.join().unwrap();
     });
 }
+
+#[test]
+fn top_shows_what_each_second_brings() {
+    alone(|| {
+        let house = House::new();
+        let daemon = house.start(&gateway_conf(&[]), &[]);
+        let (here, gateway) = ([127, 0, 0, 9].into(), [127, 0, 0, 1].into());
+        let mut client = Client::new("warrior.example", here, gateway, Ports::Translated);
+        client.establish();
+        let mut top = Command::new(env!("CARGO_BIN_EXE_ikectl"))
+            .args(["-s", &house.text("sock"), "top"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(top.stdout.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap() == "           1  IKE SAs established"));
+        client.say_goodbye();
+        assert!(lines.any(|line| line.unwrap().ends_with("  sa_removed")));
+        // It ends with the daemon.
+        drop(daemon);
+        assert_eq!(top.wait().unwrap().code(), Some(1));
+    });
+}
