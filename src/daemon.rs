@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime};
 
 use mio::{Poll, Waker};
+use sd_notify::NotifyState;
 
 use crate::auth::store::CredentialStore;
 use crate::config::{self, Environment, SystemFiles, SystemResolver};
@@ -138,7 +139,13 @@ impl Loader {
 
 impl Hooks for Loader {
     fn reload(&mut self, path: Option<&Path>) -> Result<Arc<Config>, Vec<String>> {
-        let config = self.load(path)?;
+        if let Ok(now) = NotifyState::monotonic_usec_now() {
+            tell_systemd(&[NotifyState::Reloading, now]);
+        }
+        let loaded = self.load(path);
+        // With the old configuration, if need be.
+        tell_systemd(&[NotifyState::Ready]);
+        let config = loaded?;
         for warning in &self.warnings {
             log::write(Level::Warning, warning);
         }
@@ -171,8 +178,19 @@ impl Hooks for Loader {
         self.store.list()
     }
 
+    fn stopping(&mut self) {
+        tell_systemd(&[NotifyState::Stopping]);
+    }
+
     fn show(&self, query: &Query, leased: &BTreeMap<IpNet, u64>) -> Result<Vec<String>, String> {
         report::show(&self.config, &|| self.store.list(), query, leased)
+    }
+}
+
+/// Where systemd started us and waits to hear; else nothing happens.
+fn tell_systemd(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        log::write(Level::Warning, &format!("systemd is not told: {error}"));
     }
 }
 
@@ -375,6 +393,7 @@ impl House {
         })
         .map_err(|error| format!("control socket: {error}"))?;
         log::write(Level::Info, "startup");
+        tell_systemd(&[NotifyState::Ready]);
         let ending = server.run().map_err(|error| format!("control: {error}"))?;
         // Full for a moment at most: those who write to it have ended.
         while lookup.try_send(LookupMail::Shutdown).is_err() && !lookup_thread.is_finished() {

@@ -395,7 +395,8 @@ fn terminate_stops_shards_then_kernel_and_removes_the_socket() {
     let socket = daemon.socket.clone();
     assert_eq!(daemon.stop(), Ending::Stopped);
     let seen = seen.lock().unwrap();
-    assert_eq!(*seen, ["Shutdown", "Shutdown", "Shutdown", "kernel"]);
+    let order = ["stopping", "Shutdown", "Shutdown", "Shutdown", "kernel"];
+    assert_eq!(*seen, order);
     assert!(!socket.exists());
 }
 
@@ -705,6 +706,10 @@ impl TestHooks {
 }
 
 impl Hooks for TestHooks {
+    fn stopping(&mut self) {
+        self.note("stopping".to_owned());
+    }
+
     fn show(&self, query: &Query, leased: &BTreeMap<IpNet, u64>) -> Result<Vec<String>, String> {
         match query.what {
             What::Pool => Ok(leased

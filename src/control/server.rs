@@ -41,6 +41,9 @@ pub trait Hooks: Send {
     /// `ikectl show certstore`: a line per certificate.
     fn certificates(&mut self) -> Vec<String>;
 
+    /// The daemon is about to end.
+    fn stopping(&mut self);
+
     /// The lines for what the configuration answers; `leased` has the leased addresses of each pool,
     /// where those are asked for.
     fn show(&self, query: &Query, leased: &BTreeMap<IpNet, u64>) -> Result<Vec<String>, String>;
@@ -557,6 +560,7 @@ impl Server {
 
     /// Tells the shards to end and waits for them, then tells the kernel thread to clean up.
     fn stop(&mut self, events: &mut Events) -> io::Result<()> {
+        self.hooks.stopping();
         self.listener = None;
         self.clients.clear();
         let until = now() + STOP_WITHIN;

@@ -3,13 +3,15 @@
 
 use std::fs;
 use std::net::UdpSocket;
+use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
+use std::time::Duration;
 
 use iked::wire::registry::KeId;
 
 use super::client::{Client, Ports, SUITE, gateway_conf};
-use super::house::{Daemon, House, alone, run, wait_for};
+use super::house::{Daemon, House, IKED, alone, lossy, run, wait_for};
 use super::probe::ask;
 
 /// The group that the configuration in force wants, as an initiator learns it.
@@ -213,4 +215,36 @@ fn kernel_has_esp() -> bool {
                  enc cbc(aes) 0x00112233445566778899aabbccddeeff \
                  auth hmac(sha1) 0x00112233445566778899aabbccddeeff00112233";
     run(Command::new("ip").args(words.split_whitespace()), b"").code == Some(0)
+}
+
+#[test]
+fn systemd_hears_when_it_is_ready_and_when_it_reloads_and_ends() {
+    alone(|| {
+        let house = House::new();
+        let systemd = UnixDatagram::bind(house.path("notify")).unwrap();
+        systemd
+            .set_read_timeout(Some(Duration::from_secs(30)))
+            .unwrap();
+        let hears = || {
+            let mut buffer = [0; 256];
+            let len = systemd.recv(&mut buffer).unwrap();
+            lossy(&buffer[..len])
+        };
+        let mut command = Command::new(IKED);
+        command.env("NOTIFY_SOCKET", house.path("notify"));
+        let mut daemon = house.start_by(command, &gateway_conf(&[]));
+        assert_eq!(hears(), "READY=1\n");
+        for good in [true, false] {
+            if !good {
+                house.write("iked.conf", "nonsense\n");
+            }
+            daemon.signal("-HUP");
+            let said = hears();
+            assert!(said.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{said}");
+            assert_eq!(hears(), "READY=1\n");
+        }
+        daemon.signal("-TERM");
+        assert_eq!(hears(), "STOPPING=1\n");
+        assert!(daemon.wait().success());
+    });
 }

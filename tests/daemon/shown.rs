@@ -142,7 +142,7 @@ fn top_shows_what_each_second_brings() {
         let mut lines = BufReader::new(top.stdout.take().unwrap()).lines();
         assert!(lines.any(|line| line.unwrap() == "           1  IKE SAs established"));
         client.say_goodbye();
-        assert!(lines.any(|line| line.unwrap().ends_with("  sa_removed")));
+        assert!(lines.any(|line| line.unwrap().ends_with("  msg_rcvd")));
         // It ends with the daemon.
         drop(daemon);
         assert_eq!(top.wait().unwrap().code(), Some(1));
