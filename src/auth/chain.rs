@@ -19,8 +19,8 @@ pub struct ChainCache(BTreeMap<Vec<[u8; 32]>, Verified>);
 pub struct Vouched {
     /// It.
     pub leaf: Certificate,
-    /// Who issued it; `None` where it is trusted itself.
-    pub issuer: Option<Certificate>,
+    /// Who issued it, and so on up to a trusted certificate; empty where it is trusted itself.
+    pub above: Vec<Certificate>,
 }
 
 impl ChainCache {
@@ -74,17 +74,17 @@ pub fn vouch(
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());
     let at = i64::try_from(at).unwrap_or(i64::MAX);
-    let issuer = if let Some(verified) = cache.find(&chain, at) {
-        verified.issuer.clone()
+    let above = if let Some(verified) = cache.find(&chain, at) {
+        verified.above.clone()
     } else {
         let verified = trust.verify(leaf, &others, at);
         let verified = verified.map_err(|error| AuthError::Certificate(error.0))?;
-        let issuer = verified.issuer.clone();
+        let above = verified.above.clone();
         cache.learn(chain, verified);
-        issuer
+        above
     };
     let leaf = leaf.clone();
-    Ok(Vouched { leaf, issuer })
+    Ok(Vouched { leaf, above })
 }
 
 /// Chains remembered by one shard: as many as road warriors that come and go in a while.

@@ -10,6 +10,7 @@ use crate::wire::registry::{EncrId, HashAlgorithm, IntegId, KeId, PrfId};
 
 pub mod asn1;
 pub mod boring;
+pub mod crl;
 pub mod keymat;
 pub mod md5;
 pub mod mschap;

@@ -12,9 +12,10 @@ use boring::x509::{X509, X509Ref, X509StoreContext, X509StoreContextRef};
 
 use super::CryptoError;
 use super::asn1::Fields;
+use super::crl;
 use super::sign::PublicKey;
 pub use crate::sys::x509::Crl;
-use crate::sys::x509::{may_sign, may_sign_ocsp, seconds};
+use crate::sys::x509::{extension, may_sign, may_sign_ocsp, seconds};
 use crate::wire::registry::IdType;
 
 /// A certificate.
@@ -146,6 +147,15 @@ impl Certificate {
             return Vec::new();
         };
         urls.iter().map(|url| (**url).to_owned()).collect()
+    }
+
+    /// Where its revocation list is, by its distribution points (RFC 5280, 4.2.1.13), in order. Those
+    /// for some reasons only, or of another issuer, are passed over.
+    pub fn crl_urls(&self) -> Vec<String> {
+        let value = extension(&self.x509, Nid::CRL_DISTRIBUTION_POINTS);
+        value
+            .and_then(|value| crl::urls(value).ok())
+            .unwrap_or_default()
     }
 
     /// Whether `issuer` has given this certificate the right to sign OCSP responses in its place, and
@@ -282,8 +292,9 @@ impl TrustStore {
 pub struct Verified {
     /// How long, in seconds since 1970.
     pub until: i64,
-    /// Who issued the leaf; `None` where the leaf itself is trusted.
-    pub issuer: Option<Certificate>,
+    /// What is above the leaf: who issued it, and so on up to a trusted certificate. Empty where the
+    /// leaf itself is trusted.
+    pub above: Vec<Certificate>,
 }
 
 /// What the library does not ask of a chain that it found: strong hashes and keys below the trusted
@@ -298,12 +309,11 @@ fn sound(context: &X509StoreContextRef) -> Result<Verified, ChainError> {
             strong(certificate)?;
         }
     }
-    let issuer = chain
-        .get(1)
-        .map(|issuer| Certificate::new(issuer.to_owned()));
+    let above = chain.iter().skip(1);
+    let above = above.map(|issuer| Certificate::new(issuer.to_owned()));
     Ok(Verified {
         until,
-        issuer: issuer.transpose()?,
+        above: above.collect::<Result<_, _>>()?,
     })
 }
 
@@ -321,9 +331,13 @@ fn spki_key(certificate: &X509Ref) -> Result<Vec<u8>, CryptoError> {
     Ok(key.to_vec())
 }
 
+/// Whether a signature of this kind counts.
+pub(super) fn is_strong(algorithm: Nid) -> bool {
+    STRONG.contains(&algorithm) || algorithm.as_raw() == boring_sys::NID_ED25519
+}
+
 fn strong(certificate: &X509Ref) -> Result<(), ChainError> {
-    let algorithm = certificate.signature_algorithm().object().nid();
-    if !STRONG.contains(&algorithm) && algorithm.as_raw() != boring_sys::NID_ED25519 {
+    if !is_strong(certificate.signature_algorithm().object().nid()) {
         return Err(ChainError("signature algorithm too weak or unknown"));
     }
     let key = certificate

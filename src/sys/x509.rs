@@ -3,6 +3,8 @@
 use std::ptr::{self, NonNull};
 
 use boring::asn1::Asn1TimeRef;
+use boring::nid::Nid;
+use boring::pkey::{PKeyRef, Public};
 use boring::x509::X509Ref;
 use boring::x509::store::X509StoreBuilder;
 use boring_sys as ffi;
@@ -44,6 +46,59 @@ impl Crl {
             ffi::ERR_clear_error();
         }
         lists
+    }
+
+    /// Reads one list from DER, nothing but it.
+    pub fn from_der(der: &[u8]) -> Option<Self> {
+        let length = std::os::raw::c_long::try_from(der.len()).ok()?;
+        let mut at = der.as_ptr();
+        // SAFETY: pointer and length are those of a slice, which is only read; no old object. Then
+        // this thread's error queue, which says why there is none.
+        let crl = unsafe {
+            let crl = ffi::d2i_X509_CRL(ptr::null_mut(), &raw mut at, length);
+            ffi::ERR_clear_error();
+            crl
+        };
+        let crl = Self(NonNull::new(crl)?);
+        (at == der.as_ptr_range().end).then_some(crl)
+    }
+
+    /// When it was made, in seconds since 1970.
+    pub fn this_update(&self) -> Option<i64> {
+        // SAFETY: the list is live; the time belongs to it.
+        unsafe {
+            let time = ffi::X509_CRL_get0_lastUpdate(self.0.as_ptr());
+            if time.is_null() {
+                return None;
+            }
+            seconds(Asn1TimeRef::from_ptr(time.cast_mut()))
+        }
+    }
+
+    /// Whether it names the subject of this certificate as its issuer.
+    pub fn names(&self, issuer: &X509Ref) -> bool {
+        // SAFETY: both are live, and so are their names.
+        unsafe {
+            let theirs = ffi::X509_CRL_get_issuer(self.0.as_ptr());
+            let subject = ffi::X509_get_subject_name(issuer.as_ptr());
+            !theirs.is_null() && ffi::X509_NAME_cmp(theirs, subject) == 0
+        }
+    }
+
+    /// Whether this key signed it.
+    pub fn is_signed_by(&self, key: &PKeyRef<Public>) -> bool {
+        // SAFETY: both are live. Then this thread's error queue, which says why not.
+        unsafe {
+            let verified = ffi::X509_CRL_verify(self.0.as_ptr(), key.as_ptr());
+            ffi::ERR_clear_error();
+            verified == 1
+        }
+    }
+
+    /// How it is signed.
+    pub fn signature_algorithm(&self) -> Nid {
+        // SAFETY: the list is live.
+        Nid::from_raw(unsafe { ffi::X509_CRL_get_signature_nid(self.0.as_ptr()) })
     }
 
     /// When the next list is due, in seconds since 1970.
@@ -93,6 +148,22 @@ pub fn may_sign_ocsp(certificate: &X509Ref) -> bool {
     // SAFETY: the certificate is live; all ones where there is no such extension.
     let usage = unsafe { ffi::X509_get_extended_key_usage(certificate.as_ptr()) };
     usage != u32::MAX && usage & XKU_OCSP_SIGN != 0
+}
+
+/// The value of a certificate's extension; `None` where there is none.
+pub fn extension(certificate: &X509Ref, kind: Nid) -> Option<&[u8]> {
+    // SAFETY: the certificate is live; the extension and its value belong to it, and live as long.
+    unsafe {
+        let place = ffi::X509_get_ext_by_NID(certificate.as_ptr(), kind.as_raw(), -1);
+        let extension = ffi::X509_get_ext(certificate.as_ptr(), place);
+        if extension.is_null() {
+            return None;
+        }
+        let value = ffi::X509_EXTENSION_get_data(extension);
+        let data = ffi::ASN1_STRING_get0_data(value);
+        let length = usize::try_from(ffi::ASN1_STRING_length(value)).ok()?;
+        (!data.is_null()).then(|| std::slice::from_raw_parts(data, length))
+    }
 }
 
 const XKU_OCSP_SIGN: u32 = 0x20;

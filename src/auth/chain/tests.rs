@@ -198,7 +198,7 @@ fn what_was_verified_is_remembered_until_it_expires_and_never_without_bound() {
     let chain = [&leaf, &middle].map(|c| c.fingerprint().unwrap()).to_vec();
     let verified = cache.0[&chain].clone();
     let until = verified.until;
-    assert_eq!(verified.issuer.as_ref(), Some(&middle));
+    assert_eq!(verified.above.first(), Some(&middle));
     assert!(cache.find(&chain, until).is_some());
     assert!(cache.find(&chain, until + 1).is_none());
     let later = at(until as u64 + 1);

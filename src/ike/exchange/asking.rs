@@ -87,9 +87,9 @@ pub fn keep(payloads: &[Payload<'_>]) -> Kept {
 /// configuration says that it must.
 pub fn revocation(cx: &Context, vouched: Option<Vouched>) -> Option<Question> {
     let ocsp = cx.config.settings.ocsp.as_ref()?;
-    let Vouched { leaf, issuer } = vouched?;
+    let Vouched { leaf, above } = vouched?;
     // A certificate that is trusted itself has nobody who could revoke it.
-    let issuer = issuer?;
+    let issuer = above.into_iter().next()?;
     let mut named = issuer.ocsp_urls().into_iter();
     let url = named.find(|url| Url::read(url).is_some());
     let question = OcspQuestion {
