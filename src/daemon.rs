@@ -92,6 +92,8 @@ struct Loader {
     /// What the shards have.
     config: Arc<Config>,
     store: Arc<CredentialStore>,
+    /// What the lookup thread has fetched, a line for each.
+    lists: Vec<String>,
 }
 
 impl Loader {
@@ -106,6 +108,7 @@ impl Loader {
             config_dir: args.config_dir.clone(),
             config: Arc::default(),
             store: Arc::default(),
+            lists: Vec::new(),
         }
     }
 
@@ -174,8 +177,14 @@ impl Hooks for Loader {
         Arc::clone(&self.config)
     }
 
-    fn certificates(&mut self) -> Vec<String> {
-        self.store.list()
+    fn certificates(&self) -> Vec<String> {
+        let mut lines = self.store.list();
+        lines.extend_from_slice(&self.lists);
+        lines
+    }
+
+    fn set_lists(&mut self, lines: Vec<String>) {
+        self.lists = lines;
     }
 
     fn stopping(&mut self) {
@@ -183,7 +192,7 @@ impl Hooks for Loader {
     }
 
     fn show(&self, query: &Query, leased: &BTreeMap<IpNet, u64>) -> Result<Vec<String>, String> {
-        report::show(&self.config, &|| self.store.list(), query, leased)
+        report::show(&self.config, &|| self.certificates(), query, leased)
     }
 }
 
@@ -342,7 +351,7 @@ impl House {
                     log::write(Level::Warning, &format!("kernel thread: {error}"));
                 }
             })?;
-        let (lookup, lookup_thread) = raise_lookup(&mut plan, &shards)?;
+        let (lookup, lookup_thread) = raise_lookup(&mut plan, &shards, &control)?;
         let mut shard_threads = Vec::new();
         for ((id, sockets), (poll, inbox)) in (0..).zip(sockets).zip(boxes) {
             let mail = Mail {
@@ -415,6 +424,7 @@ impl House {
 fn raise_lookup(
     plan: &mut Plan,
     shards: &[Mailbox<ShardMail>],
+    control: &Mailbox<ControlMail>,
 ) -> io::Result<(Mailbox<LookupMail>, JoinHandle<()>)> {
     let poll = Poll::new()?;
     let waker = Arc::new(Waker::new(poll.registry(), lookup::WAKER)?);
@@ -424,6 +434,7 @@ fn raise_lookup(
         waker,
         inbox,
         shards: shards.to_vec(),
+        control: control.clone(),
         rng: plan.rng.fork(),
         radius: Arc::clone(&plan.config.radius),
     };

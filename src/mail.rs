@@ -117,6 +117,8 @@ pub enum ControlMail {
     Ended(ShardId),
     /// A line of the log, while somebody wants to hear them.
     Line(String),
+    /// The revocation lists that were fetched, a line for each.
+    Lists(Vec<String>),
 }
 
 /// The sending end.

@@ -937,6 +937,8 @@ fn printed_text_is_read_back_as_the_same_configuration() {
          ecdsa384 request address any request address fd00::5 iface lo tag \"t t\" tap enc0"
             .to_owned(),
         "ikev2 a\\\\ from any to any".to_owned(),
+        format!("set crl fetch\n{LEAST}"),
+        format!("set crl try\n{LEAST}"),
         format!("{LEAST} eap gtc"),
         format!("{LEAST} eap gtc user alice 'a \"b' request address any"),
         format!("{LEAST} eap {{ mschap_v2 md5, gtc }} config address 10.0.0.0/8"),
@@ -1102,6 +1104,8 @@ fn words() -> impl Strategy<Value = String> {
         "set",
         "passive",
         "ocsp",
+        "crl",
+        "fetch",
         "tolerate",
         "fragment_size",
         "576",

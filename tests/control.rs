@@ -750,7 +750,11 @@ impl Hooks for TestHooks {
         })
     }
 
-    fn certificates(&mut self) -> Vec<String> {
+    fn certificates(&self) -> Vec<String> {
         vec!["CA: /CN=x".to_owned()]
+    }
+
+    fn set_lists(&mut self, lines: Vec<String>) {
+        self.note(format!("lists {lines:?}"));
     }
 }

@@ -24,6 +24,8 @@ mod flags;
 mod house;
 #[path = "daemon/life.rs"]
 mod life;
+#[path = "daemon/lists.rs"]
+mod lists;
 #[path = "daemon/many.rs"]
 mod many;
 #[path = "daemon/probe.rs"]

@@ -30,6 +30,8 @@ mod impostor_eap;
 mod ipcomp;
 #[path = "exchange/lifecycle.rs"]
 mod lifecycle;
+#[path = "exchange/lists.rs"]
+mod lists;
 #[path = "exchange/matrix.rs"]
 mod matrix;
 #[path = "exchange/mobike.rs"]

@@ -88,6 +88,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "steer",
             "time",
             "policy::radius",
+            "policy::dn",
             "radius",
             "log",
             "ike::Level",

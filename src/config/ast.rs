@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::policy::Selection;
+use crate::policy::{CrlFetch, Selection};
 
 /// A place in a file; prints as `FILE: LINE`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +56,7 @@ pub(super) enum Set {
         tolerate: Option<u64>,
         max_age: Option<u64>,
     },
+    Crl(CrlFetch),
     DpdCheckInterval(i64),
     CookieThreshold(i64),
     HalfOpenMax(i64),

@@ -5,6 +5,7 @@ use super::ast::{Position, Set, Statement, Text};
 use super::lexer::{Kind, Lexer, Macros, TOKEN_MAX, Token};
 use super::tables::{IGNORED, KEYWORDS};
 use super::{Diagnostic, Files};
+use crate::policy::CrlFetch;
 
 /// What reading gave: the statements, and what was wrong with the rest.
 pub(super) struct Parsed {
@@ -189,6 +190,7 @@ impl Parser<'_> {
             "nostickyaddress" => Set::StickyAddress(false),
             "cert_partial_chain" => Set::CertPartialChain,
             "ocsp" => self.ocsp()?,
+            "crl" => self.crl()?,
             "dpd_check_interval" => Set::DpdCheckInterval(self.number()?),
             "cookie_threshold" => Set::CookieThreshold(self.number()?),
             "halfopen_max" => Set::HalfOpenMax(self.number()?),
@@ -214,6 +216,18 @@ impl Parser<'_> {
             tolerate,
             max_age,
         })
+    }
+
+    fn crl(&mut self) -> Read<Set> {
+        let how = self.take();
+        let Kind::Bare(word) = &how.kind else {
+            return Err(unexpected(&how));
+        };
+        match word.as_str() {
+            "fetch" => Ok(Set::Crl(CrlFetch::Required)),
+            "try" => Ok(Set::Crl(CrlFetch::Tried)),
+            _ => Err(unexpected(&how)),
+        }
     }
 
     // ---- what the clauses are made of ----

@@ -6,8 +6,8 @@ use std::fmt::Write;
 
 use super::{identity_text, tables};
 use crate::policy::{
-    Auth, CfgEntry, Config, EapMethod, Family, Flow, FlowEnd, IpNet, Policy, Proposal, Secret,
-    Selection, Settings,
+    Auth, CfgEntry, Config, CrlFetch, EapMethod, Family, Flow, FlowEnd, IpNet, Policy, Proposal,
+    Secret, Selection, Settings,
 };
 use crate::wire::registry::{CfgAttrType, EncrId, EsnId, ProtocolId};
 use crate::wire::{Transform, TransformId};
@@ -99,6 +99,11 @@ fn settings(text: &mut String, settings: &Settings) {
             let _ = write!(text, " maxage {}", max_age.as_secs());
         }
         text.push('\n');
+    }
+    match settings.crl {
+        Some(CrlFetch::Required) => text.push_str("set crl fetch\n"),
+        Some(CrlFetch::Tried) => text.push_str("set crl try\n"),
+        None => {}
     }
     for ((name, value), (_, default)) in numbers(settings).into_iter().zip(numbers(&default)) {
         if value != default {

@@ -118,6 +118,7 @@ impl Resolver<'_> {
                     max_age: max_age.map(Duration::from_secs),
                 });
             }
+            Set::Crl(how) => settings.crl = Some(*how),
             Set::DpdCheckInterval(number) => {
                 let seconds = in_range(*number, 0, MAX_SECONDS, "dpd_check_interval", at)?;
                 settings.dpd_check_interval = Duration::from_secs(seconds);

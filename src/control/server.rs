@@ -38,8 +38,11 @@ pub trait Hooks: Send {
     /// `ikectl reset policy|user`: the configuration without them.
     fn forget(&mut self, what: Reset) -> Arc<Config>;
 
-    /// `ikectl show certstore`: a line per certificate.
-    fn certificates(&mut self) -> Vec<String>;
+    /// `ikectl show certstore`: a line per certificate, and per list that was fetched.
+    fn certificates(&self) -> Vec<String>;
+
+    /// The revocation lists that were fetched are these from now on, a line for each.
+    fn set_lists(&mut self, lines: Vec<String>);
 
     /// The daemon is about to end.
     fn stopping(&mut self);
@@ -237,7 +240,7 @@ impl Server {
 
     fn read_mail(&mut self) {
         let now = now();
-        let (gather, alive) = (&mut self.gather, &mut self.alive);
+        let (gather, alive, hooks) = (&mut self.gather, &mut self.alive, &mut self.hooks);
         let (mut lost, mut lines) = (None, Vec::new());
         self.mail_left = self.inbox.drain(MAIL_MAX, |mail| match mail {
             ControlMail::Reply { shard, id, reply } => gather.reply(now, shard, id, reply),
@@ -249,6 +252,7 @@ impl Server {
                 }
                 lost = Some(shard);
             }
+            ControlMail::Lists(lines) => hooks.set_lists(lines),
         });
         self.tell(&lines);
         if let (Some(shard), None) = (lost, self.ending) {

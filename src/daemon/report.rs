@@ -104,11 +104,15 @@ fn pools(config: &Config, leased: &BTreeMap<IpNet, u64>, json: bool) -> Vec<Stri
     pools.into_iter().map(line).collect()
 }
 
-/// Lines `KIND: SUBJECT` as objects.
+/// Lines `KIND: SUBJECT`, or `CRL: SUBJECT from URL`, as objects.
 fn certificates(lines: &[String]) -> Vec<String> {
     let object = |line: &String| {
         let (kind, subject) = line.split_once(": ").unwrap_or(("", line));
-        json!({"kind": kind, "subject": subject}).to_string()
+        match subject.rsplit_once(" from ").filter(|_| kind == "CRL") {
+            Some((subject, url)) => json!({"kind": kind, "subject": subject, "url": url}),
+            None => json!({"kind": kind, "subject": subject}),
+        }
+        .to_string()
     };
     lines.iter().map(object).collect()
 }

@@ -4,25 +4,28 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mio::{Events, Poll, Token, Waker};
 
 use crate::crypto::Rng;
-use crate::mail::{Inbox, LookupMail, Mailbox, Outlet, ShardMail};
+use crate::mail::{ControlMail, Inbox, LookupMail, Mailbox, Outlet, ShardMail};
 use crate::steer::ShardId;
 use crate::time::Now;
 
 pub mod dae;
 pub mod http;
+pub mod lists;
 pub mod names;
 pub mod port;
 pub mod radius;
 pub mod revocation;
+pub mod waiters;
 pub mod web;
 
 use crate::policy::radius::Radius as Lines;
 use dae::{Dae, Orders};
+use lists::Lists;
 use names::Names;
 use port::{Answer, Lookup, LookupId, Question};
 use radius::Radius;
@@ -43,6 +46,8 @@ pub struct LookupParts {
     pub inbox: Inbox<LookupMail>,
     /// The shards' mailboxes by number.
     pub shards: Vec<Mailbox<ShardMail>>,
+    /// The main thread's mailbox.
+    pub control: Mailbox<ControlMail>,
     /// Randomness, of this thread alone.
     pub rng: Rng,
     /// The `radius` lines of the configuration.
@@ -59,9 +64,11 @@ pub fn run(parts: LookupParts) -> io::Result<()> {
         waker,
         inbox,
         shards,
+        control,
         rng,
         radius: lines,
     } = parts;
+    let mut control = Outlet::new(control);
     let registry = poll.registry().try_clone()?;
     let mut desk = Desk {
         radius: Radius::new(registry.try_clone()?),
@@ -69,6 +76,7 @@ pub fn run(parts: LookupParts) -> io::Result<()> {
         orders: Orders::new(),
         web: Web::new(registry, Names::new(waker), WEB_TOKENS),
         revocation: Revocation::default(),
+        lists: Lists::default(),
         rng,
         replies: Replies::new(),
     };
@@ -108,6 +116,10 @@ pub fn run(parts: LookupParts) -> io::Result<()> {
                 outlet.send(ShardMail::Disconnect { serial, target });
             }
         }
+        if let Some(lines) = desk.lists.news() {
+            control.send(ControlMail::Lists(lines));
+        }
+        waiting |= control.flush();
         for outlet in &mut outlets {
             waiting |= outlet.flush();
         }
@@ -134,6 +146,7 @@ struct Desk {
     dae: Dae,
     orders: Orders,
     revocation: Revocation,
+    lists: Lists,
     rng: Rng,
     replies: Replies,
 }
@@ -150,6 +163,11 @@ impl Desk {
             Question::Ocsp(question) => {
                 self.revocation
                     .ask(tools, now, from, (id, until), *question);
+            }
+            Question::Crl(question) => {
+                let (web, _, replies) = tools;
+                let asker = (id, until);
+                self.lists.ask((web, replies), now, from, asker, *question);
             }
             Question::Radius(question) => {
                 let (_, rng, replies) = tools;
@@ -176,10 +194,13 @@ impl Desk {
         self.dae.look(now, &mut self.orders);
         self.web.look(now.mono);
         for (ticket, result) in self.web.take_done() {
-            self.revocation
-                .fetched(now, ticket, &result, &mut self.replies);
+            let replies = &mut self.replies;
+            if !self.revocation.fetched(now, ticket, &result, replies) {
+                self.lists.fetched(now, ticket, &result, replies);
+            }
         }
         self.revocation.look(now.mono, &mut self.replies);
+        self.lists.look(now.mono, &mut self.replies);
         self.radius.look(&mut self.rng, now.mono, &mut self.replies);
     }
 
@@ -187,10 +208,17 @@ impl Desk {
         let deadlines = [
             self.web.deadline(),
             self.revocation.deadline(),
+            self.lists.deadline(),
             self.radius.deadline(),
         ];
         deadlines.into_iter().flatten().min()
     }
+}
+
+/// The wall clock in seconds since 1970.
+fn seconds(now: Now) -> i64 {
+    let since = now.wall.duration_since(UNIX_EPOCH);
+    i64::try_from(since.map_or(0, |since| since.as_secs())).unwrap_or(i64::MAX)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the thread owns its clock")]

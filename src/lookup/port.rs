@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::crypto::crl::CrlError;
 use crate::crypto::ocsp::{OcspError, Status};
 use crate::crypto::x509::Certificate;
 use crate::policy::radius::Radius;
@@ -34,8 +35,10 @@ pub struct Lookup {
 /// What can be asked.
 #[derive(Clone, Debug)]
 pub enum Question {
-    /// Whether a certificate is revoked.
+    /// Whether a certificate is revoked, for a responder.
     Ocsp(Box<OcspQuestion>),
+    /// Whether a certificate is revoked, by a list.
+    Crl(Box<CrlQuestion>),
     /// Whether a peer may come in.
     Radius(Box<RadiusQuestion>),
 }
@@ -76,11 +79,25 @@ pub struct OcspQuestion {
     pub max_age: Option<Duration>,
 }
 
+/// Whether a certificate is revoked, by the list that it names. Only for one whose chain has been
+/// verified and whose key has signed, and for those above it.
+#[derive(Clone, Debug)]
+pub struct CrlQuestion {
+    /// Where the list is.
+    pub url: String,
+    /// The certificate.
+    pub certificate: Certificate,
+    /// Who issued it.
+    pub issuer: Certificate,
+}
+
 /// What came of a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// What the responder says.
     Ocsp(Result<Status, Failure>),
+    /// What the list says.
+    Crl(Result<Status, Failure>),
     /// What a RADIUS server says.
     Radius(RadiusAnswer),
 }
@@ -112,4 +129,7 @@ pub enum Failure {
     /// The OCSP response does not count.
     #[error("{0}")]
     Ocsp(#[from] OcspError),
+    /// The list does not count.
+    #[error("{0}")]
+    Crl(#[from] CrlError),
 }

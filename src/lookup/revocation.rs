@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use super::Replies;
 use super::http::Url;
 use super::port::{Answer, Failure, LookupId, OcspQuestion};
+use super::waiters::Waiters;
 use super::web::{Fetch, Ticket, Web};
+use super::{Replies, seconds};
 use crate::crypto::ocsp::{self, CertId, NONCE_LEN, Rules, Status, Verdict};
 use crate::crypto::x509::Certificate;
 use crate::crypto::{CryptoError, Rng};
@@ -21,9 +22,8 @@ pub struct Revocation {
     /// What is being asked.
     flights: BTreeMap<Key, Flight>,
     tickets: BTreeMap<Ticket, Key>,
-    /// Who waits, by when it has no use for an answer any more, and in which order they came.
-    waiting: BTreeMap<(Instant, u64), Key>,
-    next_waiter: u64,
+    /// Who waits, and for what.
+    waiters: Waiters<Key, (ShardId, LookupId)>,
     /// What was said, and until when that is believed.
     known: BTreeMap<Key, (Status, i64)>,
 }
@@ -46,7 +46,6 @@ struct Flight {
     question: OcspQuestion,
     id: CertId,
     nonce: [u8; NONCE_LEN],
-    waiters: BTreeMap<(Instant, u64), (ShardId, LookupId)>,
 }
 
 impl Revocation {
@@ -56,22 +55,15 @@ impl Revocation {
         (web, rng, replies): (&mut Web, &mut Rng, &mut Replies),
         now: Now,
         from: ShardId,
-        lookup: (LookupId, Instant),
+        (id, until): (LookupId, Instant),
         question: OcspQuestion,
     ) {
-        let (id, until) = lookup;
         let answer = match self.seek((web, rng), now, question) {
             Ok(Found::Known(status)) => Ok(status),
-            Ok(Found::Asked(key)) if self.waiting.len() < WAITERS_MAX => {
-                let place = (until, self.next_waiter);
-                self.next_waiter += 1;
-                self.waiting.insert(place, Arc::clone(&key));
-                if let Some(flight) = self.flights.get_mut(&key) {
-                    flight.waiters.insert(place, (from, id));
-                }
-                return;
-            }
-            Ok(Found::Asked(_)) => Err(Failure::Busy),
+            Ok(Found::Asked(key)) => match self.waiters.add(key, until, (from, id)) {
+                Ok(()) => return,
+                Err(_) => Err(Failure::Busy),
+            },
             Err(failure) => Err(failure),
         };
         replies.push((from, id, Answer::Ocsp(answer)));
@@ -110,7 +102,6 @@ impl Revocation {
             question,
             id,
             nonce,
-            waiters: BTreeMap::new(),
         };
         self.flights.insert(Arc::clone(&key), flight);
         Ok(Found::Asked(key))
@@ -135,17 +126,16 @@ impl Revocation {
             Err(failure) => Err(failure.clone()),
         };
         if let Ok(verdict) = &verdict {
-            self.learn(key, verdict, now);
+            self.learn(&key, verdict, now);
         }
-        let answer = verdict.map(|verdict| verdict.status);
-        for (place, (from, id)) in flight.waiters {
-            self.waiting.remove(&place);
-            replies.push((from, id, Answer::Ocsp(answer.clone())));
+        let answer = Answer::Ocsp(verdict.map(|verdict| verdict.status));
+        for (from, id) in self.waiters.take(&key) {
+            replies.push((from, id, answer.clone()));
         }
         true
     }
 
-    fn learn(&mut self, key: Key, verdict: &Verdict, now: Now) {
+    fn learn(&mut self, key: &Key, verdict: &Verdict, now: Now) {
         // Without a next update there may be news at any time (RFC 6960, 4.2.2.1).
         let Some(until) = verdict.until.filter(|_| verdict.status != Status::Unknown) else {
             return;
@@ -156,29 +146,21 @@ impl Revocation {
         }
         if self.known.len() < KNOWN_MAX {
             let until = until.min(seconds(now).saturating_add(KEEP_MAX));
-            self.known.insert(key, (verdict.status, until));
+            self.known.insert(Arc::clone(key), (verdict.status, until));
         }
     }
 
     /// Tells those whose time is over. What they asked for is still fetched: others may wait for it,
     /// and the peer will come again.
     pub fn look(&mut self, now: Instant, replies: &mut Replies) {
-        while let Some(entry) = self.waiting.first_entry() {
-            if entry.key().0 > now {
-                break;
-            }
-            let (place, key) = entry.remove_entry();
-            let flight = self.flights.get_mut(&key);
-            let waiter = flight.and_then(|flight| flight.waiters.remove(&place));
-            if let Some((from, id)) = waiter {
-                replies.push((from, id, Answer::Ocsp(Err(Failure::Late))));
-            }
+        for (_, (from, id)) in self.waiters.late(now) {
+            replies.push((from, id, Answer::Ocsp(Err(Failure::Late))));
         }
     }
 
     /// When to [`Self::look`] at the latest.
     pub fn deadline(&self) -> Option<Instant> {
-        self.waiting.first_key_value().map(|((at, _), _)| *at)
+        self.waiters.deadline()
     }
 }
 
@@ -214,11 +196,6 @@ fn key(question: &OcspQuestion) -> Result<Key, CryptoError> {
     }))
 }
 
-fn seconds(now: Now) -> i64 {
-    let since = now.wall.duration_since(UNIX_EPOCH);
-    i64::try_from(since.map_or(0, |since| since.as_secs())).unwrap_or(i64::MAX)
-}
-
 /// How long a responder is waited for; OpenIKED's.
 const FETCH_MAX: Duration = Duration::from_secs(30);
 /// No OCSP response comes near it.
@@ -227,8 +204,6 @@ const BODY_MAX: usize = 64 * 1024;
 const KEEP_MAX: i64 = 300;
 /// Certificates remembered: 100 bytes each.
 const KNOWN_MAX: usize = 65_536;
-/// IKE SAs that wait at the same time, of all shards.
-const WAITERS_MAX: usize = 65_536;
 
 #[cfg(test)]
 mod tests;

@@ -94,6 +94,8 @@ pub struct Settings {
     pub cert_partial_chain: bool,
     /// `set ocsp URL [tolerate T [maxage T]]`.
     pub ocsp: Option<Ocsp>,
+    /// `set crl fetch|try` (ours): whether revocation lists are fetched.
+    pub crl: Option<CrlFetch>,
     /// `set dpd_check_interval N`; zero turns DPD off.
     pub dpd_check_interval: Duration,
     /// `set cookie_threshold N` (ours): half-open IKE SAs of one shard above which a COOKIE is
@@ -123,6 +125,7 @@ impl Default for Settings {
             sticky_address: false,
             cert_partial_chain: false,
             ocsp: None,
+            crl: None,
             dpd_check_interval: Duration::from_secs(60),
             cookie_threshold: 1000,
             half_open_max: 20_000,
@@ -142,6 +145,15 @@ pub struct Ocsp {
     pub tolerate: Duration,
     /// Greatest age of a response; `None` is unlimited.
     pub max_age: Option<Duration>,
+}
+
+/// `set crl`: the revocation lists that certificates name are fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CrlFetch {
+    /// `fetch`: whose list cannot be had is refused.
+    Required,
+    /// `try`: whose list cannot be had is let in.
+    Tried,
 }
 
 /// How a policy ends the walk through the file.

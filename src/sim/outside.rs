@@ -11,8 +11,8 @@ use crate::auth::store::{CredentialStore, Parts};
 use crate::crypto::ocsp::Status;
 use crate::crypto::sign::PrivateKey;
 use crate::crypto::x509::Certificate;
-use crate::lookup::port::{Answer, Failure, Lookup, LookupId};
-use crate::policy::{Auth, Config, Ocsp, Policy, PublicKeyAuth};
+use crate::lookup::port::{Answer, Failure, Lookup, LookupId, Question};
+use crate::policy::{Auth, Config, CrlFetch, Ocsp, Policy, PublicKeyAuth};
 
 /// How often lookups fail, in a thousand.
 #[derive(Clone, Copy, Debug, Default)]
@@ -52,7 +52,7 @@ impl LookupPlan {
         wild: bool,
         lookup: &Lookup,
     ) -> Vec<(Duration, LookupId, Answer)> {
-        let good = || Answer::Ocsp(Ok(Status::Good));
+        let good = || answer(&lookup.question, Ok(Status::Good));
         if !wild {
             return vec![(dice.millis(0, 100), lookup.id, good())];
         }
@@ -63,10 +63,11 @@ impl LookupPlan {
         let after = dice.millis(0, longest);
         let (mut id, mut answer) = (lookup.id, good());
         if dice.chance(self.wrong) {
+            let mut other = |said| answer = self::answer(&lookup.question, said);
             match dice.below(4) {
-                0 => answer = Answer::Ocsp(Ok(Status::Revoked)),
-                1 => answer = Answer::Ocsp(Ok(Status::Unknown)),
-                2 => answer = Answer::Ocsp(Err(Failure::Late)),
+                0 => other(Ok(Status::Revoked)),
+                1 => other(Ok(Status::Unknown)),
+                2 => other(Err(Failure::Late)),
                 _ => id.serial += 1,
             }
         }
@@ -78,9 +79,18 @@ impl LookupPlan {
     }
 }
 
+/// The answer to a question of its kind.
+fn answer(question: &Question, said: Result<Status, Failure>) -> Answer {
+    match question {
+        Question::Crl(_) => Answer::Crl(said),
+        Question::Ocsp(_) | Question::Radius(_) => Answer::Ocsp(said),
+    }
+}
+
 /// Has all hosts prove themselves by certificates, and ask whether the others' are revoked.
 pub fn certify(hosts: &mut [HostPlan]) {
-    for host in hosts {
+    let lists = [Some(CrlFetch::Required), None, Some(CrlFetch::Tried)];
+    for (host, crl) in hosts.iter_mut().zip(lists.into_iter().cycle()) {
         let policy = |policy: &Arc<Policy>| {
             Arc::new(Policy {
                 auth: Auth::PublicKey(PublicKeyAuth::Any),
@@ -94,6 +104,7 @@ pub fn certify(hosts: &mut [HostPlan]) {
             tolerate: Duration::ZERO,
             max_age: None,
         });
+        config.settings.crl = crl;
         host.config = Arc::new(config);
         host.store = Arc::new(store(&host.name));
     }

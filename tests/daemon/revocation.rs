@@ -150,7 +150,7 @@ fn is_refused(daemon: &Daemon, recorded: &str, last: u8, words: &str) {
 }
 
 /// The log is read by a thread, so its last lines may be late.
-fn said(daemon: &Daemon, words: &str) {
+pub(super) fn said(daemon: &Daemon, words: &str) {
     wait_for(words, || daemon.log().contains(words).then_some(()));
 }
 
@@ -218,7 +218,7 @@ fn a_response_that_does_not_count_lets_nobody_in() {
 }
 
 /// Gets this many in that prove themselves by a secret.
-fn others_get_in(count: u8) {
+pub(super) fn others_get_in(count: u8) {
     for last in 1..=count {
         let name = format!("other{last}.example");
         let address = IpAddr::from([127, 0, 2, last]);
@@ -247,15 +247,19 @@ fn who_waits_for_a_slow_responder_gets_in_late_and_holds_up_nobody() {
     });
 }
 
+/// What is sent to 192.0.2.80 vanishes without a word from now on.
+pub(super) fn black_hole() {
+    ip("link add hole type veth peer name void");
+    ip("addr add 192.0.2.1/24 dev hole");
+    ip("link set hole up");
+    ip("link set void up");
+    ip("neigh add 192.0.2.80 lladdr 02:00:00:00:00:50 dev hole");
+}
+
 #[test]
 fn a_black_hole_holds_up_nobody_and_ends_in_a_refusal() {
     alone(|| {
-        // What is sent there vanishes without a word.
-        ip("link add hole type veth peer name void");
-        ip("addr add 192.0.2.1/24 dev hole");
-        ip("link set hole up");
-        ip("link set void up");
-        ip("neigh add 192.0.2.80 lladdr 02:00:00:00:00:50 dev hole");
+        black_hole();
         let to: SocketAddr = RESPONDER.parse().unwrap();
         assert!(TcpStream::connect_timeout(&to, std::time::Duration::from_millis(200)).is_err());
         let house = House::new();

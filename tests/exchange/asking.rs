@@ -63,18 +63,21 @@ fn pair(asking: Side) -> Pair {
 }
 
 /// What this host asks; nobody else asks.
-fn asked(pair: &mut Pair, side: Side) -> Lookup {
+pub(super) fn asked(pair: &mut Pair, side: Side) -> Lookup {
     let lookup = pair.host(side).endpoint.poll_lookup().expect("no question");
     assert!(pair.initiator.endpoint.poll_lookup().is_none());
     assert!(pair.responder.endpoint.poll_lookup().is_none());
     lookup
 }
 
-fn tell(pair: &mut Pair, side: Side, lookup: &Lookup, answer: Result<Status, Failure>) {
+fn tell(pair: &mut Pair, side: Side, lookup: &Lookup, said: Result<Status, Failure>) {
+    answer(pair, side, lookup, Answer::Ocsp(said));
+}
+
+pub(super) fn answer(pair: &mut Pair, side: Side, lookup: &Lookup, answer: Answer) {
     let now = pair.now();
     let host = pair.host(side);
-    host.endpoint
-        .handle_lookup(now, lookup.id, Answer::Ocsp(answer));
+    host.endpoint.handle_lookup(now, lookup.id, answer);
     let sent = host.wake(now);
     pair.run(side, sent);
 }

@@ -14,11 +14,9 @@ use super::auth_eap;
 use super::auth_initiator;
 use super::auth_request::read;
 use crate::auth::AuthError;
-use crate::auth::chain::Vouched;
 use crate::crypto::ocsp::Status;
-use crate::lookup::http::Url;
-use crate::lookup::port::{Answer, Failure, OcspQuestion, Question};
-use crate::policy::Identity;
+use crate::lookup::port::{Answer, Failure, Question};
+use crate::policy::{CrlFetch, Identity};
 use crate::time::Now;
 use crate::wire::registry::{ExchangeType, PayloadType};
 use crate::wire::{Payload, decode_payloads, encode_payloads};
@@ -28,10 +26,16 @@ pub struct Asking {
     serial: u64,
     /// When the answer must be there.
     pub until: Instant,
+    /// When all answers must be there.
+    limit: Instant,
+    /// What it is if it never comes.
+    otherwise: Answer,
+    /// What is to be asked after that.
+    rest: Vec<Question>,
     then: Then,
 }
 
-/// What happens with the answer.
+/// What happens with the answers.
 pub enum Then {
     /// As responder: the peer is let in, or refused.
     Admit {
@@ -83,40 +87,46 @@ pub fn keep(payloads: &[Payload<'_>]) -> Kept {
     (first, bytes)
 }
 
-/// Whether a certificate that only a chain vouches for is revoked: what must be asked, if the
-/// configuration says that it must.
-pub fn revocation(cx: &Context, vouched: Option<Vouched>) -> Option<Question> {
-    let ocsp = cx.config.settings.ocsp.as_ref()?;
-    let Vouched { leaf, above } = vouched?;
-    // A certificate that is trusted itself has nobody who could revoke it.
-    let issuer = above.into_iter().next()?;
-    let mut named = issuer.ocsp_urls().into_iter();
-    let url = named.find(|url| Url::read(url).is_some());
-    let question = OcspQuestion {
-        url: url.unwrap_or_else(|| ocsp.url.clone()),
-        leaf,
-        issuer,
-        responders: cx.store.responders().clone(),
-        tolerate: if ocsp.tolerate.is_zero() {
-            TOLERATE
-        } else {
-            ocsp.tolerate
-        },
-        max_age: ocsp.max_age,
-    };
-    Some(Question::Ocsp(Box::new(question)))
+/// Asks one question after the other, and waits.
+pub fn ask(cx: &mut Context, sa: &mut IkeSa, now: Now, questions: Vec<Question>, then: Then) {
+    let mut limit = now.mono + WAIT_MAX;
+    if let State::AwaitAuthRequest(_) = &sa.state {
+        limit = limit.min(sa.born_at + cx.config.settings.half_open_timeout);
+    }
+    ask_until(cx, sa, now, questions, then, limit);
 }
 
-/// Asks, and waits.
-pub fn ask(cx: &mut Context, sa: &mut IkeSa, now: Now, question: Question, then: Then) {
-    let mut until = now.mono + WAIT_MAX;
-    if let State::AwaitAuthRequest(_) = &sa.state {
-        until = until.min(sa.born_at + cx.config.settings.half_open_timeout);
+fn ask_until(
+    cx: &mut Context,
+    sa: &mut IkeSa,
+    now: Now,
+    mut rest: Vec<Question>,
+    then: Then,
+    limit: Instant,
+) {
+    if rest.is_empty() {
+        return go_on(cx, sa, now, then, Ok(()));
     }
+    let question = rest.remove(0);
+    let tried = cx.config.settings.crl == Some(CrlFetch::Tried);
+    let (otherwise, short) = match &question {
+        Question::Ocsp(_) => (Answer::Ocsp(Err(Failure::Late)), false),
+        Question::Crl(_) => (Answer::Crl(Err(Failure::Late)), tried),
+        Question::Radius(_) => (Answer::Radius(Err(Failure::Late)), false),
+    };
+    // What may be missing is not worth a long wait.
+    let until = if short {
+        limit.min(now.mono + WAIT_SHORT)
+    } else {
+        limit
+    };
     let serial = cx.ask(sa.own_spi, until, question);
     let asking = Some(Box::new(Asking {
         serial,
         until,
+        limit,
+        otherwise,
+        rest,
         then,
     }));
     match &mut sa.state {
@@ -133,32 +143,53 @@ pub fn ask(cx: &mut Context, sa: &mut IkeSa, now: Now, question: Question, then:
 /// The answer to the question with this number is there, if this IKE SA still waits for it.
 pub fn answered(cx: &mut Context, sa: &mut IkeSa, now: Now, serial: u64, answer: Answer) {
     let place = place(sa);
-    let Some(asking) = place.and_then(|place| place.take_if(|asking| asking.serial == serial))
-    else {
-        return;
-    };
-    let verdict = match answer {
-        Answer::Radius(answer) => {
-            if let Then::Relay { message } = asking.then {
-                auth_eap::relayed(cx, sa, now, message, answer);
-            }
-            return;
-        }
-        Answer::Ocsp(Ok(Status::Good)) => Ok(()),
-        Answer::Ocsp(Ok(Status::Revoked)) => Err(AuthError::Certificate("revoked")),
-        Answer::Ocsp(Ok(Status::Unknown)) => {
-            Err(AuthError::Certificate("unknown to its OCSP responder"))
-        }
-        Answer::Ocsp(Err(failure)) => Err(AuthError::Unconfirmed(failure.to_string())),
-    };
-    settled(cx, sa, now, asking.then, verdict.map_err(Error::from));
+    if let Some(asking) = place.and_then(|place| place.take_if(|asking| asking.serial == serial)) {
+        settle(cx, sa, now, *asking, answer);
+    }
 }
 
 /// The answer should have been there long ago.
 pub fn give_up(cx: &mut Context, sa: &mut IkeSa, now: Now) {
     if let Some(asking) = place(sa).and_then(Option::take) {
-        let error = AuthError::Unconfirmed("no answer".to_owned());
-        settled(cx, sa, now, asking.then, Err(error.into()));
+        let answer = asking.otherwise.clone();
+        settle(cx, sa, now, *asking, answer);
+    }
+}
+
+fn settle(cx: &mut Context, sa: &mut IkeSa, now: Now, asking: Asking, answer: Answer) {
+    let Asking {
+        limit, rest, then, ..
+    } = asking;
+    let verdict = match answer {
+        Answer::Radius(answer) => {
+            if let Then::Relay { message } = then {
+                auth_eap::relayed(cx, sa, now, message, answer);
+            }
+            return;
+        }
+        Answer::Crl(Err(failure)) if cx.config.settings.crl == Some(CrlFetch::Tried) => {
+            cx.stats.lookup_failures += 1;
+            let tag = sa.tag();
+            cx.info(format_args!("{tag}: revocation not looked up: {failure}"));
+            Ok(())
+        }
+        Answer::Ocsp(said) | Answer::Crl(said) => judge(said),
+    };
+    match verdict {
+        Ok(()) => ask_until(cx, sa, now, rest, then, limit),
+        Err(error) => {
+            cx.stats.lookup_failures += 1;
+            go_on(cx, sa, now, then, Err(error.into()));
+        }
+    }
+}
+
+fn judge(said: Result<Status, Failure>) -> Result<(), AuthError> {
+    match said {
+        Ok(Status::Good) => Ok(()),
+        Ok(Status::Revoked) => Err(AuthError::Certificate("revoked")),
+        Ok(Status::Unknown) => Err(AuthError::Certificate("unknown to its OCSP responder")),
+        Err(failure) => Err(AuthError::Unconfirmed(failure.to_string())),
     }
 }
 
@@ -172,13 +203,6 @@ fn place(sa: &mut IkeSa) -> Option<&mut Option<Box<Asking>>> {
         | State::Deleting(_)
         | State::Closed => None,
     }
-}
-
-fn settled(cx: &mut Context, sa: &mut IkeSa, now: Now, then: Then, verdict: Result<(), Error>) {
-    if verdict.is_err() {
-        cx.stats.lookup_failures += 1;
-    }
-    go_on(cx, sa, now, then, verdict);
 }
 
 /// What follows, where nothing is to be asked or has been answered.
@@ -220,5 +244,5 @@ pub fn go_on(cx: &mut Context, sa: &mut IkeSa, now: Now, then: Then, verdict: Re
 
 /// How long a handshake waits for an answer: shorter than a peer repeats its request.
 const WAIT_MAX: Duration = Duration::from_secs(20);
-/// How far a responder's clock may be off where the configuration says nothing of it.
-const TOLERATE: Duration = Duration::from_secs(300);
+/// How long it waits for what may be missing.
+const WAIT_SHORT: Duration = Duration::from_secs(5);

@@ -22,6 +22,7 @@ use super::asking;
 use super::auth_eap;
 use super::auth_request::{Request, identity, read};
 use super::mobike;
+use super::questions;
 use super::reauth;
 use super::sa_init::status;
 use crate::auth::pubkey::Claim;
@@ -72,17 +73,17 @@ pub fn respond(
         if request.auth.is_none() {
             return Ok(None);
         }
-        let (proof, question) = prove(cx, sa, now, half_open, keys, &request)?;
+        let (proof, questions) = prove(cx, sa, now, half_open, keys, &request)?;
         mobike::check_nats(sa.asked_from, payloads)?;
-        Ok(Some((request, proof, question)))
+        Ok(Some((request, proof, questions)))
     });
     match proven {
-        Ok(Some((request, proof, None))) => {
+        Ok(Some((request, proof, questions))) if questions.is_empty() => {
             admit(cx, sa, now, (message_id, digest), payloads, &request, proof);
         }
-        Ok(Some((_, proof, Some(question)))) => {
+        Ok(Some((_, proof, questions))) => {
             let then = asking::admit(asking::keep(payloads), (message_id, digest), proof);
-            asking::ask(cx, sa, now, question, then);
+            asking::ask(cx, sa, now, questions, then);
         }
         // Without AUTH the peer wants EAP (RFC 7296, 2.16).
         Ok(None) => auth_eap::begin(cx, sa, now, (message_id, digest), payloads),
@@ -159,12 +160,12 @@ fn prove(
     half_open: &HalfOpen,
     keys: &IkeKeys,
     request: &Request<'_>,
-) -> Result<(Proof, Option<Question>), Error> {
+) -> Result<(Proof, Vec<Question>), Error> {
     let id_i = request.id_i.ok_or(Error::Missing("IDi"))?;
     let peer_id = identity(&id_i).ok_or_else(no_identity)?;
     let policy = choose_policy(cx, sa, &half_open.chosen, &peer_id, request)?;
     let judged = judge(cx, sa, now, half_open, keys, request, (&peer_id, &policy));
-    let ((auth, certs), question) = judged.map_err(|error| error.of(&peer_id, &policy))?;
+    let ((auth, certs), questions) = judged.map_err(|error| error.of(&peer_id, &policy))?;
     let proof = Proof {
         id: Some(policy.srcid.clone()),
         peer_id,
@@ -172,7 +173,7 @@ fn prove(
         certs,
         auth,
     };
-    Ok((proof, question))
+    Ok((proof, questions))
 }
 
 /// What the peer claims to be has a form that no identity has.
@@ -189,13 +190,13 @@ fn judge(
     keys: &IkeKeys,
     request: &Request<'_>,
     (peer_id, policy): (&Identity, &Policy),
-) -> Result<(Ours, Option<Question>), Error> {
+) -> Result<(Ours, Vec<Question>), Error> {
     let id_i = request.id_i.ok_or(Error::Missing("IDi"))?;
     let auth = request.auth.ok_or(Error::Missing("AUTH"))?;
     let prf = half_open.suite.prf;
     let (theirs, ours) = both_octets(half_open, keys, &id_i, &policy.srcid);
     let (method, data) = (auth.method, auth.data);
-    let mut question = None;
+    let mut questions = Vec::new();
     let ours = match &policy.auth {
         AuthWords::Psk(secret) => {
             let secret = secret.expose();
@@ -218,12 +219,12 @@ fn judge(
                 hashes: &half_open.peer_hashes,
                 pss: proven.pss,
             };
-            question = asking::revocation(cx, proven.vouched);
+            questions = questions::revocation(cx, proven.vouched);
             our_signature(cx, sa, *words, &policy.srcid, &wishes, &ours)?
         }
         AuthWords::Eap(_) => return Err(AuthError::Method.into()),
     };
-    Ok((ours, question))
+    Ok((ours, questions))
 }
 
 /// AUTH and CERT payloads of ours.

@@ -14,6 +14,7 @@ use super::super::state::{HalfOpen, Keying, State};
 use super::asking::{self, Kept, Then};
 use super::auth::{self, Proof, Wishes};
 use super::auth_request::{auth_in, eap_in, identity, read};
+use super::questions;
 use super::relay::{self, Admission, Relay};
 use super::sa_init::has_notify;
 use super::{informational, mobike};
@@ -181,7 +182,7 @@ pub fn proceed(
             Ok(question) => {
                 half_open.eap = Some(wait);
                 let message = (message_id, digest);
-                return asking::ask(cx, sa, now, question, Then::Relay { message });
+                return asking::ask(cx, sa, now, vec![question], Then::Relay { message });
             }
             Err(why) => relay.fail(why),
         },
@@ -213,10 +214,8 @@ fn finish(
     sa.admission = wait.admission;
     let then = asking::admit(wait.first, message, proof);
     let vouched = wait.passed.and_then(|passed| passed.vouched);
-    match asking::revocation(cx, vouched) {
-        Some(question) => asking::ask(cx, sa, now, question, then),
-        None => asking::go_on(cx, sa, now, then, Ok(())),
-    }
+    let questions = questions::revocation(cx, vouched);
+    asking::ask(cx, sa, now, questions, then);
 }
 
 /// The RADIUS server has answered, or never will.

@@ -12,6 +12,7 @@ use super::auth_eap::means;
 use super::auth_initiator::{self, our_octets, their_octets};
 use super::auth_request::{auth_in, eap_in, identity};
 use super::create_child_initiator::error_in;
+use super::questions;
 use crate::auth::chain::Vouched;
 use crate::auth::eap::{Client, Reply};
 use crate::auth::{AuthError, psk};
@@ -61,7 +62,7 @@ enum Next {
     /// Our proof.
     Proof(Vec<u8>),
     /// Both sides have proven the key; what is still to be asked of the responder's certificate.
-    Up(Identity, Option<Question>),
+    Up(Identity, Vec<Question>),
 }
 
 /// The responder has proven itself, in these payloads of its first answer.
@@ -107,10 +108,9 @@ fn advance(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<'_>])
             });
             ask(cx, sa, now, &proof);
         }
-        Ok(Next::Up(peer_id, None)) => auth_initiator::accept(cx, sa, now, peer_id, payloads),
-        Ok(Next::Up(peer_id, Some(question))) => {
+        Ok(Next::Up(peer_id, questions)) => {
             let then = asking::accept(payloads, peer_id);
-            asking::ask(cx, sa, now, question, then);
+            asking::ask(cx, sa, now, questions, then);
         }
         Err(error) => auth_initiator::reject(cx, sa, now, &error),
     }
@@ -141,8 +141,8 @@ fn step(
         // RFC 7296, 2.16: without a key of the method each side's own SK_p stands in.
         let key = msk.as_ref().unwrap_or(&sent.keys.sk_pr).expose();
         psk::verify(&cx.provider, prf, key, &theirs, auth.method, auth.data)?;
-        let question = asking::revocation(cx, run.vouched.take());
-        return Ok(Next::Up(peer_id, question));
+        let questions = questions::revocation(cx, run.vouched.take());
+        return Ok(Next::Up(peer_id, questions));
     }
     let packet = eap_in(payloads).ok_or_else(|| missing(payloads, "EAP"))?;
     let mut means = means(cx, now, &policy.srcid, &peer_id);

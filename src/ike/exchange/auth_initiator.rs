@@ -21,7 +21,7 @@ use super::auth_request::identity;
 use super::create_child_initiator::{Granted, granted, make_single, offered_selectors};
 use super::informational;
 use super::sa_init::status;
-use super::{mobike, reauth, redirect};
+use super::{mobike, questions, reauth, redirect};
 use crate::auth::eap::Refusal;
 use crate::auth::pubkey::Claim;
 use crate::auth::{AuthError, octets, own as credentials, psk, pubkey};
@@ -251,10 +251,12 @@ pub fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<
     };
     sa.window.settle();
     match verified {
-        Ok((peer_id, None)) => accept(cx, sa, now, peer_id, payloads),
-        Ok((peer_id, Some(question))) => {
+        Ok((peer_id, questions)) if questions.is_empty() => {
+            accept(cx, sa, now, peer_id, payloads);
+        }
+        Ok((peer_id, questions)) => {
             let then = asking::accept(payloads, peer_id);
-            asking::ask(cx, sa, now, question, then);
+            asking::ask(cx, sa, now, questions, then);
         }
         Err(error) => reject(cx, sa, now, &error),
     }
@@ -366,10 +368,10 @@ fn verify(
     policy: &Policy,
     sent: &AuthSent,
     payloads: &[Payload<'_>],
-) -> Result<(Identity, Option<Question>), Error> {
+) -> Result<(Identity, Vec<Question>), Error> {
     if auth_eap_initiator::is_left_to_eap(policy, payloads) {
         let claimed = auth_eap_initiator::claimed(policy, payloads)?;
-        return Ok((claimed, None));
+        return Ok((claimed, Vec::new()));
     }
     let mut id_r = None;
     let mut auth = None;
@@ -394,9 +396,9 @@ fn verify(
         let why = format!(" for {peer_id}: '{}' wants dstid {wanted}", policy.name);
         return Err(Error::NoPolicy(why));
     }
-    let question = judge(cx, now, policy, sent, (id_r, auth), &peer_id, &certs)
+    let questions = judge(cx, now, policy, sent, (id_r, auth), &peer_id, &certs)
         .map_err(|error| error.of(&peer_id, policy))?;
-    Ok((peer_id, question))
+    Ok((peer_id, questions))
 }
 
 /// Checks the responder's proof.
@@ -408,7 +410,7 @@ fn judge(
     (id_r, auth): (Id<'_>, Auth<'_>),
     peer_id: &Identity,
     certs: &[(CertEncoding, &[u8])],
-) -> Result<Option<Question>, Error> {
+) -> Result<Vec<Question>, Error> {
     let prf = sent.suite.prf;
     let octets = their_octets(sent, &id_r);
     // RFC 7296, 2.16: with EAP the responder signs.
@@ -422,7 +424,7 @@ fn judge(
                 auth.method,
                 auth.data,
             )?;
-            return Ok(None);
+            return Ok(Vec::new());
         }
         AuthWords::PublicKey(words) => *words,
         AuthWords::Eap(_) => PublicKeyAuth::Any,
@@ -436,7 +438,7 @@ fn judge(
         hashes: cx.provider.signature_hashes,
     };
     let proven = pubkey::verify(&cx.store, &mut cx.chains, now.wall, words, &claim)?;
-    Ok(asking::revocation(cx, proven.vouched))
+    Ok(questions::revocation(cx, proven.vouched))
 }
 
 fn make_child(

@@ -149,7 +149,7 @@ fn all_who_ask_the_same_are_answered_by_one_request() {
     desk.ask(&url, "revoked", 10);
     assert_eq!(desk.answers(1), [(12, Ok(Status::Revoked))]);
     serving.join().unwrap();
-    assert!(desk.revocation.waiting.is_empty() && desk.revocation.tickets.is_empty());
+    assert!(desk.revocation.waiters.is_empty() && desk.revocation.tickets.is_empty());
 }
 
 #[test]

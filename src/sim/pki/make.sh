@@ -18,7 +18,8 @@ issue -selfsign -keyfile "$work/ca.key" -in "$work/ca.csr" -extfile "$work/ca.ex
 : >hosts.crt
 for name in gw0 gw1 rw1 rw2 rw3 rw4 rw5 rw6 rw7; do
   openssl req -new -key host.key -subj "/CN=$name" -out "$work/csr"
-  printf 'keyUsage=digitalSignature\nsubjectAltName=DNS:%s.example\n' "$name" >"$work/ext"
+  printf 'keyUsage=digitalSignature\nsubjectAltName=DNS:%s.example\ncrlDistributionPoints=URI:http://outside.example/crl\n' \
+    "$name" >"$work/ext"
   issue -cert ca.crt -keyfile "$work/ca.key" -in "$work/csr" -extfile "$work/ext" -out "$work/crt"
   cat "$work/crt" >>hosts.crt
 done
