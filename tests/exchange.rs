@@ -26,6 +26,8 @@ mod handshake;
 mod impostor;
 #[path = "exchange/impostor_eap.rs"]
 mod impostor_eap;
+#[path = "exchange/in_band.rs"]
+mod in_band;
 #[path = "exchange/ipcomp.rs"]
 mod ipcomp;
 #[path = "exchange/lifecycle.rs"]

@@ -119,6 +119,7 @@ fn hosts_with_certificates_ask_the_outside_and_are_told_well_and_badly() {
         assert!(well.len() > 50, "{kind}: {}", well.len());
         assert!(badly.len() > 2, "{kind}: {badly:?}");
     }
+    assert!(told.iter().any(|told| told.starts_with("Own(Some")));
 }
 
 #[test]

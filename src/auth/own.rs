@@ -21,6 +21,16 @@ pub struct OwnCertificate {
     chain: Vec<Vec<u8>>,
     /// Key identifiers of the authorities above it.
     above: Vec<[u8; 20]>,
+    /// Itself, and who issued it, where we have that one.
+    issued: Option<(Certificate, Certificate)>,
+}
+
+impl OwnCertificate {
+    /// The certificate with this DER and its issuer, if it is this one and has one.
+    pub fn issued(&self, der: &[u8]) -> Option<(&Certificate, &Certificate)> {
+        let (leaf, issuer) = self.issued.as_ref()?;
+        (leaf.der() == der).then_some((leaf, issuer))
+    }
 }
 
 /// What goes into IKE_AUTH.
@@ -58,6 +68,7 @@ pub fn certificates(
             names: named(leaf)?,
             chain: chain.take(CHAIN_MAX).map(|c| c.der().to_vec()).collect(),
             above: above.collect(),
+            issued: path.first().map(|issuer| (leaf.clone(), (*issuer).clone())),
         });
     }
     Ok(own)
@@ -158,13 +169,20 @@ fn raw<'s>(key: &'s OwnKey, requested: &[(CertEncoding, &[u8])]) -> Vec<(CertEnc
 
 /// The CERTREQ payloads of ours: the authorities we trust, or without one raw keys of our own key's
 /// kind. None for raw ECDSA: its number is OpenIKED's own, libreswan drops a whole message with a
-/// number it does not know, and the key must be on file anyway.
-pub fn request(store: &CredentialStore) -> Vec<(CertEncoding, Vec<u8>)> {
+/// number it does not know, and the key must be on file anyway. With `ocsp` also what a responder says
+/// of the certificate: of ours in `ocsp/`, or whom the authority names (RFC 4806, 3.1). That comes
+/// first: by the last one OpenIKED chooses what it shows where none of the authorities is its own.
+pub fn request(store: &CredentialStore, ocsp: bool) -> Vec<(CertEncoding, Vec<u8>)> {
     let authorities = store.authorities();
     if !authorities.is_empty() {
-        let ids = authorities.iter().filter_map(|c| c.key_id().ok());
-        let ids: Vec<[u8; 20]> = ids.take(AUTHORITIES_MAX).collect();
-        return vec![(CertEncoding::X509, ids.concat())];
+        let ids = |of: &[Certificate]| {
+            let ids = of.iter().filter_map(|c| c.key_id().ok());
+            let ids: Vec<[u8; 20]> = ids.take(AUTHORITIES_MAX).collect();
+            ids.concat()
+        };
+        let status = ocsp.then(|| (CertEncoding::OCSP, ids(store.responders())));
+        let x509 = (CertEncoding::X509, ids(authorities));
+        return status.into_iter().chain([x509]).collect();
     }
     let encoding = match store.keys().first().map(|key| key.public.kind()) {
         Some(KeyKind::Rsa) => CertEncoding::RAW_RSA,

@@ -187,6 +187,11 @@ impl CredentialStore {
         &self.own_certificates
     }
 
+    /// The certificate of ours with this DER, and who issued it, as far as we have both.
+    pub fn own_issuer(&self, der: &[u8]) -> Option<(&Certificate, &Certificate)> {
+        self.own_certificates.iter().find_map(|own| own.issued(der))
+    }
+
     /// The certificates in `ca`.
     pub fn authorities(&self) -> &[Certificate] {
         &self.authorities

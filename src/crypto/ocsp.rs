@@ -48,9 +48,12 @@ impl CertId {
     }
 }
 
-/// A request for one certificate, unsigned, with this nonce (RFC 9654).
-pub fn request(id: &CertId, nonce: &[u8; NONCE_LEN]) -> Vec<u8> {
+/// A request for one certificate, unsigned, with this nonce, if any (RFC 9654).
+pub fn request(id: &CertId, nonce: Option<&[u8; NONCE_LEN]>) -> Vec<u8> {
     let list = asn1::sequence(&[&asn1::sequence(&[&id.der()])]);
+    let Some(nonce) = nonce else {
+        return asn1::sequence(&[&asn1::sequence(&[&list])]);
+    };
     let nonce = asn1::octets(&asn1::octets(nonce));
     let extensions = asn1::sequence(&[&asn1::sequence(&[NONCE, &nonce])]);
     asn1::sequence(&[&asn1::sequence(&[&list, &asn1::explicit(2, &extensions)])])

@@ -162,7 +162,11 @@ impl Desk {
         match question {
             Question::Ocsp(question) => {
                 self.revocation
-                    .ask(tools, now, from, (id, until), *question);
+                    .ask(tools, now, from, (id, until), false, *question);
+            }
+            Question::Own(question) => {
+                self.revocation
+                    .ask(tools, now, from, (id, until), true, *question);
             }
             Question::Crl(question) => {
                 let (web, _, replies) = tools;

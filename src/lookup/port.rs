@@ -39,6 +39,8 @@ pub enum Question {
     Ocsp(Box<OcspQuestion>),
     /// Whether a certificate is revoked, by a list.
     Crl(Box<CrlQuestion>),
+    /// What the responder says of a certificate of our own, to be shown to a peer (RFC 4806).
+    Own(Box<OcspQuestion>),
     /// Whether a peer may come in.
     Radius(Box<RadiusQuestion>),
 }
@@ -98,6 +100,8 @@ pub enum Answer {
     Ocsp(Result<Status, Failure>),
     /// What the list says.
     Crl(Result<Status, Failure>),
+    /// A response that says that our certificate is good, whole; `None` where there is none.
+    Own(Option<Arc<[u8]>>),
     /// What a RADIUS server says.
     Radius(RadiusAnswer),
 }

@@ -11,6 +11,7 @@ use iked::auth::store::CredentialStore;
 use iked::config::{self, Environment, Nobody};
 use iked::crypto::{Rng, boring};
 use iked::ike::{Command, Endpoint, EndpointParts, Path, Stats};
+use iked::lookup::port::{Answer, Question};
 use iked::policy::{Generation, Options};
 use iked::steer::ShardId;
 use iked::time::Now;
@@ -49,6 +50,8 @@ pub(super) struct Client {
     pub(super) tape: Vec<Vec<u8>>,
     /// How many of them it got.
     pub(super) got: usize,
+    /// What it shows a gateway that wants to know what a responder says of its certificate.
+    pub(super) shows: Option<Vec<u8>>,
 }
 
 impl Client {
@@ -112,6 +115,7 @@ impl Client {
             ahead: Duration::ZERO,
             tape: Vec::new(),
             got: 0,
+            shows: None,
         }
     }
 
@@ -218,6 +222,13 @@ impl Client {
     }
 
     fn drain(&mut self) {
+        while let Some(lookup) = self.endpoint.poll_lookup() {
+            assert!(matches!(lookup.question, Question::Own(_)), "{lookup:?}");
+            let response = self.shows.as_deref().map(Arc::from);
+            let answer = Answer::Own(response);
+            self.endpoint
+                .handle_lookup(now(self.ahead), lookup.id, answer);
+        }
         let mut buffer = Vec::new();
         while let Some(transmit) = self.endpoint.poll_transmit(&mut buffer) {
             let path = transmit.path;

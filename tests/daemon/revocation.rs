@@ -279,3 +279,30 @@ fn a_black_hole_holds_up_nobody_and_ends_in_a_refusal() {
         assert_eq!(daemon.count("lookup failures"), 5);
     });
 }
+
+#[test]
+fn a_client_that_shows_what_its_responder_said_gets_in_without_another_question() {
+    alone(|| {
+        // There is no responder at all.
+        let house = House::new();
+        let ask = "\"http://127.0.0.1:1/\" tolerate 1m maxage";
+        let daemon = gateway(&house, &format!("{ask} 876000h"));
+        let mut client = certified("good", 1);
+        client.shows = Some(fs::read(vector("good.der")).unwrap());
+        client.establish();
+        assert_eq!(daemon.count("lookups"), 0);
+        let mut client = certified("revoked", 2);
+        client.shows = Some(fs::read(vector("revoked.der")).unwrap());
+        client.fail();
+        said(&daemon, "certificate: revoked");
+        assert_eq!(daemon.count("lookups"), 0);
+        // Another's, or nothing.
+        for (shows, last) in [(Some("good.der"), 3), (None, 4)] {
+            let mut client = certified("revoked", last);
+            client.shows = shows.map(|name| fs::read(vector(name)).unwrap());
+            client.fail();
+            assert_eq!(daemon.count("lookups"), u64::from(last) - 2);
+        }
+        said(&daemon, "certificate: not confirmed: server not reached: ");
+    });
+}

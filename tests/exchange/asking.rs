@@ -16,12 +16,12 @@ use iked::policy::{Auth, Eap, EapMethod, Ocsp, Policy, PublicKeyAuth};
 use super::setup::{config, fqdn, gateway, warrior};
 use super::world::{Datagram, Host, Pair, Side};
 
-fn file(name: &str) -> Vec<u8> {
+pub(super) fn file(name: &str) -> Vec<u8> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/ocsp");
     fs::read(folder.join(name)).unwrap()
 }
 
-fn certificates(name: &str) -> Vec<Certificate> {
+pub(super) fn certificates(name: &str) -> Vec<Certificate> {
     Certificate::all_from_pem(&file(&format!("{name}.crt"))).unwrap()
 }
 
@@ -31,7 +31,7 @@ fn host(policy: Policy, name: &str, asks: bool, seed: u8) -> Host {
     host_by(auth, policy, name, asks, seed)
 }
 
-fn host_by(auth: Auth, policy: Policy, name: &str, asks: bool, seed: u8) -> Host {
+pub(super) fn host_by(auth: Auth, policy: Policy, name: &str, asks: bool, seed: u8) -> Host {
     let parts = Parts {
         keys: vec![PrivateKey::from_pem(&file(&format!("{name}.key"))).unwrap()],
         certificates: certificates(name),
@@ -62,6 +62,16 @@ fn pair(asking: Side) -> Pair {
     )
 }
 
+/// Begins. The other than who asks is asked in turn what its own responder says, and has nothing.
+fn connect(pair: &mut Pair, side: Side) {
+    pair.connect();
+    let other = side.other();
+    while let Some(lookup) = pair.host(other).endpoint.poll_lookup() {
+        assert!(matches!(lookup.question, Question::Own(_)), "{lookup:?}");
+        answer(pair, other, &lookup, Answer::Own(None));
+    }
+}
+
 /// What this host asks; nobody else asks.
 pub(super) fn asked(pair: &mut Pair, side: Side) -> Lookup {
     let lookup = pair.host(side).endpoint.poll_lookup().expect("no question");
@@ -86,7 +96,7 @@ pub(super) fn answer(pair: &mut Pair, side: Side, lookup: &Lookup, answer: Answe
 fn a_handshake_waits_for_the_answer_in_either_role() {
     for side in [Side::Responder, Side::Initiator] {
         let mut pair = pair(side);
-        pair.connect();
+        connect(&mut pair, side);
         assert!(!pair.is_up(), "{side:?}");
         let lookup = asked(&mut pair, side);
         let Question::Ocsp(question) = &lookup.question else {
@@ -122,7 +132,7 @@ fn nothing_but_good_lets_the_peer_in() {
     for side in [Side::Responder, Side::Initiator] {
         for (answer, line) in &answers {
             let mut pair = pair(side);
-            pair.connect();
+            connect(&mut pair, side);
             let lookup = asked(&mut pair, side);
             tell(&mut pair, side, &lookup, answer.clone());
             assert!(pair.host(side).said(line), "{side:?} {line}");
@@ -139,7 +149,7 @@ fn nothing_but_good_lets_the_peer_in() {
 fn an_answer_that_comes_twice_or_to_another_question_is_dropped() {
     for side in [Side::Responder, Side::Initiator] {
         let mut pair = pair(side);
-        pair.connect();
+        connect(&mut pair, side);
         let lookup = asked(&mut pair, side);
         let mut other = lookup.clone();
         other.id.serial += 1;
@@ -159,7 +169,7 @@ fn an_answer_that_comes_twice_or_to_another_question_is_dropped() {
 fn an_answer_for_an_ike_sa_that_is_gone_is_dropped() {
     for side in [Side::Responder, Side::Initiator] {
         let mut pair = pair(side);
-        pair.connect();
+        connect(&mut pair, side);
         let lookup = asked(&mut pair, side);
         let now = pair.now();
         pair.host(side).command(now, Command::ResetAll);
@@ -173,7 +183,7 @@ fn an_answer_for_an_ike_sa_that_is_gone_is_dropped() {
 #[test]
 fn the_peers_repetitions_meet_silence_and_one_answer_settles_all() {
     let mut pair = pair(Side::Responder);
-    pair.connect();
+    connect(&mut pair, Side::Responder);
     let lookup = asked(&mut pair, Side::Responder);
     let sent = pair.passed.len();
     pair.pass_time(9);
@@ -200,7 +210,7 @@ fn the_peers_repetitions_meet_silence_and_one_answer_settles_all() {
 #[test]
 fn without_an_answer_the_handshake_ends_with_its_time() {
     let mut pair = pair(Side::Responder);
-    pair.connect();
+    connect(&mut pair, Side::Responder);
     let lookup = asked(&mut pair, Side::Responder);
     assert!(lookup.until <= pair.now().mono + Duration::from_secs(20));
     pair.pass_time(31);
@@ -210,7 +220,7 @@ fn without_an_answer_the_handshake_ends_with_its_time() {
     assert_eq!(pair.responder.stats().sa_established_total, 0);
 
     let mut pair = self::pair(Side::Initiator);
-    pair.connect();
+    connect(&mut pair, Side::Initiator);
     asked(&mut pair, Side::Initiator);
     assert!(pair.responder.stats().sa_established_current == 1);
     pair.pass_time(40);
@@ -231,7 +241,7 @@ fn a_certificate_that_is_trusted_as_it_is_is_not_asked_about() {
     };
     let store = CredentialStore::assemble(parts, &mut Vec::new());
     pair.responder.endpoint.handle_credentials(store.into());
-    pair.connect();
+    connect(&mut pair, Side::Responder);
     assert!(pair.is_up());
     assert!(pair.responder.endpoint.poll_lookup().is_none());
 }
@@ -248,7 +258,7 @@ fn who_has_not_proven_its_key_has_nobody_asked() {
     };
     let store = CredentialStore::assemble(parts, &mut Vec::new());
     pair.initiator.endpoint.handle_credentials(store.into());
-    pair.connect();
+    connect(&mut pair, Side::Responder);
     assert!(pair.responder.endpoint.poll_lookup().is_none());
     assert!(
         pair.responder.said("authentication failed"),
@@ -267,7 +277,7 @@ fn with_tls_alone_nothing_is_granted_nor_taken_before_the_answer() {
                 host_by(auth(), warrior(), "good", initiator, 1),
                 host_by(auth(), gateway(), "revoked", responder, 2),
             );
-            pair.connect();
+            connect(&mut pair, side);
             assert!(!pair.is_up());
             assert!(pair.host(side).kernel.installed.is_empty());
             let lookup = asked(&mut pair, side);
@@ -297,7 +307,7 @@ fn with_eap_the_client_says_nothing_of_itself_before_the_answer() {
             host_by(auth(user), warrior(), "good", true, 1),
             host_by(auth(None), gateway(), "revoked", false, 2),
         );
-        pair.connect();
+        connect(&mut pair, Side::Initiator);
         assert_eq!(pair.passed.len(), 4);
         let lookup = asked(&mut pair, Side::Initiator);
         let answer = if good { Status::Good } else { Status::Revoked };

@@ -285,6 +285,15 @@ pub(super) enum Side {
     Responder,
 }
 
+impl Side {
+    pub(super) const fn other(self) -> Self {
+        match self {
+            Self::Initiator => Self::Responder,
+            Self::Responder => Self::Initiator,
+        }
+    }
+}
+
 /// Two hosts. Datagrams pass at once and in order, through a NAT before the initiator if there is
 /// one.
 pub(super) struct Pair {

@@ -62,7 +62,7 @@ fn without_a_private_key_nothing_is_shown_or_asked_for() {
     let asked = [(CertEncoding::RAW_PUBLIC_KEY, &[][..])];
     let result = show(&store, PublicKeyAuth::Any, &me(), &asked).map(|_| ());
     assert_eq!(result, Err(AuthError::NoPrivateKey));
-    assert_eq!(request(&store), []);
+    assert_eq!(request(&store, false), []);
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn our_raw_key_is_shown_in_the_encoding_asked_for() {
 
 #[test]
 fn raw_rsa_and_ed25519_keys_are_asked_for_and_ecdsa_keys_are_not() {
-    let asked = |own| request(&store(own));
+    let asked = |own| request(&store(own), false);
     assert_eq!(asked("rsa"), [(CertEncoding::RAW_RSA, vec![])]);
     for own in ["p256", "p384", "p521"] {
         assert_eq!(asked(own), []);
@@ -103,13 +103,34 @@ fn raw_rsa_and_ed25519_keys_are_asked_for_and_ecdsa_keys_are_not() {
 #[test]
 fn the_authorities_we_trust_are_asked_for_by_the_hash_of_their_keys() {
     let store = certified(&["peer"], &["peer.crt"], &["root.crt", "other.crt"]);
-    let asked = request(&store);
+    let asked = request(&store, false);
     let [(CertEncoding::X509, ids)] = asked.as_slice() else {
         panic!("{asked:?}");
     };
     // openssl x509 -in FILE -pubkey -noout | openssl pkey -pubin -outform DER | sha1sum
     let expected = ["root.crt", "other.crt"].map(|name| read(name)[0].key_id().unwrap());
     assert_eq!(*ids, expected.concat());
+}
+
+#[test]
+fn what_a_responder_says_is_asked_for_by_the_hashes_of_those_we_trust() {
+    let parts = |responders| Parts {
+        authorities: read("root.crt"),
+        responders,
+        ..Parts::default()
+    };
+    for responders in [Vec::new(), read("other.crt")] {
+        let hashes: Vec<_> = responders.iter().map(|c| c.key_id().unwrap()).collect();
+        let store = CredentialStore::assemble(parts(responders), &mut Vec::new());
+        let [(CertEncoding::OCSP, ids), (CertEncoding::X509, _)] = &*request(&store, true) else {
+            panic!("{:?}", request(&store, true));
+        };
+        assert_eq!(*ids, hashes.concat());
+        assert_eq!(request(&store, false).len(), 1);
+    }
+    // Without an authority there is no chain that could be asked about.
+    let none = CredentialStore::default();
+    assert_eq!(request(&none, true), []);
 }
 
 #[test]

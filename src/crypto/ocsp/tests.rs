@@ -153,7 +153,7 @@ fn a_response_to_another_request_is_refused_and_one_without_nonce_is_not_fresh()
 #[test]
 fn our_request_is_that_of_openssl_but_for_the_nonce() {
     let id = CertId::new(&certificate("good"), &certificate("ca")).unwrap();
-    let ours = request(&id, &[0x5a; NONCE_LEN]);
+    let ours = request(&id, Some(&[0x5a; NONCE_LEN]));
     let list = |request: &[u8]| {
         let mut fields = Fields::of_sequence(request).unwrap().sequence().unwrap();
         let list = fields.any().unwrap().whole.to_vec();
@@ -164,6 +164,10 @@ fn our_request_is_that_of_openssl_but_for_the_nonce() {
     let (ours, len) = list(&ours);
     assert_eq!(len, NONCE_LEN);
     assert_eq!(ours, list(&file("nonce.req")).0);
+    let bare = request(&id, None);
+    let mut bare = Fields::of_sequence(&bare).unwrap().sequence().unwrap();
+    assert_eq!(bare.any().unwrap().whole, ours);
+    bare.end().unwrap();
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::super::error::Error;
 use super::super::ike_sa::IkeSa;
 use super::super::state::State;
 use super::auth::{self, Proof};
-use super::auth_eap;
+use super::auth_eap::{self, Opening};
 use super::auth_initiator;
 use super::auth_request::read;
 use crate::auth::AuthError;
@@ -18,7 +18,7 @@ use crate::crypto::ocsp::Status;
 use crate::lookup::port::{Answer, Failure, Question};
 use crate::policy::{CrlFetch, Identity};
 use crate::time::Now;
-use crate::wire::registry::{ExchangeType, PayloadType};
+use crate::wire::registry::{CertEncoding, ExchangeType, PayloadType};
 use crate::wire::{Payload, decode_payloads, encode_payloads};
 
 /// What an IKE SA waits for.
@@ -46,10 +46,22 @@ pub enum Then {
         /// What it has proven.
         proof: Box<Proof>,
     },
+    /// As responder: EAP begins, with our proof.
+    Open {
+        /// Message ID and digest of the request.
+        message: (u32, u64),
+        /// What the answer says.
+        opening: Box<Opening>,
+    },
     /// As responder: the peer gets the next EAP packet.
     Relay {
         /// Message ID and digest of the request.
         message: (u32, u64),
+    },
+    /// As initiator: we prove ourselves.
+    Prove {
+        /// Our proof.
+        proof: auth_initiator::Proof,
     },
     /// As initiator: the responder is accepted, or told that it is not.
     Accept {
@@ -58,6 +70,22 @@ pub enum Then {
         /// Who it has proven to be.
         peer_id: Identity,
     },
+}
+
+impl Then {
+    /// Shows the peer this response about our certificate as well (RFC 4806).
+    fn show(&mut self, response: &[u8]) {
+        let certs = match self {
+            Self::Admit { proof, .. } => &mut proof.certs,
+            Self::Open { opening, .. } => match &mut opening.shown {
+                Some((_, certs)) => certs,
+                None => return,
+            },
+            Self::Prove { proof } => &mut proof.1,
+            Self::Relay { .. } | Self::Accept { .. } => return,
+        };
+        certs.push((CertEncoding::OCSP, response.to_vec()));
+    }
 }
 
 /// Payloads that were read before, and will be again.
@@ -112,6 +140,7 @@ fn ask_until(
     let (otherwise, short) = match &question {
         Question::Ocsp(_) => (Answer::Ocsp(Err(Failure::Late)), false),
         Question::Crl(_) => (Answer::Crl(Err(Failure::Late)), tried),
+        Question::Own(_) => (Answer::Own(None), true),
         Question::Radius(_) => (Answer::Radius(Err(Failure::Late)), false),
     };
     // What may be missing is not worth a long wait.
@@ -158,7 +187,10 @@ pub fn give_up(cx: &mut Context, sa: &mut IkeSa, now: Now) {
 
 fn settle(cx: &mut Context, sa: &mut IkeSa, now: Now, asking: Asking, answer: Answer) {
     let Asking {
-        limit, rest, then, ..
+        limit,
+        rest,
+        mut then,
+        ..
     } = asking;
     let verdict = match answer {
         Answer::Radius(answer) => {
@@ -166,6 +198,15 @@ fn settle(cx: &mut Context, sa: &mut IkeSa, now: Now, asking: Asking, answer: An
                 auth_eap::relayed(cx, sa, now, message, answer);
             }
             return;
+        }
+        Answer::Own(Some(response)) => {
+            then.show(&response);
+            Ok(())
+        }
+        Answer::Own(None) => {
+            cx.stats.lookup_failures += 1;
+            cx.debug(format_args!("{}: no OCSP response to show", sa.tag()));
+            Ok(())
         }
         Answer::Crl(Err(failure)) if cx.config.settings.crl == Some(CrlFetch::Tried) => {
             cx.stats.lookup_failures += 1;
@@ -209,6 +250,8 @@ fn place(sa: &mut IkeSa) -> Option<&mut Option<Box<Asking>>> {
 pub fn go_on(cx: &mut Context, sa: &mut IkeSa, now: Now, then: Then, verdict: Result<(), Error>) {
     match then {
         Then::Relay { message } => auth_eap::relayed(cx, sa, now, message, Err(Failure::Late)),
+        Then::Open { message, opening } => auth_eap::open(cx, sa, message, *opening),
+        Then::Prove { proof } => auth_initiator::transmit(cx, sa, now, &proof),
         Then::Admit {
             message,
             request: (first, bytes),

@@ -219,8 +219,10 @@ fn judge(
                 hashes: &half_open.peer_hashes,
                 pss: proven.pss,
             };
-            questions = questions::revocation(cx, proven.vouched);
-            our_signature(cx, sa, *words, &policy.srcid, &wishes, &ours)?
+            questions = questions::revocation(cx, now, proven.vouched, &request.certs)?;
+            let ours = our_signature(cx, sa, *words, &policy.srcid, &wishes, &ours)?;
+            questions.extend(questions::own_status(cx, &request.cert_requests, &ours.1));
+            ours
         }
         AuthWords::Eap(_) => return Err(AuthError::Method.into()),
     };

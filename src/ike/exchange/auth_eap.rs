@@ -60,13 +60,34 @@ pub fn begin(
     let State::AwaitAuthRequest(half_open) = &sa.state else {
         return;
     };
-    let (wait, question, shown) = match opening(cx, sa, half_open, payloads) {
-        Ok(begun) => begun,
+    let opening = match opening(cx, sa, half_open, payloads) {
+        Ok(opening) => opening,
         Err(error) => {
             let exchange = ExchangeType::IKE_AUTH;
             return endpoint::refuse(cx, sa, now, exchange, message_id, digest, &error);
         }
     };
+    let asked = read(payloads).map(|request| request.cert_requests);
+    let shown = opening.shown.as_ref().map_or(&[][..], |(_, certs)| certs);
+    let question = questions::own_status(cx, &asked.unwrap_or_default(), shown);
+    let message = (message_id, digest);
+    match question {
+        Some(question) => {
+            let opening = Box::new(opening);
+            let then = Then::Open { message, opening };
+            asking::ask(cx, sa, now, vec![question], then);
+        }
+        None => open(cx, sa, message, opening),
+    }
+}
+
+/// Answers the first request.
+pub fn open(cx: &mut Context, sa: &mut IkeSa, (message_id, digest): (u32, u64), opening: Opening) {
+    let Opening {
+        wait,
+        question,
+        shown,
+    } = opening;
     let id = wait.policy.srcid.clone();
     let mut answer = vec![Payload::IdR(Id {
         kind: id.kind,
@@ -92,7 +113,14 @@ pub fn begin(
     message::respond(cx, sa, exchange, message_id, digest, &answer);
 }
 
-type Opening = (Wait, Vec<u8>, Option<auth::Ours>);
+/// What the first answer says.
+pub struct Opening {
+    wait: Wait,
+    /// The first EAP packet.
+    question: Vec<u8>,
+    /// Our own proof, where EAP does not bring it.
+    pub shown: Option<auth::Ours>,
+}
 
 fn opening(
     cx: &mut Context,
@@ -147,7 +175,11 @@ fn opening(
         admission: None,
         first: asking::keep(payloads),
     };
-    Ok((wait, question, shown))
+    Ok(Opening {
+        wait,
+        question,
+        shown,
+    })
 }
 
 /// Takes a later request: EAP's next packet, or at its end the AUTH that proves the key.
@@ -214,8 +246,10 @@ fn finish(
     sa.admission = wait.admission;
     let then = asking::admit(wait.first, message, proof);
     let vouched = wait.passed.and_then(|passed| passed.vouched);
-    let questions = questions::revocation(cx, vouched);
-    asking::ask(cx, sa, now, questions, then);
+    match questions::revocation(cx, now, vouched, &[]) {
+        Ok(questions) => asking::ask(cx, sa, now, questions, then),
+        Err(error) => asking::go_on(cx, sa, now, then, Err(error.into())),
+    }
 }
 
 /// The RADIUS server has answered, or never will.

@@ -141,7 +141,7 @@ fn step(
         // RFC 7296, 2.16: without a key of the method each side's own SK_p stands in.
         let key = msk.as_ref().unwrap_or(&sent.keys.sk_pr).expose();
         psk::verify(&cx.provider, prf, key, &theirs, auth.method, auth.data)?;
-        let questions = questions::revocation(cx, run.vouched.take());
+        let questions = questions::revocation(cx, now, run.vouched.take(), &[])?;
         return Ok(Next::Up(peer_id, questions));
     }
     let packet = eap_in(payloads).ok_or_else(|| missing(payloads, "EAP"))?;

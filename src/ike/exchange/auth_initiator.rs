@@ -14,7 +14,7 @@ use super::super::message;
 use super::super::negotiate::{self, Rules};
 use super::super::own;
 use super::super::state::{AuthSent, AwaitKernel, Established, State};
-use super::asking;
+use super::asking::{self, Then};
 use super::auth::{Ours, Wishes, add_child, establish, no_identity, our_signature};
 use super::auth_eap_initiator::{self, Run};
 use super::auth_request::identity;
@@ -95,18 +95,31 @@ pub fn prepare(cx: &mut Context, sa: &mut IkeSa, facts: Facts) {
     sa.state = State::AwaitAuthResponse(Box::new(sent));
 }
 
-/// Sends the request.
+/// Makes the request, and sends it once everything is there that the responder wants to see.
 pub fn send(cx: &mut Context, sa: &mut IkeSa, now: Now) {
     let State::AwaitAuthResponse(sent) = &sa.state else {
         return;
     };
-    let (auth, certs) = match prove(cx, sa, sent) {
+    let proof = match prove(cx, sa, sent) {
         Ok(proof) => proof,
         Err(error) => {
             cx.warn(format_args!("{}: cannot authenticate: {error}", sa.tag()));
             sa.state = State::Closed;
             return;
         }
+    };
+    let asked = sent.cert_requests.iter();
+    let asked: Vec<_> = asked.map(|(kind, data)| (*kind, data.as_slice())).collect();
+    match questions::own_status(cx, &asked, &proof.1) {
+        Some(question) => asking::ask(cx, sa, now, vec![question], Then::Prove { proof }),
+        None => transmit(cx, sa, now, &proof),
+    }
+}
+
+/// Sends the request with this proof.
+pub fn transmit(cx: &mut Context, sa: &mut IkeSa, now: Now, (auth, certs): &Proof) {
+    let State::AwaitAuthResponse(sent) = &sa.state else {
+        return;
     };
     let policy = Arc::clone(&sa.policy);
     let spi = sent.inbound_spi.to_bytes();
@@ -175,7 +188,9 @@ fn configuration_request(policy: &Policy) -> Option<Payload<'static>> {
 
 fn pubkey_requests(cx: &Context, policy: &Policy) -> Vec<(CertEncoding, Vec<u8>)> {
     match policy.auth {
-        AuthWords::PublicKey(_) | AuthWords::Eap(_) => credentials::request(&cx.store),
+        AuthWords::PublicKey(_) | AuthWords::Eap(_) => {
+            credentials::request(&cx.store, cx.config.settings.ocsp.is_some())
+        }
         AuthWords::Psk(_) => Vec::new(),
     }
 }
@@ -197,7 +212,7 @@ pub fn their_octets(sent: &AuthSent, id_r: &Id<'_>) -> Vec<u8> {
 }
 
 /// Our AUTH, if it comes first, and the certificates with it.
-type Proof = (Option<(AuthMethod, Vec<u8>)>, Vec<(CertEncoding, Vec<u8>)>);
+pub type Proof = (Option<(AuthMethod, Vec<u8>)>, Vec<(CertEncoding, Vec<u8>)>);
 
 fn prove(cx: &mut Context, sa: &IkeSa, sent: &AuthSent) -> Result<Proof, AuthError> {
     let policy = &sa.policy;
@@ -438,7 +453,7 @@ fn judge(
         hashes: cx.provider.signature_hashes,
     };
     let proven = pubkey::verify(&cx.store, &mut cx.chains, now.wall, words, &claim)?;
-    Ok(questions::revocation(cx, proven.vouched))
+    Ok(questions::revocation(cx, now, proven.vouched, certs)?)
 }
 
 fn make_child(

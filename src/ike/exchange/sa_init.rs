@@ -355,7 +355,9 @@ fn build(
 fn cert_requests(cx: &Context, policy: &Policy) -> Vec<(CertEncoding, Vec<u8>)> {
     match policy.auth {
         Auth::Psk(_) | Auth::Eap(_) => Vec::new(),
-        Auth::PublicKey(_) => crate::auth::own::request(&cx.store),
+        Auth::PublicKey(_) => {
+            crate::auth::own::request(&cx.store, cx.config.settings.ocsp.is_some())
+        }
     }
 }
 

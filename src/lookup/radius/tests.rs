@@ -79,7 +79,7 @@ impl Bench {
         let replies = std::mem::take(&mut self.replies).into_iter();
         let answers = replies.map(|(_, _, answer)| match answer {
             Answer::Radius(answer) => answer,
-            Answer::Ocsp(_) | Answer::Crl(_) => panic!("nobody asked that"),
+            Answer::Ocsp(_) | Answer::Crl(_) | Answer::Own(_) => panic!("nobody asked that"),
         });
         answers.collect()
     }

@@ -53,6 +53,10 @@ impl Desk {
     }
 
     fn ask(&mut self, url: &str, about: &str, seconds: u64) -> LookupId {
+        self.ask_of(false, url, about, seconds)
+    }
+
+    fn ask_of(&mut self, own: bool, url: &str, about: &str, seconds: u64) -> LookupId {
         let question = OcspQuestion {
             url: url.to_owned(),
             leaf: certificate(about),
@@ -69,7 +73,7 @@ impl Desk {
         let until = self.now.mono + Duration::from_secs(seconds);
         let tools = (&mut self.web, &mut self.rng, &mut self.replies);
         self.revocation
-            .ask(tools, self.now, ShardId(3), (id, until), question);
+            .ask(tools, self.now, ShardId(3), (id, until), own, question);
         id
     }
 
@@ -80,18 +84,22 @@ impl Desk {
 
     /// Goes on until this many have been answered; what they were told, by number.
     fn answers(&mut self, count: usize) -> Vec<(u64, Result<Status, Failure>)> {
+        let replies = self.replies(count).into_iter();
+        let told = replies.map(|(shard, id, answer)| {
+            assert_eq!(shard, ShardId(3));
+            let Answer::Ocsp(result) = answer else {
+                panic!("{answer:?}");
+            };
+            (id.serial, result)
+        });
+        told.collect()
+    }
+
+    fn replies(&mut self, count: usize) -> Replies {
         let mut events = Events::with_capacity(64);
         for _ in 0..1000 {
             if self.replies.len() >= count {
-                let replies = std::mem::take(&mut self.replies).into_iter();
-                let told = replies.map(|(shard, id, answer)| {
-                    assert_eq!(shard, ShardId(3));
-                    let Answer::Ocsp(result) = answer else {
-                        panic!("{answer:?}");
-                    };
-                    (id.serial, result)
-                });
-                return told.collect();
+                return std::mem::take(&mut self.replies);
             }
             let wait = Some(Duration::from_millis(20));
             self.poll.poll(&mut events, wait).unwrap();
@@ -212,4 +220,62 @@ fn a_failure_is_told_and_not_remembered() {
     assert_eq!(desk.answers(1)[0].1, Err(Failure::Url));
     desk.ask(&url, "revoked", 10);
     assert!(matches!(desk.answers(1)[0].1, Err(Failure::Unreachable(_))));
+}
+
+/// What there is to show of our own certificate.
+fn shown(desk: &mut Desk) -> Option<Vec<u8>> {
+    let Answer::Own(response) = desk.replies(1).remove(0).2 else {
+        panic!("not our own");
+    };
+    response.map(|bytes| bytes.to_vec())
+}
+
+#[test]
+fn what_is_said_of_our_own_is_kept_whole_for_two_minutes() {
+    let mut desk = Desk::new();
+    let (url, serving) = responder(&["good.der", "delegated.der"]);
+    for wanted in ["good.der", "good.der", "delegated.der"] {
+        desk.ask_of(true, &url, "good", 5);
+        assert_eq!(shown(&mut desk), Some(file(wanted)));
+        desk.pass(61);
+    }
+    serving.join().unwrap();
+    // That a peer may be told the same of it is another matter.
+    assert!(desk.revocation.known.is_empty());
+}
+
+#[test]
+fn nothing_is_shown_but_that_it_is_good_for_a_while() {
+    let bad = [
+        "revoked.der",
+        "unknown.der",
+        "endless.der",
+        "plain.der",
+        "make.sh",
+    ];
+    for (recorded, about) in bad.map(|name| (name, "good")) {
+        let about = if recorded == "revoked.der" {
+            "revoked"
+        } else {
+            about
+        };
+        let mut desk = Desk::new();
+        let (url, serving) = responder(&[recorded, "good.der"]);
+        desk.ask_of(true, &url, about, 5);
+        assert_eq!(shown(&mut desk), None, "{recorded}");
+        // Not asked again at once.
+        desk.ask_of(true, &url, about, 5);
+        assert_eq!(shown(&mut desk), None, "{recorded}");
+        desk.pass(11);
+        desk.ask_of(true, &url, about, 5);
+        let later = (about == "good").then(|| file("good.der"));
+        assert_eq!(shown(&mut desk), later, "{recorded}");
+        serving.join().unwrap();
+    }
+    let mut desk = Desk::new();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", silent.local_addr().unwrap());
+    desk.ask_of(true, &url, "good", 5);
+    desk.pass(5);
+    assert_eq!(shown(&mut desk), None);
 }
