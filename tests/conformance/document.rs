@@ -23,6 +23,7 @@ const RFCS: &[(u32, &str)] = &[
     (8247, "Algorithms to implement"),
     (3948, "UDP encapsulation of ESP"),
     (4478, "Repeated authentication"),
+    (4806, "OCSP inside of IKEv2"),
     (8598, "Split DNS"),
 ];
 

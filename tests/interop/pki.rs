@@ -64,9 +64,14 @@ impl Holder {
 
     /// The list by which it revokes somebody's certificate, as PEM.
     pub fn revokes(&self, whose: &Self) -> Vec<u8> {
+        self.list(whose, "pem")
+    }
+
+    /// The same in `pem` or `der`.
+    pub fn list(&self, whose: &Self, form: &str) -> Vec<u8> {
         let (issuer, issuer_key) = (text(&self.certificate), text(&self.keys.private));
         let sign = ["--signcrl", "--cacert", issuer, "--cakey", issuer_key];
-        let what = ["--cert", text(&whose.certificate), "--outform", "pem"];
+        let what = ["--cert", text(&whose.certificate), "--outform", form];
         pki(&[&sign[..], &what].concat())
     }
 

@@ -42,6 +42,8 @@ pub struct Client {
     pub lines: Vec<String>,
     /// More Child SAs.
     pub children: Vec<String>,
+    /// More plugins.
+    pub plugins: &'static str,
     /// More lines of strongswan.conf.
     pub daemon_lines: Vec<String>,
 }
@@ -77,6 +79,7 @@ impl Default for Client {
             credentials: None,
             lines: Vec::new(),
             children: Vec::new(),
+            plugins: "",
             daemon_lines: Vec::new(),
         }
     }
@@ -150,11 +153,12 @@ impl Client {
         let more = self.daemon_lines.join("\n ");
         format!(
             "charon-systemd {{\n load = random nonce openssl aes sha1 sha2 hmac kdf curve25519 gcm \
-             pem pkcs1 pkcs8 pubkey x509 constraints eap-identity eap-mschapv2 eap-md5 eap-gtc eap-tls eap-ttls vici {kernel} socket-default updown\n \
+             pem pkcs1 pkcs8 pubkey x509 constraints eap-identity eap-mschapv2 eap-md5 eap-gtc eap-tls eap-ttls vici {kernel} socket-default updown {}\n \
              plugins {{ vici {{ socket = unix://{folder}/vici\n }} }}\n \
              filelog {{ file {{ path = {folder}/../charon-file.log\n default = 1\n ike = 2\n cfg = 2\n \
              flush_line = yes\n }} }}\n retransmit_tries = 3\n {more}\n}}\n\
-             swanctl {{ load =\n plugins {{ vici {{ socket = unix://{folder}/vici\n }} }} }}\n"
+             swanctl {{ load =\n plugins {{ vici {{ socket = unix://{folder}/vici\n }} }} }}\n",
+            self.plugins
         )
     }
 }
