@@ -28,7 +28,7 @@ mod lookup;
 mod proofs;
 
 pub use kernel::{pfkey, xfrm};
-pub use lookup::{http, ocsp};
+pub use lookup::{crl, http, ocsp};
 pub use proofs::{certs, eap};
 
 /// Every target.
@@ -68,6 +68,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "ocsp",
         run: ocsp,
+    },
+    Target {
+        name: "crl",
+        run: crl,
     },
     Target {
         name: "http",

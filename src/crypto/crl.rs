@@ -138,7 +138,7 @@ impl List {
 }
 
 /// The URIs in the value of a cRLDistributionPoints extension.
-pub(super) fn urls(value: &[u8]) -> Result<Vec<String>, Malformed> {
+pub(crate) fn urls(value: &[u8]) -> Result<Vec<String>, Malformed> {
     let mut points = Fields::of_sequence(value)?;
     let mut urls = Vec::new();
     while !points.is_empty() {

@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use crate::crypto::crl::{self, List};
 use crate::crypto::ocsp::{self, CertId, Rules};
 use crate::crypto::x509::Certificate;
 use crate::lookup::http::{Response, Url};
@@ -29,6 +30,25 @@ pub fn ocsp(bytes: &[u8]) {
     }
     // The walk behind the signature, which no fuzzer gets past.
     ocsp::fuzz(bytes, &id, rules);
+}
+
+/// A revocation list in DER, and the value of an extension that says where lists are. Whatever it is,
+/// only a list that the issuer has signed counts, and those we know.
+pub fn crl(bytes: &[u8]) {
+    let Some(authority) = &*AUTHORITY else {
+        return;
+    };
+    if let Ok(list) = List::read(bytes, authority, MADE) {
+        assert!(LISTS.contains(&bytes), "a forged list counts");
+        assert!(list.made() <= MADE && MADE <= list.until());
+        for certificate in &*LISTED {
+            let _ = list.status(certificate);
+        }
+    }
+    for url in crl::urls(bytes).unwrap_or_default() {
+        let stands_there = |url: &str| bytes.windows(url.len()).any(|part| part == url.as_bytes());
+        assert!(url.is_empty() || stands_there(&url), "a URL from nowhere");
+    }
 }
 
 /// An HTTP response in pieces: each behind its length in one byte. However it is cut, it ends the same
@@ -67,6 +87,30 @@ static PAIR: LazyLock<Option<(Certificate, Certificate)>> = LazyLock::new(|| {
     Some((read(LEAF)?, read(ISSUER)?))
 });
 
+static AUTHORITY: LazyLock<Option<Certificate>> = LazyLock::new(|| {
+    let pem = include_bytes!("../../tests/vectors/crl/ca.crt");
+    Certificate::all_from_pem(pem).ok()?.into_iter().next()
+});
+
+/// What the authority issued.
+static LISTED: LazyLock<Vec<Certificate>> = LazyLock::new(|| {
+    let pems: [&[u8]; 3] = [
+        include_bytes!("../../tests/vectors/crl/good.crt"),
+        include_bytes!("../../tests/vectors/crl/revoked.crt"),
+        include_bytes!("../../tests/vectors/crl/sub.crt"),
+    ];
+    let all = pems.iter().map(|pem| Certificate::all_from_pem(pem));
+    all.filter_map(Result::ok).flatten().collect()
+});
+
+/// All lists of the authority that count.
+const LISTS: [&[u8]; 5] = [
+    include_bytes!("../../tests/vectors/crl/ca.crl"),
+    include_bytes!("../../tests/vectors/crl/later.crl"),
+    include_bytes!("../../tests/vectors/crl/newer.crl"),
+    include_bytes!("../../tests/vectors/crl/users.crl"),
+    include_bytes!("../../tests/vectors/crl/elsewhere.crl"),
+];
 const LEAF: &[u8] = include_bytes!("../../tests/vectors/ocsp/good.crt");
 const ISSUER: &[u8] = include_bytes!("../../tests/vectors/ocsp/ca.crt");
 /// All responses about that certificate that count.

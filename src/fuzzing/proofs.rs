@@ -169,6 +169,7 @@ pub fn certs(bytes: &[u8]) {
         leaf.fingerprint(),
     ));
     let _ = (leaf.not_after(), leaf.is_self_issued());
+    let _ = (leaf.crl_urls(), leaf.ocsp_urls());
 }
 
 /// The authority of `tests/vectors/certs`.
