@@ -55,6 +55,14 @@ pub enum KernelRequest {
         /// Inbound SPIs of Child SAs that were added.
         children: Vec<EspSpi>,
     },
+    /// Tell what went through this Child SA before a later request of the same turn, or of a later
+    /// one, removes it; answered by exactly one `LastCount`.
+    LastCount {
+        /// Echoed in the answer.
+        account: u64,
+        /// Inbound SPI of a Child SA that was added.
+        child: EspSpi,
+    },
     /// From now on this shard wants exactly these traps; not answered.
     SetTraps {
         /// All of them.
@@ -80,15 +88,24 @@ pub struct Trap {
     pub remote: IpAddr,
 }
 
-/// How many packets went through a Child SA since it, or its copy elsewhere, was made.
+/// What went through an SA.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Volume {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes of them, as the kernel counts: of what is inside, or with the outer header.
+    pub octets: u64,
+}
+
+/// What went through a Child SA since it, or what it is a copy of elsewhere, was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Count {
     /// SPI of the inbound SA.
     pub spi: EspSpi,
-    /// Packets from the peer, all of them authentic.
-    pub inbound: u64,
-    /// Packets to the peer.
-    pub outbound: u64,
+    /// From the peer, all of it authentic.
+    pub inbound: Volume,
+    /// To the peer.
+    pub outbound: Volume,
 }
 
 /// Everything the kernel must know of one Child SA.
@@ -254,6 +271,15 @@ pub enum KernelEvent {
         /// Of those Child SAs that are there.
         counts: Vec<Count>,
     },
+    /// The answer to [`KernelRequest::LastCount`].
+    LastCount {
+        /// Of the request.
+        account: u64,
+        /// Inbound SPI.
+        child: EspSpi,
+        /// What was counted, if the Child SA was there.
+        count: Option<Count>,
+    },
     /// A packet hit a policy without an SA. What a backend tells `sadb`.
     Acquire {
         /// Of the policy.
@@ -318,7 +344,7 @@ pub trait Backend: Send {
     fn set_trap(&mut self, trap: &Trap, reqid: u32) -> Result<(), KernelError>;
     /// Removes the policies of these selectors in all directions; missing ones are no error.
     fn remove_policies(&mut self, pairs: &[SelectorPair]) -> Result<(), KernelError>;
-    /// Counts the packets of Child SAs; those that are not there are left out.
+    /// Counts what went through Child SAs; those that are not there are left out.
     fn count(&mut self, children: &[ChildRemove]) -> Vec<Count>;
     /// The descriptor that becomes readable when the kernel has something to say, if any.
     fn event_fd(&self) -> Option<std::os::fd::RawFd>;

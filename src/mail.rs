@@ -12,7 +12,7 @@ use mio::Waker;
 use crate::auth::store::CredentialStore;
 use crate::ike::{Command, News, Path, Reply};
 use crate::kernel::{KernelEvent, KernelRequest};
-use crate::lookup::port::{Answer, Lookup, LookupId};
+use crate::lookup::port::{Answer, Lookup, LookupId, Record};
 use crate::policy::Config;
 use crate::policy::radius::Radius;
 use crate::radius::dae::Target;
@@ -88,6 +88,8 @@ pub enum LookupMail {
         /// The question.
         lookup: Lookup,
     },
+    /// Something for the accounting servers.
+    Record(Box<Record>),
     /// The `radius` lines of a new configuration.
     Radius(Arc<Radius>),
     /// A shard's answer to `ShardMail::Disconnect`.

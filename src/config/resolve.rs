@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::ast::{AuthText, CfgText, PolicyText, Position, RadiusText, Set, Statement, Text};
+use super::ast::{AuthText, CfgText, PolicyText, Position, Set, Statement, Text};
 use super::hosts::{self, End};
 use super::{Diagnostic, Environment, identity, proposals, radius, tables};
 use crate::policy::radius::Radius;
@@ -57,10 +57,7 @@ pub(super) fn resolve(
             Statement::Set(set, at) => resolver.set(set, at),
             Statement::User { name, password } => resolver.user(name, password),
             Statement::Policy(policy) => resolver.add_policy(policy),
-            Statement::Radius(line) => {
-                resolver.check_radius(line);
-                radius::resolve(&mut radius, line, environment)
-            }
+            Statement::Radius(line) => radius::resolve(&mut radius, line, environment),
         };
         if let Err(error) = outcome {
             resolver.result.errors.push(error);
@@ -234,21 +231,6 @@ impl Resolver<'_> {
         };
         self.check_supported(&policy, &text.at);
         Ok(policy)
-    }
-
-    fn check_radius(&mut self, line: &RadiusText) {
-        match line {
-            RadiusText::Server {
-                accounting: true,
-                address,
-                ..
-            } => self.pending(&address.at, "'radius accounting'"),
-            RadiusText::Listen { .. }
-            | RadiusText::Client { .. }
-            | RadiusText::Server { .. }
-            | RadiusText::Most { .. }
-            | RadiusText::Config { .. } => {}
-        }
     }
 
     fn check_supported(&mut self, policy: &Policy, at: &Position) {

@@ -41,6 +41,8 @@ pub enum Task {
     UpdateAddresses,
     /// Begin the IKE SA that takes the place of this one (RFC 4478).
     Reauthenticate,
+    /// Tell the accounting server what was counted so far.
+    Report,
 }
 
 impl Task {
@@ -62,7 +64,8 @@ impl Task {
             | Self::ReportDouble
             | Self::Keepalive
             | Self::Activate(_)
-            | Self::Reauthenticate => false,
+            | Self::Reauthenticate
+            | Self::Report => false,
         }
     }
 }
@@ -96,7 +99,8 @@ impl Agenda {
             | Task::ReportDouble
             | Task::Redirect(_)
             | Task::Retire
-            | Task::Reauthenticate => true,
+            | Task::Reauthenticate
+            | Task::Report => true,
             Task::CheckPeer
             | Task::Confirm
             | Task::Keepalive

@@ -40,7 +40,7 @@ pub struct ChildSa {
     pub fate: Fate,
     /// Inbound SPI of the Child SA whose place it takes.
     pub replaces: Option<EspSpi>,
-    /// Packets from the peer and to it, as the kernel counted them last.
+    /// Packets from the peer and to it, as the kernel counted them last: for DPD.
     pub packets: (u64, u64),
     /// What the kernel must still be given before we may send through it.
     pub outbound_waits: Option<Box<ChildInstall>>,

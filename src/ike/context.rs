@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use foldhash::quality::SeedableRandomState;
 use hashbrown::HashMap;
 
+use super::account::Accounts;
 use super::agenda::Task;
 use super::child_sa::ChildSa;
 use super::cookie::Cookies;
@@ -23,7 +24,7 @@ use crate::auth::chain::ChainCache;
 use crate::auth::store::CredentialStore;
 use crate::crypto::{Provider, Rng};
 use crate::kernel::{self, KernelRequest, RequestId};
-use crate::lookup::port::{Lookup, LookupId, Question};
+use crate::lookup::port::{Lookup, LookupId, Question, Record};
 use crate::policy::{Config, Options, Policy};
 use crate::steer::{self, ShardId};
 use crate::wire::spi::{Cpi, EspSpi, IkeSpi};
@@ -51,6 +52,8 @@ pub struct Context {
     pub pools: Pools,
     /// Counters.
     pub stats: Stats,
+    /// What is counted of peers for accounting servers.
+    pub accounts: Accounts,
     /// Output.
     pub out: Outbox,
     /// Are Child SAs loaded into the kernel?
@@ -91,6 +94,8 @@ pub struct Outbox {
     pub kernel: VecDeque<KernelRequest>,
     /// Questions to the lookup thread.
     pub lookups: VecDeque<Lookup>,
+    /// Records for the accounting servers.
+    pub records: VecDeque<Record>,
     /// Events.
     pub events: VecDeque<Event>,
     /// Answers to commands.
@@ -142,6 +147,7 @@ impl Context {
             cookies: Cookies::new(parts.cookie_seed),
             pools: Pools::new(parts.shard.0, parts.shards),
             stats: Stats::default(),
+            accounts: Accounts::default(),
             out: Outbox::default(),
             coupled,
             active,

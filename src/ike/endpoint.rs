@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::account;
 use super::agenda::Task;
 use super::child_sa::Fate;
 use super::context::{Bequest, Context};
@@ -32,8 +33,9 @@ use crate::crypto::{Provider, Rng};
 use crate::kernel::{
     Count, KernelError, KernelEvent, KernelRequest, RequestId, SelectorPair, Trap,
 };
-use crate::lookup::port::{Answer as Found, Lookup, LookupId};
+use crate::lookup::port::{Answer as Found, Lookup, LookupId, Record};
 use crate::policy::{Config, Options};
+use crate::radius::request::Cause;
 use crate::steer::ShardId;
 use crate::time::Now;
 use crate::wire::Header;
@@ -161,6 +163,7 @@ impl Endpoint {
         for start in std::mem::take(&mut self.cx.out.starts) {
             self.initiate(now, start);
         }
+        account::settle(&mut self.cx, now);
         self.spread_news(now);
     }
 
@@ -172,6 +175,7 @@ impl Endpoint {
             for child in bequest.children {
                 ike_sa::unload(&mut self.cx, child);
             }
+            account::end(&mut self.cx, bequest.admission.as_deref());
             self.cx.release(bequest.lease);
             return;
         };
@@ -226,6 +230,14 @@ impl Endpoint {
             KernelEvent::Expire { spi, hard } => return self.expired(now, spi, hard),
             KernelEvent::Mapping { spi, remote } => return self.mapped(now, spi, remote),
             KernelEvent::Counts { asker, counts } => return self.counted(now, asker, &counts),
+            KernelEvent::LastCount {
+                account,
+                child,
+                count,
+            } => {
+                account::last(&mut self.cx, account, child, count);
+                return account::settle(&mut self.cx, now);
+            }
             KernelEvent::Wanted { trap } => return self.wanted(now, &trap),
             // The kernel thread makes `Wanted` of it.
             KernelEvent::Acquire { .. } => return,
@@ -358,6 +370,7 @@ impl Endpoint {
         if self.starts_at.is_some_and(|at| at <= now.mono) {
             self.start_active(now);
         }
+        account::settle(&mut self.cx, now);
         self.show_chunk();
     }
 
@@ -369,6 +382,7 @@ impl Endpoint {
                 if !sa.state.is_authenticated() {
                     self.cx.stats.sa_established_failures += 1;
                 }
+                account::because(&mut self.cx, sa, Cause::LostCarrier);
                 // What the peer made in its place while we waited may be all that it has.
                 rekey_ike::bequeath_to_rival(&mut self.cx, sa, now.mono);
                 return self.close(sa, "retransmit limit reached");
@@ -454,6 +468,16 @@ impl Endpoint {
         self.cx.out.lookups.pop_front()
     }
 
+    /// The next record for the accounting servers.
+    pub fn poll_record(&mut self) -> Option<Record> {
+        self.cx.out.records.pop_front()
+    }
+
+    /// Whether the kernel has still to count for a peer that is gone.
+    pub fn is_counting(&self) -> bool {
+        self.cx.accounts.until().is_some()
+    }
+
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.cx.out.events.pop_front()
@@ -471,7 +495,8 @@ impl Endpoint {
         }
         let deadline = self.table.next_deadline().map(|at| (at, "deadline"));
         let starts = self.starts_at.map(|at| (at, "start"));
-        deadline.into_iter().chain(starts).min()
+        let counts = self.cx.accounts.until().map(|at| (at, "counts"));
+        deadline.into_iter().chain(starts).chain(counts).min()
     }
 
     /// The counters.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Role;
+use super::account;
 use super::agenda::Agenda;
 use super::child_sa::{ChildSa, Fate};
 use super::context::Context;
@@ -330,6 +331,7 @@ impl IkeSa {
             | State::Deleting(_)
             | State::Closed => {}
         }
+        account::end(cx, self.admission.as_deref());
         cx.release(std::mem::take(&mut self.lease));
     }
 }
@@ -348,6 +350,7 @@ impl fmt::Display for Tag {
 /// Removes a Child SA from the kernel, if it is there.
 pub fn unload(cx: &mut Context, mut child: ChildSa) {
     unload_from_kernel(cx, &mut child);
+    account::forget(cx, child.names.inbound_spi);
     cx.children.remove(&child.names.inbound_spi);
     cx.stats.csa_removed += 2;
 }
@@ -355,6 +358,7 @@ pub fn unload(cx: &mut Context, mut child: ChildSa) {
 /// Removes a Child SA from the kernel, if it is there, and keeps what we know of it.
 pub fn unload_from_kernel(cx: &mut Context, child: &mut ChildSa) {
     if std::mem::take(&mut child.loaded) {
+        account::part(cx, child.names.inbound_spi);
         let child = Box::new(child.names.clone());
         cx.out
             .kernel

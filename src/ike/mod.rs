@@ -3,6 +3,7 @@
 //! [`endpoint::Endpoint`] holds all IKE SAs of one shard. `exchange/` has one file for each
 //! exchange, both roles in it, because the RFC describes exchanges and either side may start one.
 
+pub mod account;
 pub mod agenda;
 pub mod child_sa;
 pub mod context;

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::account;
 use super::agenda::Task;
 use super::child_sa::{ChildSa, Fate, Grant};
 use super::context::Context;
@@ -214,9 +215,14 @@ fn perform(cx: &mut Context, sa: &mut IkeSa, now: Now, task: Task) {
         Task::Activate(spi) => activate(cx, sa, spi),
         Task::Redirect(to) => redirect::tell(cx, sa, now, to),
         Task::RekeyIke => rekey_ike::start(cx, sa, now),
-        Task::DeleteIke | Task::Retire => informational::delete(cx, sa, now.mono),
+        Task::DeleteIke => informational::delete(cx, sa, now.mono),
+        Task::Retire => {
+            account::out_of_time(cx, sa, now.mono);
+            informational::delete(cx, sa, now.mono);
+        }
         Task::VerifyPath => mobike::verify(cx, sa, now.mono),
         Task::UpdateAddresses => mobike::update(cx, sa, now.mono),
+        Task::Report => account::report(cx, sa, now.mono),
         Task::Reauthenticate => reauth::again(cx, sa, now.mono),
     }
 }
@@ -283,13 +289,15 @@ fn check_peer(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
 
 /// The kernel has counted the packets of the Child SAs, because `check_peer` asked.
 pub fn counted(cx: &mut Context, sa: &mut IkeSa, now: Instant, counts: &[Count]) {
+    account::counted(cx, sa, counts);
     let (mut heard, mut sent) = (false, false);
     for count in counts {
         if let Some(child) = sa.child_by_inbound(count.spi) {
             let (inbound, outbound) = child.packets;
-            heard |= inbound != count.inbound;
-            sent |= outbound != count.outbound;
-            child.packets = (count.inbound, count.outbound);
+            let now = (count.inbound.packets, count.outbound.packets);
+            heard |= inbound != now.0;
+            sent |= outbound != now.1;
+            child.packets = now;
         }
     }
     if heard {

@@ -13,6 +13,7 @@ use crate::mail::{ControlMail, Inbox, LookupMail, Mailbox, Outlet, ShardMail};
 use crate::steer::ShardId;
 use crate::time::Now;
 
+pub mod accounting;
 pub mod dae;
 pub mod http;
 pub mod lists;
@@ -24,6 +25,7 @@ pub mod waiters;
 pub mod web;
 
 use crate::policy::radius::Radius as Lines;
+use accounting::Accounting;
 use dae::{Dae, Orders};
 use lists::Lists;
 use names::Names;
@@ -72,6 +74,7 @@ pub fn run(parts: LookupParts) -> io::Result<()> {
     let registry = poll.registry().try_clone()?;
     let mut desk = Desk {
         radius: Radius::new(registry.try_clone()?),
+        accounting: Accounting::new(registry.try_clone()?),
         dae: Dae::new(registry.try_clone()?, shards.len()),
         orders: Orders::new(),
         web: Web::new(registry, Names::new(waker), WEB_TOKENS),
@@ -80,12 +83,13 @@ pub fn run(parts: LookupParts) -> io::Result<()> {
         rng,
         replies: Replies::new(),
     };
-    desk.dae.configure(lines);
+    desk.configure(now(), lines);
     let mut outlets: Vec<Outlet<ShardMail>> = shards.into_iter().map(Outlet::new).collect();
     let mut events = Events::with_capacity(EVENTS);
-    let (mut more, mut waiting) = (false, false);
+    let (mut more, mut waiting) = (true, false);
+    let mut last_at = None;
     loop {
-        let timeout = timeout(more, waiting, desk.deadline());
+        let timeout = timeout(more, waiting, [desk.deadline(), last_at]);
         match poll.poll(&mut events, timeout) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -95,7 +99,8 @@ pub fn run(parts: LookupParts) -> io::Result<()> {
         let mut shutdown = false;
         more = inbox.drain(MAIL_PER_TURN_MAX, |mail| match mail {
             LookupMail::Request { from, lookup } => desk.ask(now, from, lookup),
-            LookupMail::Radius(lines) => desk.dae.configure(lines),
+            LookupMail::Record(record) => desk.accounting.tell(now.mono, *record),
+            LookupMail::Radius(lines) => desk.configure(now, lines),
             LookupMail::Disconnected { serial, count } => desk.dae.done(serial, count),
             LookupMail::Shutdown => shutdown = true,
         });
@@ -103,7 +108,7 @@ pub fn run(parts: LookupParts) -> io::Result<()> {
             desk.ready(event.token(), now.mono);
         }
         desk.look(now);
-        more |= desk.radius.is_busy() || desk.dae.is_busy();
+        more |= desk.is_busy();
         waiting = false;
         for (shard, id, answer) in std::mem::take(&mut desk.replies) {
             if let Some(outlet) = outlets.get_mut(usize::from(shard.0)) {
@@ -123,19 +128,29 @@ pub fn run(parts: LookupParts) -> io::Result<()> {
         for outlet in &mut outlets {
             waiting |= outlet.flush();
         }
-        if shutdown {
+        if shutdown && last_at.is_none() {
+            desk.accounting.close(now);
+            more = true;
+            last_at = Some(now.mono + LAST_WORDS);
+        }
+        let over = |at: Instant| at <= now.mono || (!more && desk.accounting.is_idle());
+        if last_at.is_some_and(over) {
             return Ok(());
         }
     }
 }
 
 /// How long the thread may sleep; `None` is until somebody rings.
-fn timeout(more: bool, waiting: bool, deadline: Option<Instant>) -> Option<Duration> {
+fn timeout(more: bool, waiting: bool, deadlines: [Option<Instant>; 2]) -> Option<Duration> {
     if more {
         return Some(Duration::ZERO);
     }
     let retry = waiting.then_some(RETRY_AFTER);
-    let due = deadline.map(|at| at.saturating_duration_since(now().mono));
+    let due = deadlines
+        .into_iter()
+        .flatten()
+        .min()
+        .map(|at| at.saturating_duration_since(now().mono));
     retry.into_iter().chain(due).min()
 }
 
@@ -143,6 +158,7 @@ fn timeout(more: bool, waiting: bool, deadline: Option<Instant>) -> Option<Durat
 struct Desk {
     web: Web,
     radius: Radius,
+    accounting: Accounting,
     dae: Dae,
     orders: Orders,
     revocation: Revocation,
@@ -152,6 +168,16 @@ struct Desk {
 }
 
 impl Desk {
+    fn configure(&mut self, now: Now, lines: Arc<Lines>) {
+        self.accounting.configure(now, Arc::clone(&lines));
+        self.dae.configure(lines);
+    }
+
+    /// Whether there is more to do at once.
+    fn is_busy(&self) -> bool {
+        self.radius.is_busy() || self.accounting.is_busy() || self.dae.is_busy()
+    }
+
     fn ask(&mut self, now: Now, from: ShardId, lookup: Lookup) {
         let Lookup {
             id,
@@ -186,6 +212,8 @@ impl Desk {
     fn ready(&mut self, token: Token, now: Instant) {
         if self.radius.owns(token) {
             self.radius.ready(token);
+        } else if self.accounting.owns(token) {
+            self.accounting.ready(token);
         } else if self.dae.owns(token) {
             self.dae.ready(token);
         } else {
@@ -206,6 +234,7 @@ impl Desk {
         self.revocation.look(now.mono, &mut self.replies);
         self.lists.look(now.mono, &mut self.replies);
         self.radius.look(&mut self.rng, now.mono, &mut self.replies);
+        self.accounting.look(now.mono);
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -214,6 +243,7 @@ impl Desk {
             self.revocation.deadline(),
             self.lists.deadline(),
             self.radius.deadline(),
+            self.accounting.deadline(),
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -239,5 +269,7 @@ const WEB_TOKENS: usize = 1024;
 const EVENTS: usize = 256;
 /// Mail taken in one turn.
 const MAIL_PER_TURN_MAX: usize = 1024;
+/// How long the accounting servers may take for the last records.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How soon a full mailbox is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(2);

@@ -8,7 +8,7 @@ use crate::crypto::crl::CrlError;
 use crate::crypto::ocsp::{OcspError, Status};
 use crate::crypto::x509::Certificate;
 use crate::policy::radius::Radius;
-use crate::radius::{Facts, Reply};
+use crate::radius::{Facts, Figures, Moment, Reply};
 use crate::wire::spi::IkeSpi;
 
 /// Who waits for an answer: an IKE SA by its own SPI, and which of its questions. An answer for one
@@ -58,6 +58,17 @@ pub struct RadiusQuestion {
     pub state: Option<Vec<u8>>,
     /// The server that has begun, by its place in the list: no other knows of it.
     pub server: Option<usize>,
+}
+
+/// What the accounting servers are to be told of a peer. Nobody waits for their answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Who the peer is.
+    pub facts: Facts,
+    /// What happened.
+    pub moment: Moment,
+    /// What was counted.
+    pub figures: Figures,
 }
 
 /// What a server says, and which it was.

@@ -357,7 +357,12 @@ fn reply(replies: &mut Replies, flight: &Flight, answer: RadiusAnswer) {
     replies.push((flight.from, flight.id, Answer::Radius(answer)));
 }
 
-fn connect(registry: &Registry, server: SocketAddr, token: usize) -> io::Result<UdpSocket> {
+/// A socket to this server, registered under this token.
+pub(super) fn connect(
+    registry: &Registry,
+    server: SocketAddr,
+    token: usize,
+) -> io::Result<UdpSocket> {
     let any = match server {
         SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use crate::kernel::SelectorPair;
 use crate::kernel::entry::{Direction, IpProtocol, Layer, Template};
+use crate::kernel::{SelectorPair, Volume};
 use crate::wire::registry::{EncrId, IntegId, ProtocolId};
 use crate::wire::spi::EspSpi;
 use crate::wire::{Transform, TransformId};
@@ -445,9 +445,14 @@ impl<'a> Answer<'a> {
         ))
     }
 
-    /// How many packets have gone through the SA that this tells.
-    pub fn packets(&self) -> Option<u64> {
-        u32_at(self.find(extension::LIFETIME_CURRENT)?, 4).map(u64::from)
+    /// What has gone through the SA that this tells.
+    pub fn volume(&self) -> Option<Volume> {
+        let current = self.find(extension::LIFETIME_CURRENT)?;
+        let octets = current.get(8..16)?;
+        Some(Volume {
+            packets: u32_at(current, 4)?.into(),
+            octets: u64::from_ne_bytes(octets.try_into().ok()?),
+        })
     }
 
     /// The kernel's number of the policy that this tells, or that an `ACQUIRE` is about.

@@ -11,7 +11,7 @@ use std::process;
 use crate::kernel::entry::{self, Direction, IpProtocol};
 use crate::kernel::{
     Backend, ChildInstall, ChildRemove, Count, KernelError, KernelEvent, KernelRequest,
-    SelectorPair, Trap,
+    SelectorPair, Trap, Volume,
 };
 use crate::sys::netlink::KernelSocket;
 use crate::wire::spi::EspSpi;
@@ -241,16 +241,16 @@ impl PfKey {
         result
     }
 
-    fn packets(
+    fn volume(
         &mut self,
         source: IpAddr,
         destination: IpAddr,
         spi: EspSpi,
         protocol: IpProtocol,
-    ) -> Option<u64> {
+    ) -> Option<Volume> {
         let seq = self.next_seq();
         let request = Request::get(seq, self.pid, source, destination, spi, protocol);
-        self.ask(&request, seq, |answer| answer.packets()).ok()?
+        self.ask(&request, seq, |answer| answer.volume()).ok()?
     }
 
     fn delete_child(&mut self, child: &ChildRemove) -> Result<(), KernelError> {
@@ -313,7 +313,9 @@ impl Backend for PfKey {
                     action: "move SA",
                 }),
                 // `sadb` has methods for those.
-                KernelRequest::Count { .. } | KernelRequest::SetTraps { .. } => Err(UNSUPPORTED),
+                KernelRequest::Count { .. }
+                | KernelRequest::LastCount { .. }
+                | KernelRequest::SetTraps { .. } => Err(UNSUPPORTED),
             });
         }
         results
@@ -359,13 +361,13 @@ impl Backend for PfKey {
                 ..
             } = *child;
             let protocol = protocol.into();
-            if let Some(inbound) = self.packets(remote, local, inbound_spi, protocol) {
-                let outbound = self.packets(local, remote, outbound_spi, protocol);
+            if let Some(inbound) = self.volume(remote, local, inbound_spi, protocol) {
+                let outbound = self.volume(local, remote, outbound_spi, protocol);
                 counts.push(Count {
                     spi: inbound_spi,
                     inbound,
                     // Not there before the peer is ready for it.
-                    outbound: outbound.unwrap_or(0),
+                    outbound: outbound.unwrap_or_default(),
                 });
             }
         }

@@ -143,6 +143,8 @@ pub struct Sadb {
     leaving: HashSet<(IpAddr, EspSpi)>,
     /// Who asks for the packets of which Child SAs.
     questions: Vec<(ShardId, IkeSpi, Vec<EspSpi>)>,
+    /// Who asks for the last count of which Child SA, by account, and where it stands.
+    partings: Vec<(ShardId, u64, EspSpi, Option<ChildRemove>)>,
     answers: BTreeMap<ShardId, Vec<KernelEvent>>,
 }
 
@@ -164,6 +166,7 @@ impl Sadb {
             deletes: Vec::new(),
             leaving: HashSet::new(),
             questions: Vec::new(),
+            partings: Vec::new(),
             answers: BTreeMap::new(),
         }
     }
@@ -179,6 +182,10 @@ impl Sadb {
                 KernelRequest::DeleteChild { child } => self.delete(&child),
                 KernelRequest::Count { asker, children } => {
                     self.questions.push((from, asker, children));
+                }
+                KernelRequest::LastCount { account, child } => {
+                    let names = self.mirror.child(child).cloned();
+                    self.partings.push((from, account, child, names));
                 }
                 KernelRequest::SetTraps { traps } => self.mirror.set_traps(from, traps),
             }
@@ -207,6 +214,29 @@ impl Sadb {
         }
     }
 
+    /// Counts once more, all in one call, what is about to be removed.
+    fn part(&mut self) {
+        let partings = std::mem::take(&mut self.partings);
+        if partings.is_empty() {
+            return;
+        }
+        let there = partings.iter().filter_map(|(.., names)| names.clone());
+        let there: Vec<ChildRemove> = there.collect();
+        let backend = self.backend.as_mut();
+        let counts = backend.map_or_else(Vec::new, |backend| backend.count(&there));
+        let counts: BTreeMap<EspSpi, Count> =
+            counts.into_iter().map(|count| (count.spi, count)).collect();
+        for (shard, account, child, _) in partings {
+            let count = counts.get(&child).copied();
+            let event = KernelEvent::LastCount {
+                account,
+                child,
+                count,
+            };
+            self.answer(shard, event);
+        }
+    }
+
     /// Takes what the kernel reports, a bounded number at a time; true if there may be more.
     pub fn take_events(&mut self) -> bool {
         let Some(backend) = &mut self.backend else {
@@ -232,6 +262,7 @@ impl Sadb {
                 KernelEvent::Done { .. }
                 | KernelEvent::Failed { .. }
                 | KernelEvent::Counts { .. }
+                | KernelEvent::LastCount { .. }
                 | KernelEvent::Wanted { .. } => continue,
             };
             // Not tagged: an SA of another key manager on this host.
@@ -328,6 +359,7 @@ impl Sadb {
     /// Writes what is pending: additions, then moves and policies that change hands, then
     /// deletions, so that no policy goes before its successor stands.
     fn flush(&mut self) {
+        self.part();
         self.flush_adds();
         self.flush_outbounds();
         self.flush_moves();
@@ -456,6 +488,7 @@ impl Sadb {
                     | KernelRequest::MoveChild { .. }
                     | KernelRequest::DeleteChild { .. }
                     | KernelRequest::Count { .. }
+                    | KernelRequest::LastCount { .. }
                     | KernelRequest::SetTraps { .. },
                 ) => KernelEvent::Done { id },
             };

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use super::*;
 use crate::crypto::keymat::ChildKeys;
-use crate::kernel::{SelectorPair, Trap};
+use crate::kernel::{SelectorPair, Trap, Volume};
 use crate::policy::IpNet;
 use crate::wire::registry::ProtocolId;
 
@@ -137,7 +137,9 @@ impl Backend for FakeKernel {
                     memory.remove(child);
                     Ok(())
                 }
-                KernelRequest::Count { .. } | KernelRequest::SetTraps { .. } => {
+                KernelRequest::Count { .. }
+                | KernelRequest::LastCount { .. }
+                | KernelRequest::SetTraps { .. } => {
                     panic!("these have methods of their own")
                 }
             });
@@ -167,8 +169,8 @@ impl Backend for FakeKernel {
         memory.calls += 1;
         let count = |child: &ChildRemove| Count {
             spi: child.inbound_spi,
-            inbound: 1,
-            outbound: u64::from(child.reqid),
+            inbound: volume(1),
+            outbound: volume(child.reqid),
         };
         children.iter().map(count).collect()
     }
@@ -725,6 +727,14 @@ fn a_packet_that_hits_a_trap_is_told_to_the_shard_that_set_it_and_no_other_is() 
     assert!(sadb.take_answers().is_empty());
 }
 
+/// So many packets of 100 bytes.
+fn volume(packets: u32) -> Volume {
+    Volume {
+        packets: packets.into(),
+        octets: u64::from(packets) * 100,
+    }
+}
+
 #[test]
 fn all_questions_of_a_turn_are_one_call_and_each_gets_its_answer() {
     let (kernel, mut sadb) = sadb();
@@ -748,8 +758,8 @@ fn all_questions_of_a_turn_are_one_call_and_each_gets_its_answer() {
     assert_eq!(kernel.0.lock().calls, before + 1);
     let count = |child: &ChildRemove| Count {
         spi: child.inbound_spi,
-        inbound: 1,
-        outbound: u64::from(child.reqid),
+        inbound: volume(1),
+        outbound: volume(child.reqid),
     };
     let answers = sadb.take_answers();
     let counts = |asker, child| KernelEvent::Counts {
@@ -767,4 +777,41 @@ fn all_questions_of_a_turn_are_one_call_and_each_gets_its_answer() {
         counts: Vec::new(),
     };
     assert_eq!(answers[&ShardId(0)], [none]);
+}
+
+#[test]
+fn what_is_removed_is_counted_before_in_the_same_turn() {
+    let (kernel, mut sadb) = sadb();
+    let (a, b) = (
+        child(0x0100_0001, 5, "10.2.1.0/24"),
+        child(0x0100_0002, 6, "10.2.2.0/24"),
+    );
+    sadb.serve(vec![add(1, &a), add(2, &b)]);
+    sadb.take_answers();
+    let part = |account, child: &ChildRemove| {
+        let child = child.inbound_spi;
+        (ShardId(0), KernelRequest::LastCount { account, child })
+    };
+    let before = kernel.0.lock().calls;
+    let gone = child(0x0100_0009, 7, "10.2.3.0/24");
+    sadb.serve(vec![
+        part(7, &a),
+        delete(&a),
+        part(7, &b),
+        delete(&b),
+        part(8, &gone),
+    ]);
+    assert_eq!(kernel.0.lock().calls, before + 2, "one count, one deletion");
+    assert!(sadb.is_empty());
+    let told = |account, child: &ChildRemove, there: bool| KernelEvent::LastCount {
+        account,
+        child: child.inbound_spi,
+        count: there.then(|| Count {
+            spi: child.inbound_spi,
+            inbound: volume(1),
+            outbound: volume(child.reqid),
+        }),
+    };
+    let all = [told(7, &a, true), told(7, &b, true), told(8, &gone, false)];
+    assert_eq!(sadb.take_answers()[&ShardId(0)], all);
 }

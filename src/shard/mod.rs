@@ -13,6 +13,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::ike::{Command, Endpoint, Event, Path, Stats};
+use crate::kernel::KernelEvent;
 use crate::log;
 use crate::mail::{ControlMail, Inbox, KernelMail, LookupMail, Mailbox, NOBODY, Outlet, ShardMail};
 use crate::steer::{ShardId, Steer, Steering};
@@ -322,6 +323,9 @@ impl Shard {
             let from = self.id;
             self.lookup.send(LookupMail::Request { from, lookup });
         }
+        while let Some(record) = self.endpoint.poll_record() {
+            self.lookup.send(LookupMail::Record(Box::new(record)));
+        }
         while let Some(event) = self.endpoint.poll_event() {
             self.report(event);
         }
@@ -356,10 +360,30 @@ impl Shard {
         }
     }
 
+    /// What the kernel has counted for peers that are gone, and nothing else.
+    fn take_last_counts(&mut self) {
+        let mut counts = Vec::new();
+        self.inbox.drain(MAIL_MAX, |mail| {
+            if let ShardMail::Kernel(events) = mail {
+                counts.extend(events);
+            }
+        });
+        counts.retain(|event| matches!(event, KernelEvent::LastCount { .. }));
+        for event in counts {
+            self.endpoint.handle_kernel(now(), event);
+        }
+        self.drain();
+    }
+
     /// Hands over what still waits, for a moment at most.
     fn finish(&mut self) {
         let until = now().mono + FINISH_MAX;
-        while (self.kernel.flush() | self.control.flush()) && now().mono < until {
+        while now().mono < until {
+            let waiting = self.kernel.flush() | self.lookup.flush() | self.control.flush();
+            if !waiting && !self.endpoint.is_counting() {
+                break;
+            }
+            self.take_last_counts();
             std::thread::yield_now();
         }
         self.control.send(ControlMail::Ended(self.id));

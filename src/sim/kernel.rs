@@ -9,7 +9,7 @@ use super::net::Datagram;
 use super::plan::KernelPlan;
 use crate::kernel::{
     ChildInstall, ChildRemove, Count, KernelError, KernelEvent, KernelRequest, Outer, RequestId,
-    SelectorPair, Trap,
+    SelectorPair, Trap, Volume,
 };
 use crate::steer::ShardId;
 use crate::wire::spi::{EspSpi, IkeSpi};
@@ -150,6 +150,18 @@ impl FakeKernel {
                 answer: Some((shard, self.count(asker, &children))),
                 ..Done::default()
             },
+            KernelRequest::LastCount { account, child } => {
+                let count = self.volumes(child);
+                let event = KernelEvent::LastCount {
+                    account,
+                    child,
+                    count,
+                };
+                Done {
+                    answer: Some((shard, event)),
+                    ..Done::default()
+                }
+            }
             KernelRequest::SetTraps { traps } => {
                 self.traps.insert(shard, traps);
                 Done::default()
@@ -159,16 +171,22 @@ impl FakeKernel {
     }
 
     fn count(&self, asker: IkeSpi, children: &[EspSpi]) -> KernelEvent {
-        let count = |spi: &EspSpi| {
-            let held = self.children.get(spi)?;
-            Some(Count {
-                spi: *spi,
-                inbound: held.seen.len() as u64,
-                outbound: u64::from(held.sent),
-            })
-        };
+        let count = |spi: &EspSpi| self.volumes(*spi);
         let counts = children.iter().filter_map(count).collect();
         KernelEvent::Counts { asker, counts }
+    }
+
+    fn volumes(&self, spi: EspSpi) -> Option<Count> {
+        let held = self.children.get(&spi)?;
+        let volume = |packets: u64| Volume {
+            packets,
+            octets: packets * PACKET_LEN,
+        };
+        Some(Count {
+            spi,
+            inbound: volume(held.seen.len() as u64),
+            outbound: volume(held.sent.into()),
+        })
     }
 
     /// A packet found no SA to leave by: who set a trap for it, if anybody did and is not asked
@@ -355,5 +373,7 @@ impl FakeKernel {
 
 /// net.core.xfrm_acq_expires.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
+/// Bytes of a packet.
+const PACKET_LEN: u64 = 100;
 /// The port that stands for ESP without UDP.
 pub const ESP: u16 = 0;

@@ -564,7 +564,7 @@ fn describe(ike: &[u8]) -> String {
 
 fn describe_request(request: &crate::kernel::KernelRequest) -> String {
     use crate::kernel::KernelRequest::{
-        AddChild, AddOutbound, Count, DeleteChild, MoveChild, SetTraps,
+        AddChild, AddOutbound, Count, DeleteChild, LastCount, MoveChild, SetTraps,
     };
     match request {
         AddChild { id, child } => format!(
@@ -582,6 +582,7 @@ fn describe_request(request: &crate::kernel::KernelRequest) -> String {
         AddOutbound { child } => format!("add outbound {}", child.names.outbound_spi),
         MoveChild { child, to } => format!("move {} to {to:?}", child.inbound_spi),
         DeleteChild { child } => format!("delete {}", child.inbound_spi),
+        LastCount { child, .. } => format!("last count {child}"),
         Count { children, .. } => format!("count {children:?}"),
         SetTraps { traps } => format!("{} traps", traps.len()),
     }

@@ -93,7 +93,9 @@ impl Chunk {
             // `relocate` does those: it must read before it writes.
             KernelRequest::MoveChild { .. } => self.refuse(libc::EOPNOTSUPP, "move SA"),
             // `sadb` has methods for those.
-            KernelRequest::Count { .. } | KernelRequest::SetTraps { .. } => {
+            KernelRequest::Count { .. }
+            | KernelRequest::LastCount { .. }
+            | KernelRequest::SetTraps { .. } => {
                 self.refuse(libc::EOPNOTSUPP, "policies");
             }
         }

@@ -6,8 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use zeroize::Zeroizing;
 
 use super::algorithm::{Algorithms, Encr};
-use crate::kernel::SelectorPair;
 use crate::kernel::entry::{Direction, IpProtocol, Layer, Template};
+use crate::kernel::{SelectorPair, Volume};
 use crate::wire::spi::EspSpi;
 
 /// Message types, XFRM_MSG_*.
@@ -471,11 +471,17 @@ impl Answer<'_> {
         template_reqid(self.body.get(USER_ACQUIRE_LEN..)?)
     }
 
-    /// How many packets have gone through the SA that a `GET_SA` told.
-    pub fn packets(&self) -> Option<u64> {
+    /// What has gone through the SA that a `GET_SA` told.
+    pub fn volume(&self) -> Option<Volume> {
         (self.kind == kind::NEW_SA).then_some(())?;
-        let packets = self.body.get(PACKETS_AT..PACKETS_AT + 8)?;
-        Some(u64::from_ne_bytes(packets.try_into().ok()?))
+        let counter = |at: usize| {
+            let bytes = self.body.get(at..at + 8)?;
+            Some(u64::from_ne_bytes(bytes.try_into().ok()?))
+        };
+        Some(Volume {
+            packets: counter(VOLUME_AT + 8)?,
+            octets: counter(VOLUME_AT)?,
+        })
     }
 }
 
@@ -636,8 +642,8 @@ pub(super) const USERSA_INFO_LEN: usize = 224;
 const USERPOLICY_INFO_LEN: usize = 168;
 /// Length of `xfrm_user_acquire`.
 const USER_ACQUIRE_LEN: usize = 280;
-/// Where `xfrm_usersa_info` has the packets of its current lifetime.
-const PACKETS_AT: usize = 168;
+/// Where `xfrm_usersa_info` has the bytes of its current lifetime; its packets come next.
+const VOLUME_AT: usize = 160;
 /// Length of an algorithm's name field.
 const ALGORITHM_NAME_LEN: usize = 64;
 /// The kernel keeps at most 128 words of bitmap (XFRMA_REPLAY_ESN_MAX).

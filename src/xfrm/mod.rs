@@ -475,7 +475,9 @@ impl Xfrm {
                     self.outbound.remove(&key);
                 }
             }
-            KernelRequest::Count { .. } | KernelRequest::SetTraps { .. } => {}
+            KernelRequest::Count { .. }
+            | KernelRequest::LastCount { .. }
+            | KernelRequest::SetTraps { .. } => {}
         }
     }
 
@@ -486,18 +488,18 @@ impl Xfrm {
             names.extend(sas(child).take(2));
         }
         let told = self.read_sas(&names).unwrap_or_default();
-        let packets = |told: &Told| {
+        let volume = |told: &Told| {
             let body = told.as_ref()?;
             let (kind, seq) = (kind::NEW_SA, 0);
-            message::Answer { kind, seq, body }.packets()
+            message::Answer { kind, seq, body }.volume()
         };
         let pairs = children.iter().zip(told.chunks(2));
         let count = |(child, both): (&ChildRemove, &[Told])| {
             Some(Count {
                 spi: child.inbound_spi,
-                inbound: both.first().and_then(packets)?,
+                inbound: both.first().and_then(volume)?,
                 // Not there before the peer is ready for it.
-                outbound: both.get(1).and_then(packets).unwrap_or(0),
+                outbound: both.get(1).and_then(volume).unwrap_or_default(),
             })
         };
         pairs.filter_map(count).collect()

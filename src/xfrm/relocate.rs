@@ -79,6 +79,7 @@ fn parts(request: &KernelRequest) -> Option<(&ChildRemove, Outer)> {
         | KernelRequest::AddOutbound { .. }
         | KernelRequest::DeleteChild { .. }
         | KernelRequest::Count { .. }
+        | KernelRequest::LastCount { .. }
         | KernelRequest::SetTraps { .. } => None,
     }
 }

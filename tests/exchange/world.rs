@@ -237,11 +237,25 @@ impl Host {
                 let (inbound, outbound) = self.kernel.packets;
                 let count = |spi| Count {
                     spi,
-                    inbound,
-                    outbound,
+                    inbound: volume(inbound),
+                    outbound: volume(outbound),
                 };
                 let counts = children.into_iter().map(count).collect();
                 let event = KernelEvent::Counts { asker, counts };
+                self.endpoint.handle_kernel(now, event);
+            }
+            KernelRequest::LastCount { account, child } => {
+                let (inbound, outbound) = self.kernel.packets;
+                let count = Some(Count {
+                    spi: child,
+                    inbound: volume(inbound),
+                    outbound: volume(outbound),
+                });
+                let event = KernelEvent::LastCount {
+                    account,
+                    child,
+                    count,
+                };
                 self.endpoint.handle_kernel(now, event);
             }
             KernelRequest::SetTraps { traps } => self.kernel.traps = traps,
@@ -459,5 +473,13 @@ pub(super) fn options() -> Options {
         natt_only: false,
         natt_port: 4500,
         config_dir: "/nowhere".into(),
+    }
+}
+
+/// So many packets of 100 bytes.
+fn volume(packets: u64) -> Volume {
+    Volume {
+        packets,
+        octets: packets * 100,
     }
 }

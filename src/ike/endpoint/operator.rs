@@ -4,6 +4,7 @@ use super::{Endpoint, SHOW_CHUNK, Show};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::super::account;
 use super::super::event::{Command, Level, Reply};
 use super::super::exchange::redirect::{self, Start};
 use super::super::exchange::relay;
@@ -19,6 +20,7 @@ use super::super::trap;
 use crate::auth::store::CredentialStore;
 use crate::policy::Config;
 use crate::radius::dae::Target;
+use crate::radius::request::Cause;
 use crate::time::Now;
 
 impl Endpoint {
@@ -37,8 +39,13 @@ impl Endpoint {
                 let reply = Reply::Stats(Box::new(self.cx.stats.clone()));
                 return self.cx.out.replies.push_back((id, reply));
             }
-            Command::ResetAll => self.each(now, |endpoint, sa| endpoint.close(sa, "reset")),
-            Command::ResetSa => self.each(now, |endpoint, sa| endpoint.delete(sa, now.mono)),
+            Command::ResetAll => self.each(now, |endpoint, sa| {
+                account::because(&mut endpoint.cx, sa, Cause::AdminReset);
+                endpoint.close(sa, "reset");
+            }),
+            Command::ResetSa => self.each(now, |endpoint, sa| {
+                endpoint.delete(sa, now.mono, Cause::AdminReset);
+            }),
             Command::ResetId(wanted) => self.each_where(
                 now,
                 |sa| {
@@ -46,7 +53,7 @@ impl Endpoint {
                         .as_ref()
                         .is_some_and(|id| id.to_string() == wanted)
                 },
-                |endpoint, sa| endpoint.delete(sa, now.mono),
+                |endpoint, sa| endpoint.delete(sa, now.mono, Cause::AdminReset),
             ),
             Command::Active(active) => {
                 self.cx.active = active;
@@ -83,7 +90,7 @@ impl Endpoint {
             Command::Shutdown => {
                 trap::clear(&mut self.cx);
                 self.each(now, |endpoint, sa| {
-                    endpoint.delete(sa, now.mono);
+                    endpoint.delete(sa, now.mono, Cause::AdminReboot);
                     sa.state = State::Closed;
                 })
             }
@@ -140,7 +147,8 @@ impl Endpoint {
     }
 
     /// Deletes an IKE SA: tells the peer where there is an established one.
-    fn delete(&mut self, sa: &mut IkeSa, now: Instant) {
+    fn delete(&mut self, sa: &mut IkeSa, now: Instant, cause: Cause) {
+        account::because(&mut self.cx, sa, cause);
         if matches!(sa.state, State::Established(_)) {
             informational::delete(&mut self.cx, sa, now);
         } else if !matches!(sa.state, State::Deleting(_)) {
@@ -156,7 +164,7 @@ impl Endpoint {
             |endpoint, sa| {
                 let line = format_args!("{}: ended by a RADIUS server", sa.tag());
                 endpoint.cx.info(line);
-                endpoint.delete(sa, now.mono);
+                endpoint.delete(sa, now.mono, Cause::AdminReset);
             },
         )
     }

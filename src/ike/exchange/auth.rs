@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::super::account;
 use super::super::agenda::Task;
 use super::super::child_sa::{self, Ask, ChildSa, Grant};
 use super::super::context::Context;
@@ -536,6 +537,7 @@ pub fn establish(cx: &mut Context, sa: &mut IkeSa, now: Now, suite: &IkeSuite) {
     cx.stats.sa_established_total += 1;
     cx.stats.sa_established_current += 1;
     own::begin(cx, sa, now.mono);
+    account::open(cx, sa, now);
     if let Some(lifetime) = reauth::limit(cx, sa) {
         sa.agenda.plan(now.mono + lifetime, Task::Retire);
     }
@@ -569,6 +571,7 @@ pub fn establish(cx: &mut Context, sa: &mut IkeSa, now: Now, suite: &IkeSuite) {
 pub fn add_child(cx: &mut Context, sa: &mut IkeSa, child: ChildSa) {
     cx.stats.csa_created += 2;
     cx.children.insert(child.names.inbound_spi, sa.own_spi);
+    account::watch(cx, sa, child.names.inbound_spi);
     if let Some(cpis) = child.names.ipcomp {
         cx.cpis.insert(cpis.inbound, child.names.inbound_spi);
     }

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::super::account;
 use super::super::agenda::Task;
 use super::super::child_sa::ChildSa;
 use super::super::context::Context;
@@ -11,6 +12,7 @@ use super::super::own::{self, Own};
 use super::super::state::{Deleting, Keying, State};
 use super::create_child::up;
 use super::{mobike, reauth, redirect, rekey_ike};
+use crate::radius::request::Cause;
 use crate::time::Now;
 use crate::wire::registry::{ExchangeType, NotifyType, ProtocolId};
 use crate::wire::spi::EspSpi;
@@ -78,6 +80,7 @@ pub fn respond(
     }
     let now = now.mono;
     if close {
+        account::because(cx, sa, Cause::UserRequest);
         cx.info(format_args!("{}: {why}, closing SA", sa.tag()));
         end(cx, sa, now);
     }

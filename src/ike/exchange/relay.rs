@@ -37,6 +37,12 @@ pub struct Admission {
     pub granted: Vec<(CfgAttrType, IpAddr)>,
     /// How long it may stay.
     pub session_timeout: Option<Duration>,
+    /// How often its use is to be reported.
+    pub interim: Option<Duration>,
+    /// What the server wants handed on to the one that keeps accounts.
+    pub class: Vec<Vec<u8>>,
+    /// Under which its use is counted.
+    pub account: Option<u64>,
 }
 
 impl Relay {
@@ -89,7 +95,8 @@ impl Relay {
             msk,
             granted,
             session_timeout,
-            ..
+            interim,
+            class,
         } = *reply;
         let said = Packet::read(&eap);
         match verdict {
@@ -124,6 +131,9 @@ impl Relay {
                     facts: Some(Box::new(self.facts.clone())),
                     granted,
                     session_timeout,
+                    interim,
+                    class,
+                    account: None,
                 };
                 let passed = Passed {
                     user,
