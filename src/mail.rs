@@ -15,7 +15,7 @@ use crate::kernel::{KernelEvent, KernelRequest};
 use crate::lookup::port::{Answer, Lookup, LookupId, Record};
 use crate::policy::Config;
 use crate::policy::radius::Radius;
-use crate::radius::dae::Target;
+use crate::radius::dae::Order;
 use crate::steer::ShardId;
 
 /// To a shard.
@@ -52,12 +52,12 @@ pub enum ShardMail {
         /// The answer.
         answer: Answer,
     },
-    /// End the IKE SAs of this target; answered by `LookupMail::Disconnected`.
-    Disconnect {
+    /// What a RADIUS server wants done; answered by `LookupMail::Obeyed`.
+    Order {
         /// Echoed in the answer.
         serial: u64,
-        /// Whose.
-        target: Arc<Target>,
+        /// What.
+        order: Arc<Order>,
     },
 }
 
@@ -92,8 +92,8 @@ pub enum LookupMail {
     Record(Box<Record>),
     /// The `radius` lines of a new configuration.
     Radius(Arc<Radius>),
-    /// A shard's answer to `ShardMail::Disconnect`.
-    Disconnected {
+    /// A shard's answer to `ShardMail::Order`.
+    Obeyed {
         /// Which.
         serial: u64,
         /// How many IKE SAs it had.

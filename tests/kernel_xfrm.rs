@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use iked::crypto::SecretBytes;
 use iked::crypto::keymat::ChildKeys;
 use iked::kernel::{
-    Backend, ChildInstall, ChildRemove, Count, Cpis, Encap, KernelEvent, KernelRequest, REQID_TAG,
+    Backend, ChildInstall, ChildRemove, Cpis, Encap, KernelEvent, KernelRequest, REQID_TAG,
     RequestId, SelectorPair, TRAP_TAG, Trap,
 };
 use iked::pfkey::PfKey;

@@ -12,7 +12,7 @@ use iked::auth::store::CredentialStore;
 use iked::crypto::sign::PrivateKey;
 use iked::crypto::{Provider, Rng};
 use iked::ike::{Command, Endpoint, EndpointParts, Path};
-use iked::kernel::{Count, KernelEvent, KernelRequest};
+use iked::kernel::{Count, KernelEvent, KernelRequest, Volume};
 use iked::policy::{
     Auth, CfgEntry, Config, Flow, FlowEnd, Identity, IpNet, Options, Policy, Proposal,
     PublicKeyAuth, Secret, Selection,
@@ -148,15 +148,17 @@ impl Host {
                 KernelRequest::Count { asker, children } => {
                     let unused = |spi: &EspSpi| Count {
                         spi: *spi,
-                        inbound: 0,
-                        outbound: 0,
+                        inbound: Volume::default(),
+                        outbound: Volume::default(),
                     };
                     KernelEvent::Counts {
                         asker: *asker,
                         counts: children.iter().map(unused).collect(),
                     }
                 }
-                KernelRequest::AddOutbound { .. }
+                // No account is kept here.
+                KernelRequest::LastCount { .. }
+                | KernelRequest::AddOutbound { .. }
                 | KernelRequest::MoveChild { .. }
                 | KernelRequest::DeleteChild { .. }
                 | KernelRequest::SetTraps { .. } => continue,

@@ -12,6 +12,7 @@ use super::exchange::relay::Admission;
 use super::ike_sa::{IkeSa, KERNEL_WAIT_MAX};
 use crate::kernel::{Count, KernelRequest, Volume};
 use crate::lookup::port::Record;
+use crate::radius::dae::Rights;
 use crate::radius::request::Cause;
 use crate::radius::{Facts, Figures, Moment};
 use crate::time::Now;
@@ -220,6 +221,21 @@ pub fn last(cx: &mut Context, account: u64, spi: EspSpi, count: Option<Count>) {
 pub fn because(cx: &mut Context, sa: &IkeSa, cause: Cause) {
     if let Some((_, account)) = cx.accounts.of(sa) {
         account.cause.get_or_insert(cause);
+    }
+}
+
+/// The server that knows the peer changes how long it may stay, from now, or how often that is told.
+pub fn change(cx: &mut Context, sa: &mut IkeSa, now: Instant, rights: &Rights) {
+    let Some((_, account)) = cx.accounts.of(sa) else {
+        return;
+    };
+    if let Some(stay) = rights.session_timeout {
+        account.ends_at = now.checked_add(stay);
+    }
+    if let Some(interval) = rights.interim {
+        account.interval = interval.max(INTERVAL_MIN);
+        sa.agenda.strike(Task::Report);
+        sa.agenda.plan(now + account.interval, Task::Report);
     }
 }
 

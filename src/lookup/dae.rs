@@ -1,4 +1,4 @@
-//! Who may tell us that a peer must go, and is told what came of it (RFC 5176): sockets, and
+//! Who may tell us that a peer must go or what it may do, and is told what came of it (RFC 5176): sockets, and
 //! requests that wait for the shards.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -14,7 +14,7 @@ use crate::ike::Level;
 use crate::log;
 use crate::policy::radius::Radius;
 use crate::radius::Packet;
-use crate::radius::dae::{self, Cause, Order, Target};
+use crate::radius::dae::{self, Cause, Order};
 use crate::radius::packet::PACKET_MAX;
 use crate::time::Now;
 
@@ -52,7 +52,7 @@ struct Waiting {
 }
 
 /// What every shard must do.
-pub type Orders = Vec<(u64, Arc<Target>)>;
+pub type Orders = Vec<(u64, Arc<Order>)>;
 
 impl Dae {
     /// No doors yet; they are registered here.
@@ -147,7 +147,8 @@ impl Dae {
         let at = now.wall.duration_since(UNIX_EPOCH).unwrap_or_default();
         let read = |packet: Packet<'_>| dae::read(&packet, &secret, at.as_secs());
         match Packet::decode(&asked.request).and_then(read) {
-            Ok(Order::Disconnect(target)) if self.waiting.len() < WAITING_MAX => {
+            Ok(Order::Refuse(cause)) => self.answer(asked, Err(cause)),
+            Ok(order) if self.waiting.len() < WAITING_MAX => {
                 let serial = self.next_serial;
                 self.next_serial += 1;
                 let waiting = Waiting {
@@ -157,10 +158,9 @@ impl Dae {
                     until: now.mono + WAIT_MAX,
                 };
                 self.waiting.insert(serial, waiting);
-                orders.push((serial, Arc::new(target)));
+                orders.push((serial, Arc::new(order)));
             }
-            Ok(Order::Refuse(cause)) => self.answer(asked, Err(cause)),
-            Ok(Order::Disconnect(_)) | Err(_) => {}
+            Ok(_) | Err(_) => {}
         }
     }
 

@@ -101,7 +101,7 @@ pub fn run(parts: LookupParts) -> io::Result<()> {
             LookupMail::Request { from, lookup } => desk.ask(now, from, lookup),
             LookupMail::Record(record) => desk.accounting.tell(now.mono, *record),
             LookupMail::Radius(lines) => desk.configure(now, lines),
-            LookupMail::Disconnected { serial, count } => desk.dae.done(serial, count),
+            LookupMail::Obeyed { serial, count } => desk.dae.done(serial, count),
             LookupMail::Shutdown => shutdown = true,
         });
         for event in events.iter().filter(|event| event.token() != WAKER) {
@@ -109,25 +109,11 @@ pub fn run(parts: LookupParts) -> io::Result<()> {
         }
         desk.look(now);
         more |= desk.is_busy();
-        waiting = false;
-        for (shard, id, answer) in std::mem::take(&mut desk.replies) {
-            if let Some(outlet) = outlets.get_mut(usize::from(shard.0)) {
-                outlet.send(ShardMail::Lookup { id, answer });
-            }
-        }
-        for (serial, target) in desk.orders.drain(..) {
-            for outlet in &mut outlets {
-                let target = Arc::clone(&target);
-                outlet.send(ShardMail::Disconnect { serial, target });
-            }
-        }
+        waiting = desk.post(&mut outlets);
         if let Some(lines) = desk.lists.news() {
             control.send(ControlMail::Lists(lines));
         }
         waiting |= control.flush();
-        for outlet in &mut outlets {
-            waiting |= outlet.flush();
-        }
         if shutdown && last_at.is_none() {
             desk.accounting.close(now);
             more = true;
@@ -208,6 +194,25 @@ impl Desk {
         }
     }
 
+    /// Sends the shards what came of their questions, and what they are to do. Whether some of it
+    /// has to wait.
+    fn post(&mut self, outlets: &mut [Outlet<ShardMail>]) -> bool {
+        for (shard, id, answer) in std::mem::take(&mut self.replies) {
+            if let Some(outlet) = outlets.get_mut(usize::from(shard.0)) {
+                outlet.send(ShardMail::Lookup { id, answer });
+            }
+        }
+        for (serial, order) in self.orders.drain(..) {
+            for outlet in &mut *outlets {
+                let order = Arc::clone(&order);
+                outlet.send(ShardMail::Order { serial, order });
+            }
+        }
+        outlets
+            .iter_mut()
+            .fold(false, |waiting, outlet| outlet.flush() | waiting)
+    }
+
     /// Something can be read, or written.
     fn ready(&mut self, token: Token, now: Instant) {
         if self.radius.owns(token) {
@@ -270,6 +275,6 @@ const EVENTS: usize = 256;
 /// Mail taken in one turn.
 const MAIL_PER_TURN_MAX: usize = 1024;
 /// How long the accounting servers may take for the last records.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+const LAST_WORDS: Duration = Duration::from_secs(3);
 /// How soon a full mailbox is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(2);

@@ -1,7 +1,8 @@
-//! Requests of the other direction (RFC 5176): a server wants a peer gone. Rights of a peer that is
-//! in cannot be changed here, so a CoA-Request is always refused.
+//! Requests of the other direction (RFC 5176): a server wants a peer gone, or changes for how long it
+//! may stay and how often that is to be reported. Nothing else of a peer that is in can be changed.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::attribute as a;
 use super::packet::{Builder, Code, Fault, Packet};
@@ -20,6 +21,15 @@ pub struct Target {
     pub remote: Option<IpAddr>,
 }
 
+/// What a peer that is in may do from now on; what is not said stays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rights {
+    /// Session-Timeout: how long it may stay, from now.
+    pub session_timeout: Option<Duration>,
+    /// Acct-Interim-Interval: how often its use is to be reported.
+    pub interim: Option<Duration>,
+}
+
 /// Why a request failed: Error-Cause (RFC 5176, 3.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
@@ -29,8 +39,8 @@ pub enum Cause {
     MissingAttribute = 402,
     /// It is for another gateway.
     NasIdentificationMismatch = 403,
-    /// Not what we do.
-    UnsupportedExtension = 406,
+    /// Not what we do: the peer would have to be authorised anew.
+    UnsupportedService = 405,
     /// A value that cannot be.
     InvalidAttributeValue = 407,
     /// There is no such peer.
@@ -42,6 +52,8 @@ pub enum Cause {
 pub enum Order {
     /// End all IKE SAs of this target.
     Disconnect(Target),
+    /// Change what all IKE SAs of this target may do.
+    Change(Target, Rights),
     /// Say no.
     Refuse(Cause),
 }
@@ -58,13 +70,12 @@ pub fn read(packet: &Packet<'_>, secret: &[u8], at: u64) -> Result<Order, Fault>
     {
         return Err(Fault::Old);
     }
-    if packet.code == Code::COA_REQUEST {
-        return Ok(Order::Refuse(Cause::UnsupportedExtension));
-    }
-    Ok(target(packet).map_or_else(Order::Refuse, Order::Disconnect))
+    Ok(order(packet).unwrap_or_else(Order::Refuse))
 }
 
-fn target(packet: &Packet<'_>) -> Result<Target, Cause> {
+fn order(packet: &Packet<'_>) -> Result<Order, Cause> {
+    let change = packet.code == Code::COA_REQUEST;
+    let mut rights = Rights::default();
     let mut target = Target::default();
     for (kind, value) in packet.attributes() {
         match kind {
@@ -90,6 +101,9 @@ fn target(packet: &Packet<'_>) -> Result<Target, Cause> {
                 let address = text.and_then(|text| text.parse().ok());
                 target.remote = Some(address.ok_or(Cause::SessionContextNotFound)?);
             }
+            a::SERVICE_TYPE if change => return Err(Cause::UnsupportedService),
+            a::SESSION_TIMEOUT if change => rights.session_timeout = Some(seconds(value)?),
+            a::ACCT_INTERIM_INTERVAL if change => rights.interim = Some(seconds(value)?),
             a::NAS_IDENTIFIER if value != NAS_IDENTIFIER => {
                 return Err(Cause::NasIdentificationMismatch);
             }
@@ -99,10 +113,23 @@ fn target(packet: &Packet<'_>) -> Result<Target, Cause> {
             _ => return Err(Cause::UnsupportedAttribute),
         }
     }
-    if target == Target::default() {
+    if target == Target::default() || (change && rights == Rights::default()) {
         return Err(Cause::MissingAttribute);
     }
-    Ok(target)
+    Ok(if change {
+        Order::Change(target, rights)
+    } else {
+        Order::Disconnect(target)
+    })
+}
+
+/// A time that is not zero.
+fn seconds(value: &[u8]) -> Result<Duration, Cause> {
+    let octets = <[u8; 4]>::try_from(value).map_err(|_| Cause::InvalidAttributeValue)?;
+    match u32::from_be_bytes(octets) {
+        0 => Err(Cause::InvalidAttributeValue),
+        seconds => Ok(Duration::from_secs(seconds.into())),
+    }
 }
 
 /// The answer to a request: done, or why not.
@@ -194,8 +221,57 @@ mod tests {
         for (fill, cause) in cases {
             assert_eq!(disconnect(fill), Ok(Order::Refuse(cause)));
         }
-        let order = judge(Code::COA_REQUEST, |builder| builder.put(a::USER_NAME, b"a"));
-        assert_eq!(order, Ok(Order::Refuse(Cause::UnsupportedExtension)));
+    }
+
+    #[test]
+    fn of_what_a_peer_may_do_two_things_can_be_changed() {
+        let change = |fill: &dyn Fn(&mut Builder)| {
+            judge(Code::COA_REQUEST, |builder| {
+                builder.put(a::USER_NAME, b"alice");
+                fill(builder);
+            })
+        };
+        let both = change(&|builder| {
+            builder.put_number(a::SESSION_TIMEOUT, 60);
+            builder.put_number(a::ACCT_INTERIM_INTERVAL, 90);
+        });
+        let target = Target {
+            user: Some(b"alice".to_vec()),
+            ..Target::default()
+        };
+        let rights = Rights {
+            session_timeout: Some(Duration::from_secs(60)),
+            interim: Some(Duration::from_secs(90)),
+        };
+        assert_eq!(both, Ok(Order::Change(target, rights)));
+        type Fill = fn(&mut Builder);
+        let cases: [(Fill, Cause); 5] = [
+            (|_| (), Cause::MissingAttribute),
+            (
+                |builder| builder.put_number(a::SESSION_TIMEOUT, 0),
+                Cause::InvalidAttributeValue,
+            ),
+            (
+                |builder| builder.put(a::ACCT_INTERIM_INTERVAL, &[1, 2]),
+                Cause::InvalidAttributeValue,
+            ),
+            (
+                |builder| builder.put_number(a::SERVICE_TYPE, 17),
+                Cause::UnsupportedService,
+            ),
+            // Filter-Id.
+            (
+                |builder| builder.put(11, b"all"),
+                Cause::UnsupportedAttribute,
+            ),
+        ];
+        for (fill, cause) in cases {
+            assert_eq!(change(&fill), Ok(Order::Refuse(cause)));
+        }
+        let nobody = judge(Code::COA_REQUEST, |builder| {
+            builder.put_number(a::SESSION_TIMEOUT, 60);
+        });
+        assert_eq!(nobody, Ok(Order::Refuse(Cause::MissingAttribute)));
     }
 
     #[test]

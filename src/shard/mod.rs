@@ -222,9 +222,9 @@ impl Shard {
                     }
                     self.endpoint.handle_config(now, config);
                 }
-                ShardMail::Disconnect { serial, target } => {
-                    let count = self.endpoint.disconnect(now, &target);
-                    self.lookup.send(LookupMail::Disconnected { serial, count });
+                ShardMail::Order { serial, order } => {
+                    let count = self.endpoint.obey(now, &order);
+                    self.lookup.send(LookupMail::Obeyed { serial, count });
                 }
                 ShardMail::Credentials(store) => self.endpoint.handle_credentials(store),
                 ShardMail::News(news) => self.endpoint.handle_news(now, news),

@@ -8,7 +8,7 @@ use super::super::account;
 use super::super::event::{Command, Level, Reply};
 use super::super::exchange::redirect::{self, Start};
 use super::super::exchange::relay;
-use super::super::exchange::{informational, mobike, sa_init_initiator};
+use super::super::exchange::{informational, mobike, reauth, sa_init_initiator};
 use super::super::ike_sa::IkeSa;
 use super::super::own;
 use super::super::record;
@@ -19,7 +19,7 @@ use super::super::trap;
 
 use crate::auth::store::CredentialStore;
 use crate::policy::Config;
-use crate::radius::dae::Target;
+use crate::radius::dae::{Order, Target};
 use crate::radius::request::Cause;
 use crate::time::Now;
 
@@ -31,13 +31,9 @@ impl Endpoint {
                 let left = self.table.keys_by_spi().into();
                 return self.shows.push_back(Show { id, left, json });
             }
-            Command::ShowPools => {
-                let reply = Reply::Pools(self.cx.pools.leased());
-                return self.cx.out.replies.push_back((id, reply));
-            }
+            Command::ShowPools => return self.reply(id, Reply::Pools(self.cx.pools.leased())),
             Command::ShowStats => {
-                let reply = Reply::Stats(Box::new(self.cx.stats.clone()));
-                return self.cx.out.replies.push_back((id, reply));
+                return self.reply(id, Reply::Stats(Box::new(self.cx.stats.clone())));
             }
             Command::ResetAll => self.each(now, |endpoint, sa| {
                 account::because(&mut endpoint.cx, sa, Cause::AdminReset);
@@ -49,9 +45,8 @@ impl Endpoint {
             Command::ResetId(wanted) => self.each_where(
                 now,
                 |sa| {
-                    sa.peer_id
-                        .as_ref()
-                        .is_some_and(|id| id.to_string() == wanted)
+                    let peer = sa.peer_id.as_ref();
+                    peer.is_some_and(|id| id.to_string() == wanted)
                 },
                 |endpoint, sa| endpoint.delete(sa, now.mono, Cause::AdminReset),
             ),
@@ -95,7 +90,11 @@ impl Endpoint {
                 })
             }
         };
-        self.cx.out.replies.push_back((id, Reply::Done { count }));
+        self.reply(id, Reply::Done { count });
+    }
+
+    fn reply(&mut self, id: u64, reply: Reply) {
+        self.cx.out.replies.push_back((id, reply));
     }
 
     pub(super) fn initiate(&mut self, now: Now, start: Start) -> usize {
@@ -156,8 +155,26 @@ impl Endpoint {
         }
     }
 
+    /// Does what a RADIUS server wants; to how many IKE SAs.
+    pub fn obey(&mut self, now: Now, order: &Order) -> usize {
+        match order {
+            Order::Disconnect(target) => self.disconnect(now, target),
+            Order::Change(target, rights) => self.each_where(
+                now,
+                |sa| matches!(sa.state, State::Established(_)) && relay::is_meant(sa, target),
+                |endpoint, sa| {
+                    let line = format_args!("{}: {rights:?} by a RADIUS server", sa.tag());
+                    endpoint.cx.info(line);
+                    reauth::change(&endpoint.cx, sa, now.mono, rights);
+                    account::change(&mut endpoint.cx, sa, now.mono, rights);
+                },
+            ),
+            Order::Refuse(_) => 0,
+        }
+    }
+
     /// Deletes the IKE SAs that a RADIUS server means, telling the peers; how many there were.
-    pub fn disconnect(&mut self, now: Now, target: &Target) -> usize {
+    fn disconnect(&mut self, now: Now, target: &Target) -> usize {
         self.each_where(
             now,
             |sa| matches!(sa.state, State::Established(_)) && relay::is_meant(sa, target),

@@ -537,6 +537,9 @@ pub fn establish(cx: &mut Context, sa: &mut IkeSa, now: Now, suite: &IkeSuite) {
     cx.stats.sa_established_total += 1;
     cx.stats.sa_established_current += 1;
     own::begin(cx, sa, now.mono);
+    if let Some(admission) = &mut sa.admission {
+        admission.since = Some(now.mono);
+    }
     account::open(cx, sa, now);
     if let Some(lifetime) = reauth::limit(cx, sa) {
         sa.agenda.plan(now.mono + lifetime, Task::Retire);

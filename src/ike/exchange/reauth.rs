@@ -12,6 +12,7 @@ use super::super::ike_sa::IkeSa;
 use super::super::{Role, timer};
 use super::redirect::Start;
 use super::sa_init::find_notify;
+use crate::radius::dae::Rights;
 use crate::wire::Payload;
 use crate::wire::registry::NotifyType;
 
@@ -47,6 +48,22 @@ pub fn limit(cx: &Context, sa: &IkeSa) -> Option<Duration> {
     let admission = sa.admission.as_ref();
     let session = admission.and_then(|said| said.session_timeout);
     set.into_iter().chain(session).min()
+}
+
+/// The server that knows the peer changes how long it may stay, from now; no longer than the
+/// configuration lets it.
+pub fn change(cx: &Context, sa: &mut IkeSa, now: Instant, rights: &Rights) {
+    let (Some(stay), Some(admission)) = (rights.session_timeout, &mut sa.admission) else {
+        return;
+    };
+    let set = cx.config.settings.auth_lifetime;
+    let since = admission.since.filter(|_| !set.is_zero());
+    let end = since.and_then(|since| since.checked_add(set));
+    let wanted = now.checked_add(stay);
+    sa.agenda.strike(Task::Retire);
+    if let Some(at) = end.into_iter().chain(wanted).min() {
+        sa.agenda.plan(at, Task::Retire);
+    }
 }
 
 /// The data of the notification: seconds.

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::super::ike_sa::IkeSa;
 use crate::auth::eap::packet::{self, Code, Packet};
@@ -37,6 +37,8 @@ pub struct Admission {
     pub granted: Vec<(CfgAttrType, IpAddr)>,
     /// How long it may stay.
     pub session_timeout: Option<Duration>,
+    /// Since when it is in.
+    pub since: Option<Instant>,
     /// How often its use is to be reported.
     pub interim: Option<Duration>,
     /// What the server wants handed on to the one that keeps accounts.
@@ -131,6 +133,7 @@ impl Relay {
                     facts: Some(Box::new(self.facts.clone())),
                     granted,
                     session_timeout,
+                    since: None,
                     interim,
                     class,
                     account: None,

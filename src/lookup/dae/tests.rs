@@ -86,8 +86,11 @@ fn all_shards_are_asked_and_the_last_one_s_word_is_waited_for() {
     let mut bench = Bench::new("127.0.0.1");
     let request = request(Code::DISCONNECT_REQUEST, b"alice", SECRET);
     let orders = bench.say(&request);
-    let [(serial, target)] = &orders[..] else {
+    let [(serial, order)] = &orders[..] else {
         panic!("{orders:?}");
+    };
+    let Order::Disconnect(target) = &**order else {
+        panic!("{order:?}");
     };
     assert_eq!(target.user.as_deref(), Some(&b"alice"[..]));
     bench.dae.done(*serial, 1);
@@ -115,11 +118,28 @@ fn nobody_by_that_name_is_said() {
 }
 
 #[test]
-fn other_rights_are_refused_at_once() {
+fn what_cannot_be_changed_is_refused_at_once() {
     let mut bench = Bench::new("127.0.0.1");
     let request = request(Code::COA_REQUEST, b"alice", SECRET);
     assert_eq!(bench.say(&request), []);
-    assert_eq!(bench.hear(&request), Some((Code::COA_NAK, Some(406))));
+    assert_eq!(bench.hear(&request), Some((Code::COA_NAK, Some(402))));
+}
+
+#[test]
+fn a_change_is_done_by_all_shards() {
+    let mut bench = Bench::new("127.0.0.1");
+    let mut builder = Builder::default();
+    builder.put(attribute::USER_NAME, b"alice");
+    builder.put_number(attribute::SESSION_TIMEOUT, 60);
+    let request = builder.signed_request(Code::COA_REQUEST, 7, SECRET);
+    let orders = bench.say(&request);
+    let [(serial, order)] = &orders[..] else {
+        panic!("{orders:?}");
+    };
+    assert!(matches!(&**order, Order::Change(..)), "{order:?}");
+    bench.dae.done(*serial, 0);
+    bench.dae.done(*serial, 1);
+    assert_eq!(bench.hear(&request), Some((Code::COA_ACK, None)));
 }
 
 #[test]
