@@ -171,6 +171,7 @@ impl Hooks for Loader {
         match what {
             Reset::Policy => config.policies.clear(),
             Reset::User => config.users.clear(),
+            Reset::Radius => config.radius = Arc::default(),
             Reset::All | Reset::Ca | Reset::Sa => {}
         }
         self.config = config.ready();

@@ -168,6 +168,10 @@ fn what_only_the_daemon_can_do_goes_to_its_hooks() {
         "reset request sent.\n"
     );
     assert_eq!(
+        daemon.ask(&Request::Reset(Reset::Radius)).unwrap(),
+        "reset request sent.\n"
+    );
+    assert_eq!(
         daemon.ask(&Request::Reset(Reset::Ca)).unwrap(),
         "reset request sent.\n"
     );

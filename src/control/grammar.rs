@@ -32,7 +32,7 @@ pub enum Request {
     Redirect(String),
     /// `reload`
     Reload,
-    /// `reset all|ca|policy|sa|user`
+    /// `reset all|ca|policy|radius|sa|user`
     Reset(Reset),
     /// `reset id IKEID`
     ResetId(String),
@@ -295,11 +295,12 @@ static LOG: [Entry; 2] = [
     request("brief", || Request::Log { verbose: false }),
 ];
 
-static RESET: [Entry; 6] = [
+static RESET: [Entry; 7] = [
     request("all", || Request::Reset(Reset::All)),
     request("ca", || Request::Reset(Reset::Ca)),
     request("policy", || Request::Reset(Reset::Policy)),
     request("sa", || Request::Reset(Reset::Sa)),
+    request("radius", || Request::Reset(Reset::Radius)),
     request("user", || Request::Reset(Reset::User)),
     words("id", &RESET_ID),
 ];

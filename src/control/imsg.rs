@@ -184,6 +184,8 @@ pub enum Reset {
     Sa,
     /// EAP users.
     User,
+    /// RADIUS servers and clients.
+    Radius,
 }
 
 impl Reset {
@@ -195,13 +197,17 @@ impl Reset {
             Self::Policy => 3,
             Self::Sa => 4,
             Self::User => 5,
+            Self::Radius => 6,
         }
     }
 
     /// What a number on the socket means.
     pub fn from_number(number: i32) -> Option<Self> {
-        let all = [Self::All, Self::Ca, Self::Policy, Self::Sa, Self::User];
-        all.into_iter().find(|reset| reset.number() == number)
+        let some = [Self::All, Self::Ca, Self::Policy, Self::Sa];
+        let more = [Self::User, Self::Radius];
+        some.into_iter()
+            .chain(more)
+            .find(|reset| reset.number() == number)
     }
 }
 

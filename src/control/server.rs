@@ -35,7 +35,7 @@ pub trait Hooks: Send {
     /// Reads keys and certificates again: after a reload, and for `ikectl reset ca`.
     fn credentials(&mut self) -> Arc<CredentialStore>;
 
-    /// `ikectl reset policy|user`: the configuration without them.
+    /// `ikectl reset policy|user|radius`: the configuration without them.
     fn forget(&mut self, what: Reset) -> Arc<Config>;
 
     /// `ikectl show certstore`: a line per certificate, and per list that was fetched.
@@ -453,7 +453,7 @@ impl Server {
                 self.accredit();
                 self.done(client, Ok(()));
             }
-            Some(what @ (Reset::Policy | Reset::User)) => {
+            Some(what @ (Reset::Policy | Reset::User | Reset::Radius)) => {
                 let config = self.hooks.forget(what);
                 self.configure(&config);
                 self.done(client, Ok(()));
