@@ -12,8 +12,9 @@ use crate::crypto::{Rng, boring};
 use crate::ike::{Endpoint, EndpointParts, Path};
 use crate::policy::Options;
 use crate::policy::radius::Radius;
+use crate::radius::dae::{self, Order, Rights};
 use crate::radius::packet::PACKET_MAX;
-use crate::radius::{Builder, Packet, Reply, attribute};
+use crate::radius::{Builder, Code, Fault, Packet, Reply, attribute};
 use crate::steer::ShardId;
 use crate::time::Now;
 use crate::wire::registry::{ExchangeType, PayloadType};
@@ -151,6 +152,33 @@ pub fn radius(bytes: &[u8]) {
     assert_eq!(answer.verify_answer(RADIUS_SECRET, &[0; 16], true), Ok(()));
     if let Ok(reply) = Reply::read(&answer, &[0; 16], RADIUS_SECRET, &Radius::default()) {
         assert!(reply.msk.is_none_or(|msk| msk.expose().len() >= 64));
+    }
+    for code in [Code::DISCONNECT_REQUEST, Code::COA_REQUEST] {
+        let mut builder = Builder::default();
+        others().for_each(|(kind, value)| builder.put(kind, value));
+        radius_order(
+            &builder.signed_request(code, identifier, RADIUS_SECRET),
+            code,
+        );
+    }
+}
+
+/// A request of a server that shares our secret: whom it means and what it wants is said, or it is
+/// refused.
+fn radius_order(request: &[u8], code: Code) {
+    let Ok(request) = Packet::decode(request) else {
+        return;
+    };
+    match dae::read(&request, RADIUS_SECRET, 0) {
+        Ok(Order::Disconnect(target)) => {
+            assert!(code == Code::DISCONNECT_REQUEST && target != dae::Target::default());
+        }
+        Ok(Order::Change(target, rights)) => {
+            assert!(code == Code::COA_REQUEST && target != dae::Target::default());
+            assert!(rights != Rights::default());
+        }
+        Ok(Order::Refuse(_)) => {}
+        Err(fault) => assert_eq!(fault, Fault::Old),
     }
 }
 
