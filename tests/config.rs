@@ -745,10 +745,6 @@ fn what_this_platform_or_daemon_cannot_do_is_said() {
             "ikev2 from any to any ikesa group sntrup761x25519",
             "'group sntrup761x25519'",
         ),
-        (
-            "radius accounting server 192.0.2.1 secret x",
-            "'radius accounting'",
-        ),
     ] {
         let pending = parse(text).unwrap().pending;
         let shown: Vec<String> = pending.iter().map(ToString::to_string).collect();

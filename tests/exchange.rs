@@ -44,6 +44,8 @@ mod noise;
 mod path_mtu;
 #[path = "exchange/peer.rs"]
 mod peer;
+#[path = "exchange/radius.rs"]
+mod radius;
 #[path = "exchange/refusals.rs"]
 mod refusals;
 #[path = "exchange/rekey.rs"]

@@ -10,7 +10,7 @@ use iked::crypto::{Provider, Rng, boring};
 use iked::ike::{Command, Endpoint, EndpointParts, Event, Path, Reply, Stats};
 use iked::kernel::{
     ChildInstall, ChildRemove, Count, KernelError, KernelEvent, KernelRequest, Outer, RequestId,
-    Trap,
+    Trap, Volume,
 };
 use iked::policy::{Config, Options, Policy};
 use iked::steer::ShardId;
