@@ -10,7 +10,10 @@ use super::pki::Holder;
 use super::refusals::is_refused;
 use super::session::Session;
 use super::strongswan::{Client, Credentials, StrongSwan};
-use super::world::{Layout, Process, World, assert_says, lossy, need, text, wait_for};
+use super::world::{
+    INSIDE, Layout, Process, World, assert_says, coupled, lossy, need, text, wait_for,
+    wait_long_for,
+};
 
 const RADIUS_SECRET: &str = "between gateway and server";
 const SERVER_ID: &str = "radius.example";
@@ -34,6 +37,8 @@ impl FreeRadius {
         fs::write(folder.join("dictionary"), "").unwrap();
         let users = "alice Cleartext-Password := \"Hier ist's grün\"\n\
                      \tFramed-IP-Address = 10.9.0.77,\n\
+                     \tAcct-Interim-Interval = 60,\n\
+                     \tClass = 0x676f6c64,\n\
                      \tMS-Primary-DNS-Server = 10.8.0.53\n";
         fs::write(folder.join("users"), users).unwrap();
         let mut command = world.command("gw", "freeradius");
@@ -54,6 +59,29 @@ impl FreeRadius {
     }
 }
 
+/// The accounting records that FreeRADIUS has written down, once one of this kind is among them as
+/// often as that.
+fn written_down(world: &World, kind: &str, times: usize) -> Vec<String> {
+    let path = world.path("freeradius").join("detail");
+    let word = format!("Acct-Status-Type = {kind}\n");
+    let text = wait_long_for(kind, || {
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        (text.matches(&word).count() == times).then_some(text)
+    });
+    let records = text.split("\n\n").filter(|record| !record.is_empty());
+    records.map(str::to_owned).collect()
+}
+
+/// The value of an attribute in a record.
+fn value<'a>(record: &'a str, name: &str) -> &'a str {
+    let line = record.lines().find(|line| {
+        let words = line.trim().split_once(" = ");
+        words.is_some_and(|(word, _)| word == name)
+    });
+    let found = line.and_then(|line| line.split_once(" = "));
+    found.unwrap_or_else(|| panic!("no {name} in:\n{record}")).1
+}
+
 fn settings(folder: &str, own: &Holder, root: &Holder) -> String {
     let key = text(&own.keys.private);
     let (certificate, root) = (text(&own.certificate), text(&root.certificate));
@@ -72,8 +100,11 @@ fn settings(folder: &str, own: &Holder, root: &Holder) -> String {
          tls_max_version = \"1.2\"\n }}\n\
          tls {{\n tls = common\n }}\n\
          ttls {{\n tls = common\n default_eap_type = mschapv2\n virtual_server = inner\n }}\n\
-         mschapv2 {{ }}\n }}\n }}\n\
+         mschapv2 {{ }}\n }}\n\
+         detail {{\n filename = {folder}/detail\n }}\n }}\n\
          server outer {{\n listen {{\n type = auth\n ipaddr = 127.0.0.1\n port = 1812\n }}\n\
+         listen {{\n type = acct\n ipaddr = 127.0.0.1\n port = 1813\n }}\n\
+         accounting {{\n detail\n }}\n\
          authorize {{\n files\n eap\n }}\nauthenticate {{\n {ways} }}\n }}\n\
          server inner {{\n authorize {{\n {inner} }}\nauthenticate {{\n {ways} }}\n }}\n"
     )
@@ -200,18 +231,31 @@ pub fn a_server_ends_an_ike_sa() {
     let cause = "Error-Cause = Session-Context-Not-Found";
     assert_says(&said, &["Received Disconnect-NAK", cause]);
     let said = radclient(&world, "coa", "User-Name = alice");
-    let cause = "Error-Cause = Unsupported-Extension";
+    let cause = "Error-Cause = Missing-Attribute";
     assert_says(&said, &["Received CoA-NAK", cause]);
+    let said = radclient(&world, "coa", "User-Name = alice, Filter-Id = all");
+    let cause = "Error-Cause = Unsupported-Attribute";
+    assert_says(&said, &["Received CoA-NAK", cause]);
+    let what = "User-Name = alice, Service-Type = Authorize-Only";
+    let cause = "Error-Cause = Unsupported-Service";
+    let said = radclient(&world, "coa", what);
+    assert_says(&said, &["Received CoA-NAK", cause]);
+    let said = radclient(&world, "coa", "User-Name = alice, Session-Timeout = 4");
+    assert_says(&said, &["Received CoA-ACK"]);
+    session.swan.wait_for_log("received DELETE for IKE_SA");
+    session
+        .gateway
+        .wait_for_count("IKE SA currently established", 0);
+    session.swan.connect();
     // Its name stays, whatever becomes of its keys.
     session.swan.rekey(&["--ike", "home"]);
     let heard = radius.log();
-    let name = heard.split("Acct-Session-Id = \"").nth(1).unwrap();
+    let name = heard.rsplit("Acct-Session-Id = \"").next().unwrap();
     let name = name.split('"').next().unwrap();
     assert_eq!(session.gateway.count("IKE SA currently established"), 1);
     let what = format!("Acct-Session-Id = {name}, Framed-IP-Address = 10.9.0.77");
     let said = radclient(&world, "disconnect", &what);
     assert_says(&said, &["Received Disconnect-ACK"]);
-    session.swan.wait_for_log("received DELETE for IKE_SA");
     session
         .gateway
         .wait_for_count("IKE SA currently established", 0);
@@ -264,4 +308,91 @@ pub fn without_any_server_the_client_is_refused() {
     assert_says(&gateway.log(), &["EAP: no answer in time"]);
     assert_eq!(gateway.count("IKE SA currently established"), 0);
     assert_eq!(gateway.count("leases"), 0);
+}
+
+pub fn an_accounting_server_is_told_of_a_session_from_start_to_stop() {
+    let world = World::new(Layout::Wire);
+    let (root, server, mut conf) = world_of_three(&world, &[HERE]);
+    let line = format!("radius accounting server {HERE} secret \"{RADIUS_SECRET}\"");
+    conf.lines.push(line);
+    let _radius = FreeRadius::start(&world, &server, &root);
+    let client = by_password(&root.certificate, "alice", PASSWORD);
+    let session = Session::open(&world, &conf, &client);
+    written_down(&world, "Start", 1);
+    // What went through a Child SA that is gone is in the sum, whatever it was rekeyed in.
+    session.swan.rekey(&["--child", "net"]);
+    session.passes_packets("10.9.0.77", INSIDE);
+    session.swan.rekey(&["--ike", "home"]);
+    written_down(&world, "Interim-Update", 1);
+    session.swan.disconnect();
+    let records = written_down(&world, "Stop", 1);
+    let kinds: Vec<&str> = records
+        .iter()
+        .map(|r| value(r, "Acct-Status-Type"))
+        .collect();
+    assert_eq!(kinds, ["Accounting-On", "Start", "Interim-Update", "Stop"]);
+    let [_, start, interim, stop] = &records[..] else {
+        panic!("{records:?}");
+    };
+    for record in [start, interim, stop] {
+        for (name, expected) in [
+            ("Acct-Session-Id", value(start, "Acct-Session-Id")),
+            ("Framed-IP-Address", "10.9.0.77"),
+            ("User-Name", "\"alice\""),
+            ("Class", "0x676f6c64"),
+            ("NAS-Identifier", "\"iked\""),
+        ] {
+            assert_eq!(value(record, name), expected, "{record}");
+        }
+    }
+    assert_eq!(value(stop, "Acct-Terminate-Cause"), "User-Request");
+    let number = |name: &str| value(stop, name).parse::<u64>().unwrap();
+    assert!(number("Acct-Session-Time") >= 60);
+    let least = if coupled() { 6 } else { 0 };
+    for way in ["Input", "Output"] {
+        let packets = number(&format!("Acct-{way}-Packets"));
+        let octets = number(&format!("Acct-{way}-Octets"));
+        assert!(packets >= least && octets >= 64 * packets, "{stop}");
+        assert!(coupled() || octets == 0, "{stop}");
+    }
+    // Who is still there when the daemon ends goes with it.
+    session.swan.connect();
+    written_down(&world, "Start", 2);
+    session.gateway.stop();
+    let records = written_down(&world, "Accounting-Off", 1);
+    let last = &records[records.len() - 2];
+    assert_eq!(value(last, "Acct-Terminate-Cause"), "Admin-Reboot");
+}
+
+/// Nothing comes from it: nobody comes or goes later for that.
+pub fn a_silent_accounting_server_holds_up_nobody() {
+    let world = World::new(Layout::Wire);
+    let (root, server, mut conf) = world_of_three(&world, &[HERE]);
+    let line = format!("radius accounting server 192.0.2.99 secret \"{RADIUS_SECRET}\"");
+    conf.lines.push(line);
+    let line = "neigh add 192.0.2.99 lladdr 02:00:00:00:00:99 dev wan";
+    world.run("gw", "ip", &line.split(' ').collect::<Vec<_>>());
+    let _radius = FreeRadius::start(&world, &server, &root);
+    let client = by_password(&root.certificate, "alice", PASSWORD);
+    let session = Session::open(&world, &conf, &client);
+    for _ in 0..3 {
+        let begun = Instant::now();
+        session.swan.disconnect();
+        session
+            .gateway
+            .wait_for_count("IKE SA currently established", 0);
+        session.swan.connect();
+        let took = begun.elapsed();
+        // Whoever waited for its answer would do so for 14 seconds.
+        assert!(took.as_secs() < 8, "{took:?}");
+    }
+    wait_long_for("no answer", || {
+        let said = session.gateway.log();
+        let line = "radius accounting server 192.0.2.99:1813: no answer";
+        said.contains(line).then_some(())
+    });
+    let begun = Instant::now();
+    session.gateway.stop();
+    let took = begun.elapsed();
+    assert!(took.as_secs() < 5, "it ends without them: {took:?}");
 }
