@@ -1001,7 +1001,8 @@ fn files_are_checked_before_they_are_read() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("iked.conf");
     let mut file = std::fs::File::create(&path).unwrap();
-    writeln!(file, "ikev2 from any to any\nset stickyaddress").unwrap();
+    let nat = "ikev2 from 10.0.0.0/8 (10.9.0.0/16) to any";
+    writeln!(file, "ikev2 from any to any\n{nat}").unwrap();
     let resolver = SystemResolver {
         interface_addresses: |_| Vec::new(),
     };
@@ -1026,7 +1027,7 @@ fn files_are_checked_before_they_are_read() {
     let open = format!("{shown}: group writable or world read/writable");
     assert_eq!(try_load(&path), Err(open));
     mode(0o640);
-    let pending = format!("{shown}: 2: 'set stickyaddress' is not supported yet");
+    let pending = format!("{shown}: 2: 'from A (B)' is not supported yet");
     assert_eq!(try_load(&path), Err(pending));
     std::fs::write(&path, "ikev2 from any to any\n").unwrap();
     mode(0o600);

@@ -58,6 +58,8 @@ mod selectors;
 mod setup;
 #[path = "exchange/single.rs"]
 mod single;
+#[path = "exchange/sticky.rs"]
+mod sticky;
 #[path = "exchange/traps.rs"]
 mod traps;
 #[path = "exchange/world.rs"]

@@ -95,12 +95,7 @@ impl Resolver<'_> {
             Set::Mobike(on) => settings.mobike = *on,
             Set::VendorId(on) => settings.vendor_id = *on,
             Set::EnforceSingleIkeSa(on) => settings.enforce_single_ike_sa = *on,
-            Set::StickyAddress(on) => {
-                settings.sticky_address = *on;
-                if *on {
-                    self.pending(at, "'set stickyaddress'");
-                }
-            }
+            Set::StickyAddress(on) => settings.sticky_address = *on,
             Set::CertPartialChain => {
                 settings.cert_partial_chain = true;
             }

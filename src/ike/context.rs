@@ -19,13 +19,14 @@ use super::exchange::relay::Admission;
 use super::ike_sa::IkeSa;
 use super::lease::{Lease, Pools};
 use super::stats::Stats;
+use super::sticky::Held;
 use super::trap::Traps;
 use crate::auth::chain::ChainCache;
 use crate::auth::store::CredentialStore;
 use crate::crypto::{Provider, Rng};
 use crate::kernel::{self, KernelRequest, RequestId};
 use crate::lookup::port::{Lookup, LookupId, Question, Record};
-use crate::policy::{Config, Options, Policy};
+use crate::policy::{Config, Identity, IpNet, Options, Policy};
 use crate::steer::{self, ShardId};
 use crate::wire::spi::{Cpi, EspSpi, IkeSpi};
 
@@ -50,6 +51,8 @@ pub struct Context {
     pub cookies: Cookies,
     /// Address pools.
     pub pools: Pools,
+    /// Addresses whose peers are gone, and may come again (`set stickyaddress`).
+    pub held: Held,
     /// Counters.
     pub stats: Stats,
     /// What is counted of peers for accounting servers.
@@ -108,6 +111,8 @@ pub struct Outbox {
     pub starts: Vec<Start>,
     /// What this shard and the others must hear.
     pub news: VecDeque<News>,
+    /// Addresses that peers left behind, to be held for a moment.
+    pub left: Vec<(Identity, Lease)>,
 }
 
 /// What an IKE SA that was rekeyed leaves behind.
@@ -146,6 +151,7 @@ impl Context {
             rng: parts.rng,
             cookies: Cookies::new(parts.cookie_seed),
             pools: Pools::new(parts.shard.0, parts.shards),
+            held: Held::default(),
             stats: Stats::default(),
             accounts: Accounts::default(),
             out: Outbox::default(),
@@ -238,8 +244,45 @@ impl Context {
 
     /// Gives back the addresses that an IKE SA held.
     pub fn release(&mut self, lease: Lease) {
-        self.pools.release(lease);
+        self.pools.move_out(&lease);
         self.stats.leases = self.pools.in_use() as u64;
+        self.free(lease);
+    }
+
+    /// Makes addresses free, here or in the shard whose slice they are of.
+    pub fn free(&mut self, lease: Lease) {
+        for (address, net, home) in self.pools.free(&lease) {
+            let news = News::Returned { address, net, home };
+            self.out.news.push_back(news);
+        }
+    }
+
+    /// The addresses that this peer's IKE SA held may soon be asked for again.
+    pub fn keep(&mut self, identity: &Identity, lease: Lease) {
+        self.pools.move_out(&lease);
+        self.stats.leases = self.pools.in_use() as u64;
+        self.out.left.push((identity.clone(), lease));
+    }
+
+    /// A number for what is asked.
+    pub fn next_serial(&mut self) -> u64 {
+        let serial = self.next_lookup;
+        self.next_lookup += 1;
+        serial
+    }
+
+    /// Asks all shards, this one too, to hand over the addresses that this peer has of these pools
+    /// to the IKE SA with this SPI of ours; returns the question's serial number and how many
+    /// answers there will be.
+    pub fn claim(&mut self, spi: IkeSpi, identity: Identity, pools: Vec<IpNet>) -> (u64, u8) {
+        let serial = self.next_serial();
+        let by = LookupId { spi, serial };
+        self.out.news.push_back(News::Claim {
+            identity,
+            pools,
+            by,
+        });
+        (serial, self.shards.max(1))
     }
 
     /// A fresh IKE SPI of ours.
@@ -283,8 +326,7 @@ impl Context {
 
     /// Asks something for the IKE SA with this SPI of ours; returns the question's serial number.
     pub fn ask(&mut self, spi: IkeSpi, until: Instant, question: Question) -> u64 {
-        let serial = self.next_lookup;
-        self.next_lookup += 1;
+        let serial = self.next_serial();
         self.stats.lookups += 1;
         let id = LookupId { spi, serial };
         self.out.lookups.push_back(Lookup {

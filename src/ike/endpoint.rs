@@ -371,6 +371,10 @@ impl Endpoint {
             self.start_active(now);
         }
         account::settle(&mut self.cx, now);
+        while let Some(lease) = self.cx.held.due(now.mono) {
+            self.cx.free(lease);
+        }
+        self.spread_news(now);
         self.show_chunk();
     }
 
@@ -496,7 +500,9 @@ impl Endpoint {
         let deadline = self.table.next_deadline().map(|at| (at, "deadline"));
         let starts = self.starts_at.map(|at| (at, "start"));
         let counts = self.cx.accounts.until().map(|at| (at, "counts"));
-        deadline.into_iter().chain(starts).chain(counts).min()
+        let held = self.cx.held.next().map(|at| (at, "held address"));
+        let others = starts.into_iter().chain(counts).chain(held);
+        deadline.into_iter().chain(others).min()
     }
 
     /// The counters.

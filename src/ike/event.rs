@@ -3,9 +3,12 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
+use super::lease::Lease;
 use super::stats::Stats;
 use crate::kernel::SelectorPair;
+use crate::lookup::port::LookupId;
 use crate::policy::{Identity, IpNet};
+use crate::steer::{self, ShardId};
 use crate::wire::spi::IkeSpi;
 
 /// The addresses an IKE SA uses now, and so those of one datagram.
@@ -159,6 +162,32 @@ pub enum News {
         /// The one that stays.
         by: IkeSpi,
     },
+    /// The peer has come again (`set stickyaddress`): who has addresses of these pools for it hands
+    /// them over. Every shard answers.
+    Claim {
+        /// The identity just proven.
+        identity: Identity,
+        /// The pools that it may have an address of.
+        pools: Vec<IpNet>,
+        /// The IKE SA that waits for the answers, and which of its questions this is.
+        by: LookupId,
+    },
+    /// The answer to a claim: the addresses are the other shard's, whosever slice they are of.
+    Ceded {
+        /// Who asked.
+        to: LookupId,
+        /// The addresses, none as a rule.
+        lease: Lease,
+    },
+    /// An address is free that another shard had ceded.
+    Returned {
+        /// The address.
+        address: IpAddr,
+        /// Its pool.
+        net: IpNet,
+        /// The shard whose slice it is of.
+        home: ShardId,
+    },
     /// A packet waits for a Child SA of this active policy, and no shard but another has its IKE SA.
     Wanted {
         /// The policy's name.
@@ -166,4 +195,21 @@ pub enum News {
         /// The selectors it would be for.
         pair: SelectorPair,
     },
+}
+
+impl News {
+    /// The one shard that must hear it; `None`: all.
+    pub fn to(&self) -> Option<ShardId> {
+        match self {
+            Self::Ceded { to, .. } => steer::shard_of_ike_spi(to.spi),
+            Self::Returned { home, .. } => Some(*home),
+            Self::InitialContact { .. }
+            | Self::Served { .. }
+            | Self::Doubled { .. }
+            | Self::Single { .. }
+            | Self::Renewed { .. }
+            | Self::Claim { .. }
+            | Self::Wanted { .. } => None,
+        }
+    }
 }

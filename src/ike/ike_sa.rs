@@ -332,7 +332,13 @@ impl IkeSa {
             | State::Closed => {}
         }
         account::end(cx, self.admission.as_deref());
-        cx.release(std::mem::take(&mut self.lease));
+        let lease = std::mem::take(&mut self.lease);
+        match &self.peer_id {
+            Some(identity) if cx.config.settings.sticky_address && !lease.is_empty() => {
+                cx.keep(identity, lease);
+            }
+            Some(_) | None => cx.release(lease),
+        }
     }
 }
 

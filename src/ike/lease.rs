@@ -8,6 +8,7 @@ use super::narrow::Dynamic;
 use crate::crypto::Rng;
 use crate::policy::pool::Pool;
 use crate::policy::{CfgEntry, IpNet, Policy};
+use crate::steer::ShardId;
 use crate::wire::registry::{CfgAttrType, CfgType};
 use crate::wire::{Cp, Payload};
 
@@ -18,6 +19,7 @@ pub struct Pools {
     shard: u8,
     shards: u8,
     pools: BTreeMap<(IpAddr, u8), Pool>,
+    in_use: usize,
 }
 
 /// The addresses one IKE SA holds.
@@ -27,6 +29,29 @@ pub struct Lease {
     pub v4: Option<(IpAddr, Option<IpNet>)>,
     /// IPv6 likewise.
     pub v6: Option<(IpAddr, Option<IpNet>)>,
+}
+
+impl Lease {
+    /// Whether it holds nothing.
+    pub const fn is_empty(&self) -> bool {
+        self.v4.is_none() && self.v6.is_none()
+    }
+
+    /// The addresses that are of a pool, with their pool.
+    pub fn pooled(&self) -> impl Iterator<Item = (IpAddr, IpNet)> {
+        let both = [self.v4, self.v6].into_iter().flatten();
+        both.filter_map(|(address, net)| Some((address, net?)))
+    }
+
+    /// Takes out what is of one of these pools.
+    pub fn take_of(&mut self, pools: &[IpNet]) -> Self {
+        let of =
+            |piece: &mut (IpAddr, Option<IpNet>)| piece.1.is_some_and(|net| pools.contains(&net));
+        Self {
+            v4: self.v4.take_if(of),
+            v6: self.v6.take_if(of),
+        }
+    }
 }
 
 /// Attributes of a CFG_REPLY.
@@ -39,12 +64,13 @@ impl Pools {
             shard,
             shards,
             pools: BTreeMap::new(),
+            in_use: 0,
         }
     }
 
-    /// Addresses leased now.
-    pub fn in_use(&self) -> usize {
-        self.pools.values().map(Pool::in_use).sum()
+    /// Addresses that IKE SAs of this shard hold now, whichever slice they are of.
+    pub const fn in_use(&self) -> usize {
+        self.in_use
     }
 
     /// The same by pool.
@@ -57,14 +83,35 @@ impl Pools {
         pools.map(count).collect()
     }
 
-    /// Gives back what an IKE SA held.
-    pub fn release(&mut self, lease: Lease) {
-        for (address, net) in [lease.v4, lease.v6].into_iter().flatten() {
-            let pool = net.and_then(|net| self.pools.get_mut(&(net.addr, net.len)));
-            if let Some(pool) = pool {
-                pool.release(address);
+    /// An IKE SA of this shard holds these from now on, which were leased before.
+    pub fn move_in(&mut self, lease: &Lease) {
+        self.in_use += lease.pooled().count();
+    }
+
+    /// An IKE SA of this shard holds these no more, but they stay leased.
+    pub fn move_out(&mut self, lease: &Lease) {
+        self.in_use = self.in_use.saturating_sub(lease.pooled().count());
+    }
+
+    /// Makes addresses free that no IKE SA holds any more; returns those of other shards' slices,
+    /// each with its pool and its shard.
+    pub fn free(&mut self, lease: &Lease) -> Vec<(IpAddr, IpNet, ShardId)> {
+        let mut elsewhere = Vec::new();
+        for (address, net) in lease.pooled() {
+            let own = self.shard;
+            let pool = self.pool(net);
+            match pool.home_of(address) {
+                Some(home) if home != own => elsewhere.push((address, net, ShardId(home))),
+                Some(_) | None => pool.release(address),
             }
         }
+        elsewhere
+    }
+
+    fn pool(&mut self, net: IpNet) -> &mut Pool {
+        let (shard, shards) = (self.shard, self.shards);
+        let pool = self.pools.entry((net.addr, net.len));
+        pool.or_insert_with(|| Pool::new(net, shard, shards))
     }
 
     fn take(
@@ -77,14 +124,9 @@ impl Pools {
             return Some((entry.value.addr, None));
         }
         let net = entry.value;
-        let (shard, shards) = (self.shard, self.shards);
-        let pool = self
-            .pools
-            .entry((net.addr, net.len))
-            .or_insert_with(|| Pool::new(net, shard, shards));
-        pool.lease(rng, wanted)
-            .ok()
-            .map(|address| (address, Some(net)))
+        let address = self.pool(net).lease(rng, wanted).ok()?;
+        self.in_use += 1;
+        Some((address, Some(net)))
     }
 
     fn lease(
@@ -114,12 +156,13 @@ impl Pools {
 }
 
 /// Answers a CFG_REQUEST from the policy's `config` entries, and before them with what a server
-/// granted this peer; the lease is held by the IKE SA.
+/// granted this peer; the lease is held by the IKE SA, and begins with what it has `kept`.
 pub fn answer(
     pools: &mut Pools,
     rng: &mut Rng,
     (policy, granted): (&Policy, &[(CfgAttrType, IpAddr)]),
     request: Option<&Cp<'_>>,
+    kept: Lease,
 ) -> Result<(Lease, Option<CfgReply>), Error> {
     let request = request.filter(|cp| cp.kind == CfgType::REQUEST);
     let has_pool = policy
@@ -135,13 +178,18 @@ pub fn answer(
         };
     };
     let asks = |kind| request.attributes.iter().any(|a| a.kind == kind);
-    let mut lease = Lease::default();
+    let mut lease = kept;
     let mut refused = None;
     for kind in [
         CfgAttrType::INTERNAL_IP4_ADDRESS,
         CfgAttrType::INTERNAL_IP6_ADDRESS,
     ] {
-        if !asks(kind) {
+        let held = if kind == CfgAttrType::INTERNAL_IP4_ADDRESS {
+            lease.v4
+        } else {
+            lease.v6
+        };
+        if held.is_some() || !asks(kind) {
             continue;
         }
         let own = granted.iter().find(|(granted, _)| *granted == kind);
@@ -161,6 +209,22 @@ pub fn answer(
     }
     let reply = reply(policy, granted, request, lease);
     Ok((lease, Some(reply)))
+}
+
+/// The pools that a request will be answered from, by a policy and what a server granted.
+pub fn pools_for(
+    policy: &Policy,
+    granted: &[(CfgAttrType, IpAddr)],
+    request: Option<&Cp<'_>>,
+) -> Vec<IpNet> {
+    let request = request.filter(|cp| cp.kind == CfgType::REQUEST);
+    let asked = |kind| request.is_some_and(|cp| cp.attributes.iter().any(|a| a.kind == kind));
+    let is_granted = |kind| granted.iter().any(|(granted, _)| *granted == kind);
+    let pools = policy.config.iter().filter(|entry| {
+        let kind = entry.attribute;
+        entry.is_pool && is_address(kind) && asked(kind) && !is_granted(kind)
+    });
+    pools.map(|entry| entry.value).collect()
 }
 
 /// The addresses that a CFG_REPLY gives us.

@@ -28,6 +28,7 @@ pub mod record;
 pub mod show;
 pub mod state;
 pub mod stats;
+pub mod sticky;
 pub mod table;
 pub mod timer;
 pub mod trap;

@@ -99,6 +99,12 @@ impl Pool {
         self.free.insert(first, last);
     }
 
+    /// The shard whose slice this address is of; `None` for one that the pool does not give.
+    pub fn home_of(&self, addr: IpAddr) -> Option<u8> {
+        let place = self.place_of(addr)?;
+        u8::try_from(place % self.shards).ok()
+    }
+
     /// Number of leased addresses.
     pub fn in_use(&self) -> usize {
         usize::try_from(self.leased).unwrap_or(usize::MAX)
@@ -143,12 +149,18 @@ impl Pool {
     }
 
     fn slot_of(&self, addr: IpAddr) -> Option<u64> {
+        let place = self.place_of(addr)?;
+        (place % self.shards == self.shard).then_some(place / self.shards)
+    }
+
+    /// How many usable addresses of the whole pool come before this one.
+    fn place_of(&self, addr: IpAddr) -> Option<u64> {
         if !self.net.contains(addr) {
             return None;
         }
         let offset = number(addr).checked_sub(number(self.base()))?;
         let place = u64::try_from(offset).ok()?.checked_sub(self.low)?;
-        (place < self.count && place % self.shards == self.shard).then_some(place / self.shards)
+        (place < self.count).then_some(place)
     }
 
     fn address(&self, slot: u64) -> IpAddr {

@@ -352,8 +352,10 @@ impl Shard {
             } => log::write_noise(level, &line),
             Event::News(news) => {
                 let me = usize::from(self.id.0);
+                let to = news.to().map(|to| usize::from(to.0));
                 let peers = self.peers.iter_mut().enumerate();
-                for (_, peer) in peers.filter(|(at, _)| *at != me) {
+                for (_, peer) in peers.filter(|(at, _)| *at != me && to.is_none_or(|to| to == *at))
+                {
                     peer.send(ShardMail::News(news.clone()));
                 }
             }

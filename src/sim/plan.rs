@@ -132,6 +132,8 @@ pub(super) struct Taste {
     v6: bool,
     encapsulate: bool,
     single: bool,
+    /// A peer that comes again gets the address that it had.
+    sticky: bool,
 }
 
 /// Draws everything.
@@ -226,6 +228,7 @@ fn taste(dice: &mut Dice) -> Taste {
         v6: dice.chance(150),
         encapsulate: dice.chance(100),
         single,
+        sticky: dice.chance(500),
         ipcomp: dice.pick([0, 0, 800, 1000]),
     }
 }
@@ -237,6 +240,7 @@ fn settings(dice: &mut Dice, taste: &Taste) -> Settings {
         half_open_max: dice.pick([4, 20_000, 20_000]),
         dpd_check_interval: dice.seconds(10, 60),
         enforce_single_ike_sa: taste.single,
+        sticky_address: taste.sticky,
         ..Settings::default()
     }
 }

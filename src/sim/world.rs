@@ -380,7 +380,9 @@ impl World {
             let Event::News(news) = event else {
                 continue;
             };
-            for other in self.hosts[host].shard_ids().filter(|other| *other != shard) {
+            let heard = |other: &ShardId| news.to().is_none_or(|to| to == *other);
+            let others = self.hosts[host].shard_ids();
+            for other in others.filter(|other| *other != shard).filter(heard) {
                 let after = self.dice.millis(0, 20);
                 let news = news.clone();
                 let what = Inner::News { shard: other, news };

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use iked::auth::store::CredentialStore;
 use iked::crypto::{Provider, Rng, boring};
-use iked::ike::{Command, Endpoint, EndpointParts, Event, Path, Reply, Stats};
+use iked::ike::{Command, Endpoint, EndpointParts, Event, News, Path, Reply, Stats};
 use iked::kernel::{
     ChildInstall, ChildRemove, Count, KernelError, KernelEvent, KernelRequest, Outer, RequestId,
     Trap, Volume,
@@ -109,9 +109,33 @@ impl Host {
         options: Options,
         provider: Provider,
     ) -> Self {
+        Self::of((0, 1), config, store, seed, options, provider)
+    }
+
+    /// One of several shards of a host, by its number.
+    pub(super) fn shard((shard, shards): (u8, u8), config: Config) -> Self {
+        let (seed, store) = (shard + 2, super::setup::no_keys());
+        Self::of(
+            (shard, shards),
+            config,
+            store,
+            seed,
+            options(),
+            boring::provider(),
+        )
+    }
+
+    fn of(
+        (shard, shards): (u8, u8),
+        config: Config,
+        store: CredentialStore,
+        seed: u8,
+        options: Options,
+        provider: Provider,
+    ) -> Self {
         let endpoint = Endpoint::new(EndpointParts {
-            shard: ShardId(0),
-            shards: 1,
+            shard: ShardId(shard),
+            shards,
             config: Arc::new(config),
             options: Arc::new(options),
             store: Arc::new(store),
@@ -166,6 +190,12 @@ impl Host {
         for id in std::mem::take(&mut self.kernel.waiting) {
             self.endpoint.handle_kernel(now, KernelEvent::Done { id });
         }
+        self.drain(now)
+    }
+
+    /// Takes what another shard has to tell; returns what is sent because of it.
+    pub(super) fn hear(&mut self, now: Now, news: News) -> Vec<Datagram> {
+        self.endpoint.handle_news(now, news);
         self.drain(now)
     }
 

@@ -10,12 +10,15 @@ use std::time::{Duration, Instant};
 use super::super::agenda::Task;
 use super::super::context::Context;
 use super::super::event::{Event, News};
+use super::super::exchange::{asking, informational};
 use super::super::ike_sa::IkeSa;
+use super::super::lease::Lease;
 use super::super::own;
 use super::super::state::State;
 use super::Endpoint;
 
-use crate::policy::Identity;
+use crate::lookup::port::LookupId;
+use crate::policy::{Identity, IpNet};
 use crate::time::Now;
 use crate::wire::spi::IkeSpi;
 
@@ -38,6 +41,27 @@ impl Endpoint {
                 let keys = self.table.by_policy(&policy);
                 self.make_wanted(now, &keys, pair);
             }
+            News::Claim {
+                identity,
+                pools,
+                by,
+            } => self.cede(now, &identity, &pools, by),
+            News::Ceded { to, lease } => self.ceded(now, to, lease),
+            News::Returned { address, net, .. } => {
+                let piece = Some((address, Some(net)));
+                let lease = if address.is_ipv4() {
+                    Lease {
+                        v4: piece,
+                        v6: None,
+                    }
+                } else {
+                    Lease {
+                        v4: None,
+                        v6: piece,
+                    }
+                };
+                self.cx.free(lease);
+            }
             News::Doubled { policy, identity } => {
                 self.each_of(now, &policy, &identity, |_, sa| confirm(sa, now.mono));
             }
@@ -59,13 +83,65 @@ impl Endpoint {
 
     /// Hands what exchanges had to tell to this shard and to the others.
     pub(super) fn spread_news(&mut self, now: Now) {
-        while let Some(news) = self.cx.out.news.pop_front() {
+        while let Some(news) = self.next_news(now) {
+            let (to, own) = (news.to(), self.cx.shard);
             // Own IKE SAs are counted where they come and go.
-            if !matches!(news, News::Served { .. }) {
+            if to.is_none_or(|to| to == own) && !matches!(news, News::Served { .. }) {
                 self.take_news(now, news.clone());
             }
-            self.cx.out.events.push_back(Event::News(news));
+            if to != Some(own) {
+                self.cx.out.events.push_back(Event::News(news));
+            }
         }
+    }
+
+    fn next_news(&mut self, now: Now) -> Option<News> {
+        for (identity, lease) in std::mem::take(&mut self.cx.out.left) {
+            if let Some(before) = self.cx.held.hold(now.mono, identity, lease) {
+                self.cx.free(before);
+            }
+        }
+        self.cx.out.news.pop_front()
+    }
+
+    /// Hands over what this shard has for the peer of these pools: of an IKE SA that is up, which
+    /// then goes, or of one that is gone. Answers in any case.
+    fn cede(&mut self, now: Now, identity: &Identity, pools: &[IpNet], by: LookupId) {
+        let mut lease = self.cx.held.take(identity, pools);
+        for key in self.table.by_identity(identity) {
+            if !lease.is_empty() {
+                break;
+            }
+            let Some(mut sa) = self.table.take(key) else {
+                continue;
+            };
+            if sa.own_spi != by.spi && matches!(sa.state, State::Established(_)) {
+                lease = sa.lease.take_of(pools);
+                self.cx.pools.move_out(&lease);
+                self.cx.stats.leases = self.cx.pools.in_use() as u64;
+            }
+            if !lease.is_empty() {
+                let why = "address re-use (identical dstid)";
+                self.cx.info(format_args!("{}: {why}", sa.tag()));
+                informational::delete(&mut self.cx, &mut sa, now.mono);
+            }
+            self.table.put(&mut self.cx, key, sa);
+        }
+        self.cx.out.news.push_back(News::Ceded { to: by, lease });
+    }
+
+    /// A shard has answered a claim of ours. Who asked may be gone or have been served.
+    fn ceded(&mut self, now: Now, to: LookupId, lease: Lease) {
+        let key = self.table.by_spi(to.spi);
+        let Some((key, mut sa)) = key.and_then(|key| Some((key, self.table.take(key)?))) else {
+            return self.cx.free(lease);
+        };
+        if asking::ceded(&mut self.cx, &mut sa, now, to.serial, lease) {
+            own::advance(&mut self.cx, &mut sa, now);
+        } else {
+            self.cx.free(lease);
+        }
+        self.table.put(&mut self.cx, key, sa);
     }
 
     /// The peer with this identity has no IKE SA of before but `except`: drops what is left of

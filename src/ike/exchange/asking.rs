@@ -1,4 +1,4 @@
-//! IKE_AUTH that waits for the lookup thread, in either role. What was said is kept as bytes and
+//! IKE_AUTH that waits for the lookup thread, in either role, or for the other shards. What was said is kept as bytes and
 //! heeded once the answer is there; until then the peer's repetitions meet silence, and the time
 //! that a handshake may take goes on.
 
@@ -8,11 +8,12 @@ use super::super::context::Context;
 use super::super::endpoint;
 use super::super::error::Error;
 use super::super::ike_sa::IkeSa;
+use super::super::lease::{self, Lease};
 use super::super::state::State;
 use super::auth::{self, Proof};
 use super::auth_eap::{self, Opening};
 use super::auth_initiator;
-use super::auth_request::read;
+use super::auth_request::{Request, read};
 use crate::auth::AuthError;
 use crate::crypto::ocsp::Status;
 use crate::lookup::port::{Answer, Failure, Question};
@@ -53,6 +54,18 @@ pub enum Then {
         /// What the answer says.
         opening: Box<Opening>,
     },
+    /// As responder: the peer is let in with the addresses that it had, if it had any; `left` shards
+    /// have not answered yet.
+    Seat {
+        /// Message ID and digest of the request.
+        message: (u32, u64),
+        /// Its payloads.
+        request: Kept,
+        /// What it has proven.
+        proof: Box<Proof>,
+        /// Answers to come.
+        left: u8,
+    },
     /// As responder: the peer gets the next EAP packet.
     Relay {
         /// Message ID and digest of the request.
@@ -76,7 +89,7 @@ impl Then {
     /// Shows the peer this response about our certificate as well (RFC 4806).
     fn show(&mut self, response: &[u8]) {
         let certs = match self {
-            Self::Admit { proof, .. } => &mut proof.certs,
+            Self::Admit { proof, .. } | Self::Seat { proof, .. } => &mut proof.certs,
             Self::Open { opening, .. } => match &mut opening.shown {
                 Some((_, certs)) => certs,
                 None => return,
@@ -98,6 +111,63 @@ pub fn admit(request: Kept, message: (u32, u64), proof: Proof) -> Then {
         request,
         proof: Box::new(proof),
     }
+}
+
+/// Asks the shards for the addresses that this peer had, where the configuration says that it gets
+/// them again, and has it wait: `None`. Else the proof comes back.
+pub fn claim(
+    cx: &mut Context,
+    sa: &mut IkeSa,
+    message: (u32, u64),
+    payloads: &[Payload<'_>],
+    request: &Request<'_>,
+    proof: Proof,
+) -> Option<Proof> {
+    let State::AwaitAuthRequest(half_open) = &mut sa.state else {
+        return Some(proof);
+    };
+    let granted = sa.admission.as_ref().map_or(&[][..], |said| &said.granted);
+    let pools = lease::pools_for(&proof.policy, granted, request.cp);
+    if !cx.config.settings.sticky_address || pools.is_empty() {
+        return Some(proof);
+    }
+    let (serial, left) = cx.claim(sa.own_spi, proof.peer_id.clone(), pools);
+    let until = sa.born_at + cx.config.settings.half_open_timeout;
+    half_open.asking = Some(Box::new(Asking {
+        serial,
+        until,
+        limit: until,
+        otherwise: Answer::Own(None),
+        rest: Vec::new(),
+        then: Then::Seat {
+            message,
+            request: keep(payloads),
+            proof: Box::new(proof),
+            left,
+        },
+    }));
+    None
+}
+
+/// A shard has answered. False: nobody waits for what it said.
+pub fn ceded(cx: &mut Context, sa: &mut IkeSa, now: Now, serial: u64, lease: Lease) -> bool {
+    let Some(place) = place(sa) else { return false };
+    let Some(asking) = place.as_mut().filter(|asking| asking.serial == serial) else {
+        return false;
+    };
+    let Then::Seat { left, .. } = &mut asking.then else {
+        return false;
+    };
+    *left = left.saturating_sub(1);
+    if lease.is_empty() && *left > 0 {
+        return true;
+    }
+    if let Some(asking) = place.take() {
+        cx.pools.move_in(&lease);
+        sa.lease = lease;
+        go_on(cx, sa, now, asking.then, Ok(()));
+    }
+    true
 }
 
 /// Accepts this responder with these payloads of its response.
@@ -267,6 +337,17 @@ pub fn go_on(cx: &mut Context, sa: &mut IkeSa, now: Now, then: Then, verdict: Re
                     let exchange = ExchangeType::IKE_AUTH;
                     endpoint::refuse(cx, sa, now, exchange, message.0, message.1, &error);
                 }
+            }
+        }
+        Then::Seat {
+            message,
+            request: (first, bytes),
+            proof,
+            left: _,
+        } => {
+            let payloads = decode_payloads(first, &bytes).unwrap_or_default();
+            if let Ok(request) = read(&payloads) {
+                auth::let_in(cx, sa, now, message, &payloads, &request, *proof);
             }
         }
         Then::Accept {

@@ -95,9 +95,24 @@ pub fn respond(
     }
 }
 
-/// Lets in a peer that has proven its identity; `payloads` and `request` are those in which it said
-/// what it wants.
+/// Lets in a peer that has proven its identity, once the shards have said whether it has addresses;
+/// `payloads` and `request` are those in which it said what it wants.
 pub fn admit(
+    cx: &mut Context,
+    sa: &mut IkeSa,
+    now: Now,
+    message: (u32, u64),
+    payloads: &[Payload<'_>],
+    request: &Request<'_>,
+    proof: Proof,
+) {
+    if let Some(proof) = asking::claim(cx, sa, message, payloads, request, proof) {
+        let_in(cx, sa, now, message, payloads, request, proof);
+    }
+}
+
+/// Lets in a peer, with the addresses that its IKE SA holds by now.
+pub fn let_in(
     cx: &mut Context,
     sa: &mut IkeSa,
     now: Now,
@@ -438,7 +453,10 @@ fn give_address(
 ) -> Result<Option<CfgReply>, Error> {
     let policy = Arc::clone(&sa.policy);
     let granted = sa.admission.as_ref().map_or(&[][..], |said| &said.granted);
-    let answered = lease::answer(&mut cx.pools, &mut cx.rng, (&policy, granted), request.cp);
+    // Of what was asked for, and with it the answer ends well.
+    let kept = std::mem::take(&mut sa.lease);
+    let by = (&*policy, granted);
+    let answered = lease::answer(&mut cx.pools, &mut cx.rng, by, request.cp, kept);
     let (lease, cp) = answered.inspect_err(|error| {
         if matches!(error, Error::AddressFailure) {
             cx.stats.leases_exhausted += 1;
