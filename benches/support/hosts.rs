@@ -319,6 +319,7 @@ fn gateway(suite: &Suite) -> Policy {
             Proof::Key(_) => Auth::PublicKey(PublicKeyAuth::Any),
         },
         config: pool,
+        domains: Vec::new(),
         request: Vec::new(),
         iface: None,
         tag: None,

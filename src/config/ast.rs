@@ -152,13 +152,15 @@ pub(super) enum AuthText {
     Method(Text),
 }
 
-/// `config NAME ADDR` or `request NAME ADDR`.
+/// `config NAME ADDR`, `config NAME TEXT` or `request NAME ADDR`.
 #[derive(Debug)]
 pub(super) struct CfgText {
     pub(super) request: bool,
     pub(super) name: Text,
     /// `None` is `any`, which only `request` takes.
     pub(super) value: Option<HostSpec>,
+    /// The value of an option that is no address.
+    pub(super) text: Option<Text>,
 }
 
 /// One `ikev2` line.

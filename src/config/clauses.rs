@@ -7,6 +7,7 @@ use super::ast::{
 };
 use super::lexer::Kind;
 use super::parser::{Parser, Read, unexpected};
+use super::tables;
 use crate::policy::Selection;
 
 impl Parser<'_> {
@@ -288,11 +289,17 @@ impl Parser<'_> {
             if !request && self.at("any") {
                 return Err(unexpected(&self.take()));
             }
-            let value = self.any_host()?;
+            let is_text = !request && tables::cfg_text(&name.text).is_some();
+            let (value, text) = if is_text {
+                (None, Some(self.string()?))
+            } else {
+                (self.any_host()?, None)
+            };
             policy.config.push(CfgText {
                 request,
                 name,
                 value,
+                text,
             });
         }
     }

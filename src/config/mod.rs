@@ -13,6 +13,7 @@ use crate::policy::{Config, Generation};
 
 mod ast;
 mod clauses;
+mod domains;
 mod fuzz;
 mod hosts;
 mod identity;

@@ -177,6 +177,12 @@ fn policy(text: &mut String, policy: &Policy, secrets: bool) {
     for entry in &policy.config {
         config_entry(text, entry);
     }
+    for domain in &policy.domains {
+        let _ = write!(text, " config dns-domain {}", quote(&domain.name));
+        for anchor in &domain.anchors {
+            let _ = write!(text, " config dnssec-ta {}", quote(&anchor.to_string()));
+        }
+    }
     for (attribute, value) in &policy.request {
         let value = value.map_or_else(|| "any".to_owned(), short);
         let _ = write!(text, " request {} {value}", attribute_name(*attribute));
@@ -372,6 +378,10 @@ fn config_entry(text: &mut String, entry: &CfgEntry) {
 }
 
 fn attribute_name(attribute: CfgAttrType) -> &'static str {
+    let text = tables::CFG_TEXT.iter().find(|row| row.1 == attribute);
+    if let Some((name, _)) = text {
+        return name;
+    }
     let is =
         |(v4, v6): &(CfgAttrType, Option<CfgAttrType>)| *v4 == attribute || *v6 == Some(attribute);
     tables::CFG

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::ast::{AuthText, CfgText, PolicyText, Position, Set, Statement, Text};
 use super::hosts::{self, End};
-use super::{Diagnostic, Environment, identity, proposals, radius, tables};
+use super::{Diagnostic, Environment, domains, identity, proposals, radius, tables};
 use crate::policy::radius::Radius;
 use crate::policy::{
     Auth, CfgEntry, Config, Eap, EapMethod, EapUser, Family, Generation, IpNet, Ocsp, Policy,
@@ -219,6 +219,7 @@ impl Resolver<'_> {
             child_lifetime_bytes: text.bytes.unwrap_or(CHILD_BYTES),
             auth: self.auth(text.auth.as_ref())?,
             config: self.config_entries(&text.config)?,
+            domains: domains::domains(&text.config)?,
             request: self.request_entries(&text.config)?,
             iface: text.iface.as_ref().map(|name| name.text.clone()),
             tag: self.tag(text.tag.as_ref())?,
@@ -432,7 +433,8 @@ impl Resolver<'_> {
 
     fn config_entries(&self, entries: &[CfgText]) -> Outcome<Vec<CfgEntry>> {
         let mut config = Vec::new();
-        for entry in entries.iter().filter(|entry| !entry.request) {
+        let nets = |entry: &&CfgText| !entry.request && entry.text.is_none();
+        for entry in entries.iter().filter(nets) {
             if let (attribute, Some((value, is_pool))) = self.cfg_entry(entry)? {
                 config.push(CfgEntry {
                     attribute,
@@ -461,7 +463,8 @@ impl Resolver<'_> {
         };
         let found = |ipv4| tables::cfg_attribute(&entry.name.text, ipv4).ok_or_else(wrong);
         let Some(spec) = &entry.value else {
-            return Ok((found(true)?, None));
+            let attribute = tables::cfg_text(&entry.name.text);
+            return Ok((attribute.map_or_else(|| found(true), Ok)?, None));
         };
         let nets = hosts::networks(spec, self.environment)?;
         let Some(&net) = nets.first() else {

@@ -168,6 +168,21 @@ pub(super) fn cfg_attribute(name: &str, ipv4: bool) -> Option<CfgAttrType> {
     find(&rows, name).copied()
 }
 
+/// The attribute of a `config` or `request` entry whose value is no address.
+pub(super) fn cfg_text(name: &str) -> Option<CfgAttrType> {
+    let other = CFG
+        .iter()
+        .any(|(row, _)| !name.is_empty() && row.starts_with(name));
+    let found = find(CFG_TEXT, name).copied();
+    found.filter(|_| !other)
+}
+
+/// `config` and `request`: what is no address (RFC 8598).
+pub(super) const CFG_TEXT: &[Row<CfgAttrType>] = &[
+    ("dns-domain", CfgAttrType::INTERNAL_DNS_DOMAIN),
+    ("dnssec-ta", CfgAttrType::INTERNAL_DNSSEC_TA),
+];
+
 /// `eap`, in small letters with `-`.
 pub(super) const EAP: &[Row<EapMethod>] = &[
     ("mschap-v2", EapMethod::MsChapV2),
@@ -408,6 +423,7 @@ mod tests {
         let groups = groups.filter(|name| !name.starts_with("grp"));
         let methods = METHOD.iter().map(|row| row.0);
         let options = CFG.iter().map(|row| row.0);
+        let options = options.chain(CFG_TEXT.iter().map(|row| row.0));
         let eap = EAP.iter().map(|row| row.0).filter(|name| *name != "radius");
         let all = used
             .copied()

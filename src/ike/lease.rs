@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::error::Error;
 use super::narrow::Dynamic;
 use crate::crypto::Rng;
+use crate::policy::domain::{Anchor, Domain};
 use crate::policy::pool::Pool;
 use crate::policy::{CfgEntry, IpNet, Policy};
 use crate::steer::ShardId;
@@ -296,6 +297,7 @@ fn reply(
     {
         reply.push((entry.attribute, value_of(entry)));
     }
+    reply.extend(domains_for(policy, request, &reply));
     // RFC 7296, 3.15.1: an APPLICATION_VERSION may be left empty.
     if request
         .attributes
@@ -305,6 +307,67 @@ fn reply(
         reply.push((CfgAttrType::APPLICATION_VERSION, Vec::new()));
     }
     reply
+}
+
+/// The policy's domains, for whoever asks for them and is told of a name server, and their trust
+/// anchors for whoever asks for those, too (RFC 8598, 3.2 and 4.2).
+fn domains_for(policy: &Policy, request: &Cp<'_>, reply: &CfgReply) -> CfgReply {
+    let asks = |kind| request.attributes.iter().any(|a| a.kind == kind);
+    let mut domains = CfgReply::new();
+    if !asks(CfgAttrType::INTERNAL_DNS_DOMAIN) || !reply.iter().any(|(kind, _)| is_dns(*kind)) {
+        return domains;
+    }
+    let anchors = asks(CfgAttrType::INTERNAL_DNSSEC_TA);
+    for domain in &policy.domains {
+        let name = domain.name.as_bytes().to_vec();
+        domains.push((CfgAttrType::INTERNAL_DNS_DOMAIN, name));
+        for anchor in domain.anchors.iter().filter(|_| anchors) {
+            domains.push((CfgAttrType::INTERNAL_DNSSEC_TA, anchor.encode()));
+        }
+    }
+    domains
+}
+
+/// The domains that a CFG_REPLY names: those we asked for, if there is a name server to go with
+/// them. What is no name and what is no trust anchor is passed over (RFC 8598, 3.3 and 5).
+pub fn domains(policy: &Policy, payloads: &[Payload<'_>]) -> Vec<Domain> {
+    let asked = |kind| policy.request.iter().any(|(asked, _)| *asked == kind);
+    let mut domains: Vec<Domain> = Vec::new();
+    let cps = payloads.iter().filter_map(|payload| match payload {
+        Payload::Cp(cp) if cp.kind == CfgType::REPLY => Some(cp),
+        _ => None,
+    });
+    for cp in cps {
+        if !cp.attributes.iter().any(|a| is_dns(a.kind)) {
+            continue;
+        }
+        // An anchor is of the domain just before it, if that is one.
+        let mut in_domain = false;
+        for attribute in cp.attributes.iter().filter(|a| asked(a.kind)) {
+            if attribute.kind == CfgAttrType::INTERNAL_DNS_DOMAIN {
+                let domain = Domain::new(attribute.value);
+                let domain = domain.filter(|_| domains.len() < DOMAINS_MAX);
+                in_domain = domain.is_some();
+                domains.extend(domain);
+            } else if attribute.kind == CfgAttrType::INTERNAL_DNSSEC_TA && in_domain {
+                let domain = domains.last_mut();
+                let anchor = Anchor::decode(attribute.value);
+                if let (Some(domain), Some(anchor)) = (domain, anchor) {
+                    domain.anchors.push(anchor);
+                }
+            } else {
+                in_domain = false;
+            }
+        }
+    }
+    domains
+}
+
+const fn is_dns(kind: CfgAttrType) -> bool {
+    matches!(
+        kind,
+        CfgAttrType::INTERNAL_IP4_DNS | CfgAttrType::INTERNAL_IP6_DNS
+    )
 }
 
 fn value_of(entry: &CfgEntry) -> Vec<u8> {
@@ -328,3 +391,6 @@ fn octets(address: IpAddr) -> Vec<u8> {
         IpAddr::V6(address) => address.octets().to_vec(),
     }
 }
+
+/// Domains taken from one peer.
+const DOMAINS_MAX: usize = 64;

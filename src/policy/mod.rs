@@ -14,6 +14,7 @@ use crate::wire::registry::{CfgAttrType, IdType, ProtocolId};
 use crate::wire::{Transform, TransformId};
 
 pub mod dn;
+pub mod domain;
 pub mod index;
 pub mod net;
 pub mod pool;
@@ -224,6 +225,8 @@ pub struct Policy {
     pub auth: Auth,
     /// `config` entries: what we answer a CFG_REQUEST with.
     pub config: Vec<CfgEntry>,
+    /// `config dns-domain NAME`, each with the `config dnssec-ta` entries that follow it.
+    pub domains: Vec<domain::Domain>,
     /// `request` entries: what we ask for as initiator; `None` as value is `any`.
     pub request: Vec<(CfgAttrType, Option<IpNet>)>,
     /// `iface`.

@@ -83,6 +83,7 @@ pub(super) fn pair(
             child_lifetime_bytes: 0,
             auth: secret.clone(),
             config: Vec::new(),
+            domains: Vec::new(),
             request: Vec::new(),
             iface: None,
             tag: None,

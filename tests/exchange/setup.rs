@@ -136,6 +136,7 @@ pub(super) fn gateway() -> Policy {
         child_lifetime_bytes: 0,
         auth: psk(SECRET),
         config: Vec::new(),
+        domains: Vec::new(),
         request: Vec::new(),
         iface: None,
         tag: None,

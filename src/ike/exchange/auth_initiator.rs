@@ -328,6 +328,11 @@ pub fn accept(
 
 fn finish(cx: &mut Context, sa: &mut IkeSa, now: Now, sent: AuthSent, payloads: &[Payload<'_>]) {
     sa.assigned = lease::granted(payloads);
+    for domain in lease::domains(&sa.policy, payloads) {
+        let anchors = domain.anchors.iter().map(|anchor| format!(" ({anchor})"));
+        let (name, anchors) = (&domain.name, anchors.collect::<String>());
+        cx.info(format_args!("{}: dns-domain {name}{anchors}", sa.tag()));
+    }
     let made = make_child(cx, sa, &sent, payloads);
     let AuthSent {
         keys,
