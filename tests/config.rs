@@ -208,7 +208,8 @@ fn every_clause_in_its_order_is_understood() {
         childsa enc aes-256-ctr auth hmac-sha1 noesn \
         srcid a@b.c dstid \"/C=DE/CN=x\" ikelifetime 4h lifetime 30m bytes 2G psk abc \
         config address 10.9.0.0/16 config name-server 10.9.0.1 config netmask 255.255.0.0 \
-        request address any request name-server 10.0.0.1 \
+        config dns-domain corp.example config dnssec-ta \"20326 8 2 E06D44B8\" config dns-domain \".\" \
+        request address any request name-server 10.0.0.1 request dns-domain any request dnssec-ta any \
         iface lo tag \"$name-$id\" tap enc3";
     let policy = policy(text);
     assert_eq!(policy.name, "one");
@@ -262,8 +263,13 @@ fn every_clause_in_its_order_is_understood() {
         [
             (CfgAttrType::INTERNAL_IP4_ADDRESS, None),
             (CfgAttrType::INTERNAL_IP4_DNS, Some(net("10.0.0.1/32"))),
+            (CfgAttrType::INTERNAL_DNS_DOMAIN, None),
+            (CfgAttrType::INTERNAL_DNSSEC_TA, None),
         ]
     );
+    let domains = policy.domains.iter();
+    let domains = domains.map(|domain| (domain.name.as_str(), domain.anchors.len()));
+    assert_eq!(domains.collect::<Vec<_>>(), [("corp.example", 1), (".", 0)]);
     assert_eq!(policy.iface.as_deref(), Some("lo"));
     assert_eq!(policy.tag.as_deref(), Some("$name-$id"));
     assert_eq!(policy.tap.as_deref(), Some("enc3"));

@@ -229,13 +229,20 @@ mod tests {
     /// the number of the notification, `+` and its data, `!` where the IKE SA ends.
     #[test]
     fn every_error_has_its_answer() {
+        for (error, expected) in table() {
+            let trusts = [Trust::Clear, Trust::Protected, Trust::Authenticated];
+            assert_eq!(trusts.map(|trust| text(&error, trust)), expected, "{error}");
+        }
+    }
+
+    fn table() -> Vec<(Error, [&'static str; 3])> {
         let decode = |kind| Error::Decode(DecodeError { what: "x", kind });
         let kernel = KernelError {
             errno: 12,
             action: "add SA",
         };
         use DecodeErrorKind as Kind;
-        let table = [
+        vec![
             (Error::UnexpectedNat, ["-", "41!", "41!"]),
             (decode(Kind::Truncated), ["-", "7!", "7!"]),
             (decode(Kind::Length), ["-", "7!", "7!"]),
@@ -272,11 +279,64 @@ mod tests {
             (Error::Crypto(CryptoError::Integrity), ["-", "-", "-"]),
             (Error::Reported(NotifyType::INVALID_SYNTAX), ["-", "-", "-"]),
             (Error::Answer("SPI"), ["-", "-", "-"]),
+        ]
+    }
+
+    /// Every error type of RFC 7296, 3.10.1, and whether a row of the table sends it; if not, why.
+    #[test]
+    fn every_error_type_is_sent_by_a_row_or_has_a_reason() {
+        type Type = NotifyType;
+        let sent = [
+            Type::UNSUPPORTED_CRITICAL_PAYLOAD,
+            Type::INVALID_MAJOR_VERSION,
+            Type::INVALID_SYNTAX,
+            Type::NO_PROPOSAL_CHOSEN,
+            Type::INVALID_KE_PAYLOAD,
+            Type::AUTHENTICATION_FAILED,
+            Type::NO_ADDITIONAL_SAS,
+            Type::INTERNAL_ADDRESS_FAILURE,
+            Type::FAILED_CP_REQUIRED,
+            Type::TS_UNACCEPTABLE,
+            Type::TEMPORARY_FAILURE,
+            Type::CHILD_SA_NOT_FOUND,
         ];
-        for (error, expected) in table {
-            let trusts = [Trust::Clear, Trust::Protected, Trust::Authenticated];
-            assert_eq!(trusts.map(|trust| text(&error, trust)), expected, "{error}");
+        let never = [
+            (
+                Type::INVALID_IKE_SPI,
+                "a hint outside of any IKE SA, by Endpoint::hint",
+            ),
+            (
+                Type::INVALID_MESSAGE_ID,
+                "optional (2.3), and of no use to a peer that has its window from us",
+            ),
+            (
+                Type::INVALID_SPI,
+                "the kernel drops ESP of nobody and does not tell us",
+            ),
+            (
+                Type::SINGLE_PAIR_REQUIRED,
+                "our selectors may be as many as one message holds",
+            ),
+            (
+                Type::INVALID_SELECTORS,
+                "optional (3.10.1); the kernel drops and counts such packets",
+            ),
+        ];
+        let kinds = |text: &str| text.split(['+', '!']).next().and_then(|n| n.parse().ok());
+        let rows = table().into_iter().flat_map(|(_, answers)| answers);
+        let by_rows: std::collections::BTreeSet<u16> = rows.filter_map(kinds).collect();
+        for kind in sent {
+            assert!(by_rows.contains(&kind.0), "{kind}");
         }
+        for (kind, why) in never {
+            assert!(!by_rows.contains(&kind.0), "{kind}: {why}");
+        }
+        // And none that is not of RFC 7296 but MOBIKE's.
+        let all = sent.into_iter().chain(never.map(|(kind, _)| kind));
+        let mut all: Vec<u16> = all.map(|kind| kind.0).collect();
+        all.push(Type::UNEXPECTED_NAT_DETECTED.0);
+        assert!(by_rows.iter().all(|kind| all.contains(kind)), "{by_rows:?}");
+        assert_eq!(all.len(), 18);
     }
 
     fn denied(why: AuthError) -> Error {

@@ -1,12 +1,15 @@
 //! What a CFG_REPLY says (RFC 7296, 3.15.1): each `config` entry, as its attribute has it.
 
+use iked::crypto::Rng;
+use iked::ike::lease::{self, Lease, Pools};
+use iked::policy::domain::Domain;
 use iked::policy::{CfgEntry, Policy};
-use iked::wire::Payload;
 use iked::wire::registry::{CfgAttrType, CfgType, ExchangeType};
+use iked::wire::{CfgAttribute, Cp, Payload};
 
 use super::peer::{Peer, range};
-use super::setup::{config, net, no_keys, pool_gateway};
-use super::world::{Host, at};
+use super::setup::{config, net, no_keys, pool_gateway, pool_warrior};
+use super::world::{Host, Pair, at};
 
 /// Logs in at a gateway with these entries beside its pool; the reply, but for the address.
 fn reply(entries: &[(CfgAttrType, &str)]) -> Vec<(CfgAttrType, Vec<u8>)> {
@@ -111,4 +114,113 @@ fn servers_and_subnets_of_both_families_are_given_each_as_often_as_configured() 
     let mut expected = vec![(CfgAttrType::INTERNAL_IP4_NETMASK, vec![255, 255, 252, 0])];
     expected.extend(rows.iter().map(|(kind, _, octets)| (*kind, octets.clone())));
     assert_eq!(reply(&entries), expected);
+}
+
+fn split_dns() -> Policy {
+    let mut policy = pool_gateway("10.8.0.0/22");
+    let anchors = vec!["20326 8 2 e06d44b8".parse().unwrap()];
+    let domain = |name: &str, anchors| Domain {
+        anchors,
+        ..Domain::new(name.as_bytes()).unwrap()
+    };
+    policy.domains = vec![
+        domain("corp.example", anchors),
+        domain("lab.example.", vec![]),
+    ];
+    policy.config.push(CfgEntry {
+        attribute: CfgAttrType::INTERNAL_IP4_DNS,
+        value: net("10.9.0.1/32"),
+        is_pool: false,
+    });
+    policy
+}
+
+/// What a CFG_REQUEST for these is answered with, as far as RFC 8598 has a say in it.
+fn domains_for(policy: &Policy, asked: &[CfgAttrType]) -> Vec<(CfgAttrType, Vec<u8>)> {
+    let attributes = asked.iter().map(|&kind| CfgAttribute { kind, value: &[] });
+    let request = Cp {
+        kind: CfgType::REQUEST,
+        attributes: attributes.collect(),
+    };
+    let (mut pools, mut rng) = (Pools::new(0, 1), Rng::from_seed([1; 32]));
+    let by = (policy, &[][..]);
+    let answered = lease::answer(&mut pools, &mut rng, by, Some(&request), Lease::default());
+    let mut reply = answered.unwrap().1.unwrap();
+    reply.retain(|(kind, _)| [DOMAIN, ANCHOR].contains(kind));
+    reply
+}
+
+const DOMAIN: CfgAttrType = CfgAttrType::INTERNAL_DNS_DOMAIN;
+const ANCHOR: CfgAttrType = CfgAttrType::INTERNAL_DNSSEC_TA;
+
+#[test]
+fn domains_and_anchors_are_given_to_whoever_asks_for_them_and_only_with_a_name_server() {
+    let policy = split_dns();
+    let (corp, lab) = (b"corp.example".to_vec(), b"lab.example.".to_vec());
+    let anchor = vec![0x4f, 0x66, 8, 2, 0xe0, 0x6d, 0x44, 0xb8];
+    let dns = CfgAttrType::INTERNAL_IP4_DNS;
+    assert_eq!(domains_for(&policy, &[dns]), []);
+    assert_eq!(domains_for(&policy, &[dns, ANCHOR]), []);
+    let only_names = [(DOMAIN, corp.clone()), (DOMAIN, lab.clone())];
+    assert_eq!(domains_for(&policy, &[dns, DOMAIN]), only_names);
+    // An anchor is behind its domain (RFC 8598, 4.2).
+    let all = [(DOMAIN, corp), (ANCHOR, anchor), (DOMAIN, lab)];
+    assert_eq!(domains_for(&policy, &[dns, DOMAIN, ANCHOR]), all);
+    let mut without = policy;
+    without.config.retain(|entry| entry.attribute != dns);
+    assert_eq!(domains_for(&without, &[dns, DOMAIN, ANCHOR]), []);
+}
+
+#[test]
+fn an_initiator_asks_for_domains_and_takes_what_it_asked_for() {
+    for asks in [false, true] {
+        let mut warrior = pool_warrior();
+        if asks {
+            warrior.request.extend([(DOMAIN, None), (ANCHOR, None)]);
+        }
+        let mut pair = Pair::new((warrior, no_keys()), (split_dns(), no_keys()));
+        pair.connect();
+        assert!(pair.is_up(), "{:?}", pair.initiator.lines);
+        let said = |line: &str| pair.initiator.lines.iter().any(|l| l.ends_with(line));
+        assert_eq!(said(": dns-domain corp.example (20326 8 2 e06d44b8)"), asks);
+        assert_eq!(said(": dns-domain lab.example."), asks);
+    }
+}
+
+#[test]
+fn domains_that_are_none_are_passed_over_with_their_anchors() {
+    let mut policy = pool_warrior();
+    policy.request.extend([(DOMAIN, None), (ANCHOR, None)]);
+    let dns = (CfgAttrType::INTERNAL_IP4_DNS, &[10, 9, 0, 1][..]);
+    let taken = |kind, attributes: &[(CfgAttrType, &[u8])]| {
+        let attributes = attributes.iter();
+        let attributes = attributes.map(|&(kind, value)| CfgAttribute { kind, value });
+        let attributes = attributes.collect();
+        let domains = lease::domains(&policy, &[Payload::Cp(Cp { kind, attributes })]);
+        let shown = domains
+            .iter()
+            .map(|d| format!("{} {}", d.name, d.anchors.len()));
+        shown.collect::<Vec<_>>()
+    };
+    let anchor = (ANCHOR, &[0, 1, 8, 2, 0xaa][..]);
+    let good = (DOMAIN, &b"corp.example"[..]);
+    let bad = (DOMAIN, &b"corp\n.example"[..]);
+    let long = (DOMAIN, &[b'a'; 300][..]);
+    let short = (ANCHOR, &[0, 1, 8, 2][..]);
+    let reply = CfgType::REPLY;
+    assert_eq!(
+        taken(reply, &[dns, good, anchor, anchor]),
+        ["corp.example 2"]
+    );
+    assert_eq!(
+        taken(reply, &[dns, anchor, good, short]),
+        ["corp.example 0"]
+    );
+    assert_eq!(taken(reply, &[dns, good, bad, anchor]), ["corp.example 0"]);
+    assert_eq!(taken(reply, &[dns, long, anchor, good]), ["corp.example 0"]);
+    // Without a name server, and in anything but a reply, they mean nothing.
+    assert_eq!(taken(reply, &[good]), Vec::<String>::new());
+    assert_eq!(taken(CfgType::SET, &[dns, good]), Vec::<String>::new());
+    let many: Vec<_> = std::iter::once(dns).chain([good; 200]).collect();
+    assert_eq!(taken(reply, &many).len(), 64);
 }

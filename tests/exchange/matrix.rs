@@ -14,6 +14,8 @@ use super::peer::{Opened, clear_notify};
 use super::world::Datagram;
 use scene::{Ask, Keys, Scene, Stage};
 
+#[path = "matrix/errors.rs"]
+mod errors;
 #[path = "matrix/scene.rs"]
 mod scene;
 

@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
+use iked::ike::state::State;
 use iked::kernel::KernelEvent;
 use iked::policy::Policy;
 use iked::wire::registry::{ExchangeType, KeId, NotifyType, ProtocolId};
-use iked::wire::{Ke, Notify, Payload, Proposal, Transform, TransformId};
+use iked::wire::{Header, Ke, Notify, Payload, Proposal, Transform, TransformId};
 
 use super::peer::Peer;
 use super::setup::{self, Suite, config, gateway, no_keys, warrior};
@@ -334,6 +335,50 @@ fn two_rekeys_of_the_ike_sa_at_once_leave_one() {
         }
     }
     panic!("one side always loses");
+}
+
+#[test]
+fn the_redundant_ike_sa_of_a_double_rekey_is_deleted_and_never_rekeyed() {
+    // So short that a rekey of it would be due before it is given up.
+    let lasting = |policy| Policy {
+        ike_lifetime: Duration::from_secs(10),
+        ..policy
+    };
+    let mut pair = up_with(1, &lasting(warrior()), &lasting(gateway()));
+    pair.seconds = 9;
+    let now = pair.now();
+    let first = pair.initiator.wake(now);
+    let second = pair.responder.wake(now);
+    assert_eq!((first.len(), second.len()), (1, 1));
+    let (_, to_initiator) = pair.give(Side::Initiator, &first[0]);
+    let (_, to_responder) = pair.give(Side::Responder, &second[0]);
+    // What either sends from now on is lost, also the Delete that the redundant one waits for.
+    pair.give(Side::Responder, &to_initiator[0]);
+    pair.give(Side::Initiator, &to_responder[0]);
+    let side = if pair.initiator.said("simultaneous rekey: ours goes") {
+        Side::Responder
+    } else {
+        Side::Initiator
+    };
+    let host = pair.host(side);
+    let mut sas = host.endpoint.ike_sas();
+    let redundant =
+        sas.find(|sa| matches!(sa.state, State::Established(_)) && sa.children.is_empty());
+    let (own, initiator) = redundant
+        .map(|sa| (sa.own_spi, sa.initiator_spi()))
+        .unwrap();
+    drop(sas);
+    let mut asked = Vec::new();
+    for second in 10..22 {
+        let sent = host.wake(at(second));
+        let sent = sent.iter().map(|d| Header::decode(&d.bytes).unwrap());
+        let of_it = sent.filter(|header| header.initiator_spi == initiator);
+        asked.extend(of_it.map(|header| header.exchange));
+    }
+    let gone = host.endpoint.ike_sas().find(|sa| sa.own_spi == own);
+    assert!(gone.is_none_or(|sa| matches!(sa.state, State::Deleting(_))));
+    assert!(asked.contains(&ExchangeType::INFORMATIONAL), "{asked:?}");
+    assert!(!asked.contains(&ExchangeType::CREATE_CHILD_SA), "{asked:?}");
 }
 
 #[test]

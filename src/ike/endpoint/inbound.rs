@@ -388,7 +388,7 @@ fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<'_>]
         Own::Rekey(sent) => rekey_ike::conclude(cx, sa, now, *sent, payloads),
         Own::Mobike(sent) => mobike::conclude(cx, sa, now.mono, &sent, payloads),
         own @ (Own::Delete(_) | Own::Probe | Own::Idle | Own::Install(_)) => {
-            informational::conclude(cx, sa, now, own);
+            informational::conclude(cx, sa, now, own, payloads);
         }
     }
     if std::mem::take(&mut sa.wants_single) {

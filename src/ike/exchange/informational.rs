@@ -38,11 +38,7 @@ pub fn respond(
             Payload::Delete(delete) if delete.protocol == ProtocolId::IKE => close = true,
             Payload::Delete(delete) => ours.extend(children_deleted(cx, sa, now, delete)),
             Payload::Notify(notify) if notify.kind.is_error() => {
-                cx.info(format_args!(
-                    "{}: {} notification from peer",
-                    sa.tag(),
-                    notify.kind
-                ));
+                say_reported(cx, sa, notify.kind);
                 if is_fatal(notify.kind) {
                     (close, why) = (true, "given up by the peer");
                 }
@@ -84,6 +80,11 @@ pub fn respond(
         cx.info(format_args!("{}: {why}, closing SA", sa.tag()));
         end(cx, sa, now);
     }
+}
+
+fn say_reported(cx: &mut Context, sa: &IkeSa, kind: NotifyType) {
+    let tag = sa.tag();
+    cx.info(format_args!("{tag}: {kind} notification from peer"));
 }
 
 /// What ends an IKE SA without a Delete, whoever says it (RFC 7296, 2.21.2 and 2.21.3).
@@ -168,7 +169,14 @@ fn is_being_deleted(sa: &IkeSa, inbound_spi: EspSpi) -> bool {
 }
 
 /// Takes the answer to a request of ours on an IKE SA that is up.
-pub fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, own: Own) {
+pub fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, own: Own, payloads: &[Payload<'_>]) {
+    for payload in payloads {
+        if let Payload::Notify(notify) = payload
+            && notify.kind.is_error()
+        {
+            say_reported(cx, sa, notify.kind);
+        }
+    }
     match own {
         Own::Delete(spis) => {
             sa.orphans.retain(|spi| !spis.contains(spi));

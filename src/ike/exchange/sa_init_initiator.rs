@@ -151,9 +151,12 @@ pub fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, path: Path, bytes: &
             return drop_response(cx, sa, path, &error);
         }
     };
-    if ask_again(cx, sa, now, &message.payloads)
-        || redirect::in_sa_init(cx, sa, now, &message.payloads)
-    {
+    match ask_again(cx, sa, now, &message.payloads) {
+        Ok(true) => return,
+        Ok(false) => {}
+        Err(why) => return drop_response(cx, sa, path, &why),
+    }
+    if redirect::in_sa_init(cx, sa, now, &message.payloads) {
         return;
     }
     match accept(
@@ -177,29 +180,41 @@ fn drop_response(cx: &mut Context, sa: &IkeSa, path: Path, why: &dyn fmt::Displa
     ));
 }
 
-/// COOKIE and INVALID_KE_PAYLOAD: the same SPI, the request changed (RFC 7296, 2.6 and 2.7).
-fn ask_again(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<'_>]) -> bool {
+/// COOKIE and INVALID_KE_PAYLOAD: the same SPI, the request changed (RFC 7296, 2.6 and 2.7). False:
+/// neither is there. The error says why what is there is not heeded.
+fn ask_again(
+    cx: &mut Context,
+    sa: &mut IkeSa,
+    now: Now,
+    payloads: &[Payload<'_>],
+) -> Result<bool, &'static str> {
     let State::AwaitSaInitResponse(sent) = &mut sa.state else {
-        return false;
+        return Ok(false);
     };
+    let often = sent.rounds >= ROUNDS_MAX;
     if let Some(cookie) = find_notify(payloads, NotifyType::COOKIE) {
-        if cookie.is_empty() || cookie.len() > COOKIE_MAX || sent.rounds >= ROUNDS_MAX {
-            return true;
+        if often {
+            return Err("COOKIE asked for too often");
+        }
+        if cookie.is_empty() || cookie.len() > COOKIE_MAX {
+            return Err("COOKIE of impossible length");
         }
         sent.cookie = cookie.to_vec();
     } else if let Some(wanted) = find_notify(payloads, NotifyType::INVALID_KE_PAYLOAD) {
-        let Ok(wanted) = <[u8; 2]>::try_from(wanted) else {
-            return true;
-        };
+        let wanted = <[u8; 2]>::try_from(wanted);
+        let wanted = wanted.map_err(|_| "INVALID_KE_PAYLOAD without a group")?;
         let wanted = KeId(u16::from_be_bytes(wanted));
-        if sent.rounds >= ROUNDS_MAX || !negotiate::offers(&sa.policy.ike_proposals, wanted) {
-            return true;
+        if often {
+            return Err("INVALID_KE_PAYLOAD too often");
+        }
+        if !negotiate::offers(&sa.policy.ike_proposals, wanted) {
+            return Err("INVALID_KE_PAYLOAD with a group that was not offered");
         }
         let kex = cx
             .provider
             .key_exchange(wanted)
             .and_then(|ke| ke.start(&mut cx.rng).ok());
-        let Some(kex) = kex else { return true };
+        let kex = kex.ok_or("INVALID_KE_PAYLOAD with a group that is not there")?;
         sent.kex = kex;
         sent.method = wanted;
         cx.info(format_args!(
@@ -207,11 +222,11 @@ fn ask_again(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<'_>
             sa.own_spi
         ));
     } else {
-        return false;
+        return Ok(false);
     }
     sent.rounds += 1;
     send(cx, sa, now);
-    true
+    Ok(true)
 }
 
 fn accept(

@@ -240,6 +240,38 @@ impl Scene {
         bytes
     }
 
+    /// A message of the peer with nothing but a notification.
+    pub(super) fn notification(
+        &mut self,
+        (ask, response): (Ask, bool),
+        (kind, data): (NotifyType, &[u8]),
+        keys: Keys,
+    ) -> Vec<u8> {
+        let id = self.next_id(response);
+        let header = self.peers().header(ask.exchange(), id, response);
+        let payloads = [super::super::peer::status(kind, data)];
+        if keys == Keys::None {
+            let mut out = Vec::new();
+            encode_message(&header, &payloads, &mut out);
+            return out;
+        }
+        let mut sealed = self.sealed;
+        let key = self.peers().outbound_key().unwrap();
+        let bytes = seal_with(key, &mut sealed, &header, &payloads);
+        self.sealed = sealed;
+        bytes
+    }
+
+    /// The victim's log; what was there before is forgotten.
+    pub(super) fn take_lines(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.pair.host(self.victim).lines)
+    }
+
+    /// Whether the victim still has the IKE SA.
+    pub(super) fn is_there(&self) -> bool {
+        self.sa().is_some()
+    }
+
     fn payloads<'a>(&self, ask: Ask, public: &'a [u8]) -> Vec<Payload<'a>> {
         let child = |rekeys: bool| {
             let mut payloads = Vec::new();
