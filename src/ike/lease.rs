@@ -363,7 +363,8 @@ pub fn domains(policy: &Policy, payloads: &[Payload<'_>]) -> Vec<Domain> {
     domains
 }
 
-const fn is_dns(kind: CfgAttrType) -> bool {
+/// Whether a name server's address is its value.
+pub const fn is_dns(kind: CfgAttrType) -> bool {
     matches!(
         kind,
         CfgAttrType::INTERNAL_IP4_DNS | CfgAttrType::INTERNAL_IP6_DNS

@@ -30,7 +30,7 @@ use crate::lookup::port::Question;
 use crate::policy::{Auth as AuthWords, Identity, Policy, PublicKeyAuth};
 use crate::time::Now;
 use crate::wire::registry::{
-    AuthMethod, CertEncoding, CfgType, ExchangeType, HashAlgorithm, NotifyType,
+    AuthMethod, CertEncoding, CfgAttrType, CfgType, ExchangeType, HashAlgorithm, NotifyType,
 };
 use crate::wire::{Auth, Cert, CertReq, CfgAttribute, Cp, Id, Payload};
 
@@ -175,15 +175,18 @@ pub fn transmit(cx: &mut Context, sa: &mut IkeSa, now: Now, (auth, certs): &Proo
 
 /// What the policy asks the peer for, if anything.
 fn configuration_request(policy: &Policy) -> Option<Payload<'static>> {
-    let attributes = policy.request.iter().map(|(kind, _)| CfgAttribute {
-        kind: *kind,
-        value: &[],
-    });
+    let mut kinds: Vec<CfgAttrType> = policy.request.iter().map(|(kind, _)| *kind).collect();
+    // RFC 8598, 3.1: whoever asks for domains asks for their name servers as well.
+    let asks_dns = kinds.iter().any(|kind| lease::is_dns(*kind));
+    if kinds.contains(&CfgAttrType::INTERNAL_DNS_DOMAIN) && !asks_dns {
+        kinds.extend([CfgAttrType::INTERNAL_IP4_DNS, CfgAttrType::INTERNAL_IP6_DNS]);
+    }
+    let attributes = kinds.iter().map(|&kind| CfgAttribute { kind, value: &[] });
     let cp = Cp {
         kind: CfgType::REQUEST,
         attributes: attributes.collect(),
     };
-    (!policy.request.is_empty()).then_some(Payload::Cp(cp))
+    (!kinds.is_empty()).then_some(Payload::Cp(cp))
 }
 
 fn pubkey_requests(cx: &Context, policy: &Policy) -> Vec<(CertEncoding, Vec<u8>)> {

@@ -32,6 +32,7 @@ fn policy() -> Policy {
         child_lifetime_bytes: 0,
         auth: Auth::PublicKey(PublicKeyAuth::Any),
         config: Vec::new(),
+        domains: Vec::new(),
         request: Vec::new(),
         iface: None,
         tag: None,
