@@ -169,6 +169,41 @@ pub fn a_client_that_comes_back_without_a_word_replaces_its_old_sa() {
     assert_eq!(gateway.show_sa().matches("iked_sas:").count(), 1);
 }
 
+/// The pool has 254 addresses, of which one is drawn at random where none is kept.
+pub fn a_client_that_comes_back_without_a_word_keeps_its_address() {
+    let world = World::new(Layout::Wire);
+    let conf = Conf {
+        set: vec!["stickyaddress".to_owned()],
+        ..Conf::default()
+    };
+    let client = Client {
+        // It says nothing of before, and asks for no address but any.
+        lines: vec!["unique = never".to_owned()],
+        ..Client::default()
+    };
+    let mut session = Session::open(&world, &conf, &client);
+    let address = session.address();
+    // In any of two shards.
+    for _ in 0..4 {
+        let Session { gateway, swan, .. } = session;
+        swan.kill();
+        let swan = StrongSwan::start(&world, &client);
+        let said = swan.connect();
+        gateway.wait_for_count("IKE SA currently established", 1);
+        session = Session {
+            world: &world,
+            gateway,
+            swan,
+            said,
+        };
+        assert_eq!(session.address(), address);
+        session.passes_packets(&address, INSIDE);
+    }
+    let said = "address re-use (identical dstid)";
+    assert_eq!(session.gateway.log().matches(said).count(), 4);
+    assert_eq!(session.gateway.count("leases"), 1);
+}
+
 pub fn a_gateway_that_died_is_noticed_by_the_client() {
     let world = World::new(Layout::Wire);
     let client = Client {

@@ -197,6 +197,30 @@ pub fn the_gateway_asks_for_addresses_of_both_families() {
     passes_packets(&world, "fd00:66::1", "fd00:7::1");
 }
 
+/// charon gives whatever attributes its pool has, to whoever gets an address of it (RFC 8598).
+pub fn the_gateway_is_told_for_which_domains_the_name_servers_are() {
+    let world = World::new(Layout::Wire);
+    world.batch("rw", "addr add 10.66.0.1/24 dev lo\n");
+    // Its attributes are text, so the anchor is one whose bytes are: "01", "2", "3" and the digest.
+    let pool = "10.7.0.1/32\n dns = 10.66.0.53\n 25 = corp.example\n 26 = 0123abcd";
+    let client = Client {
+        remote_ts: "dynamic".to_owned(),
+        local_ts: Some("10.66.0.0/24".to_owned()),
+        pools: vec![("four", pool)],
+        ..answers()
+    };
+    let requests = ["address any", "dns-domain any", "dnssec-ta any"];
+    let conf = Conf {
+        flows: "from dynamic to 10.66.0.0/24".to_owned(),
+        requests: requests.to_vec(),
+        ..Conf::default()
+    };
+    let (gateway, swan) = turned(conf, &client, &world);
+    assert_says(&swan.log(), &["CPRQ(ADDR DOMAIN", "CPRP(ADDR DNS"]);
+    let said = "dns-domain corp.example (12337 50 51 61626364)";
+    assert_says(&gateway.log(), &[said]);
+}
+
 pub fn the_client_limits_how_long_an_authentication_counts() {
     let world = World::new(Layout::Wire);
     world.batch("rw", "addr add 10.66.0.1/24 dev lo\n");
