@@ -333,9 +333,11 @@ fn domains_for(policy: &Policy, request: &Cp<'_>, reply: &CfgReply) -> CfgReply 
 pub fn domains(policy: &Policy, payloads: &[Payload<'_>]) -> Vec<Domain> {
     let asked = |kind| policy.request.iter().any(|(asked, _)| *asked == kind);
     let mut domains: Vec<Domain> = Vec::new();
-    let cps = payloads.iter().filter_map(|payload| match payload {
-        Payload::Cp(cp) if cp.kind == CfgType::REPLY => Some(cp),
-        _ => None,
+    let cps = payloads.iter().filter_map(|payload| {
+        let Payload::Cp(cp) = payload else {
+            return None;
+        };
+        (cp.kind == CfgType::REPLY).then_some(cp)
     });
     for cp in cps {
         if !cp.attributes.iter().any(|a| is_dns(a.kind)) {
