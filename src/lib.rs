@@ -13,6 +13,7 @@
 //! - `sim`: whole worlds of all this in one thread, for tests only
 
 pub mod auth;
+pub mod ca;
 pub mod config;
 pub mod control;
 pub mod crypto;

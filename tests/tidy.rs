@@ -102,6 +102,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("xfrm", &["kernel", "wire", "crypto", "policy", "sys"]),
     ("pfkey", &["kernel", "wire", "crypto", "policy", "sys"]),
     ("route", &["sys"]),
+    ("ca", &["sys"]),
     (
         "control",
         &[
@@ -112,6 +113,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "steer",
             "sys",
             "auth::store",
+            "ca::request",
         ],
     ),
     (

@@ -2,9 +2,22 @@
 //! Nothing is sent here.
 
 use std::fmt;
+use std::slice::Iter;
 
 use super::imsg::{EVENTS, Kind, Reset};
 use super::query::{Query, What};
+use crate::ca::request as authority;
+
+mod ca;
+
+/// What the words ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Something of the daemon.
+    Ask(Request),
+    /// Something of a certification authority in a folder of this host.
+    Ca(authority::Command),
+}
 
 /// What the operator asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +59,7 @@ pub enum Request {
     Show(What),
 }
 
-impl Request {
+impl Command {
     /// Reads the words after the options.
     pub fn parse(words: &[String]) -> Result<Self, GrammarError> {
         let mut table = MAIN;
@@ -58,22 +71,25 @@ impl Request {
                 Then::Words(next) => table = next,
                 Then::Request(request) => {
                     return match words.next() {
-                        None => Ok(request()),
+                        None => Ok(Self::Ask(request())),
                         Some(word) => Err(fault(Fault::Superfluous, Some(word), &[])),
                     };
                 }
-                Then::Explain => return explain(word, words.as_slice()),
+                Then::Explain => return explain(word, words.as_slice()).map(Self::Ask),
+                Then::Ca(read) => return read(&mut words).map(Self::Ca),
                 Then::Value(make) => {
                     let value = word.cloned().unwrap_or_default();
                     return match words.next() {
-                        None => Ok(make(value)),
+                        None => Ok(Self::Ask(make(value))),
                         Some(word) => Err(fault(Fault::Superfluous, Some(word), &[])),
                     };
                 }
             }
         }
     }
+}
 
+impl Request {
     /// The frame that asks for it.
     pub const fn kind(&self) -> Kind {
         match self {
@@ -192,6 +208,7 @@ enum Then {
     Words(&'static [Entry]),
     Request(fn() -> Request),
     Value(fn(String) -> Request),
+    Ca(fn(&mut Iter<'_, String>) -> Result<authority::Command, GrammarError>),
     /// An address, and perhaps an identity.
     Explain,
 }
@@ -221,21 +238,35 @@ fn choose(table: &'static [Entry], word: Option<&String>) -> Result<&'static Ent
     {
         return Ok(value);
     }
-    if let Some(exact) = table.iter().find(|entry| entry.word == word) {
+    let names: Vec<&'static str> = table.iter().map(|entry| entry.word).collect();
+    let at = pick(&names, Some(word))?;
+    let chosen = table.get(at);
+    chosen.ok_or_else(|| fault(Fault::Unknown, Some(word), table))
+}
+
+/// Which of these names a word is or begins, if it is one only.
+fn pick(names: &[&'static str], word: Option<&String>) -> Result<usize, GrammarError> {
+    let Some(word) = word.filter(|word| !word.is_empty()) else {
+        return Err(fault_among(Fault::Missing, None, names.to_vec()));
+    };
+    if let Some(exact) = names.iter().position(|name| name == word) {
         return Ok(exact);
     }
-    let mut matches = table
-        .iter()
-        .filter(|entry| entry.word.starts_with(word.as_str()));
-    match (matches.next(), matches.next()) {
-        (Some(only), None) => Ok(only),
-        (Some(_), Some(_)) => Err(fault(Fault::Ambiguous, Some(word), table)),
-        (None, _) => Err(fault(Fault::Unknown, Some(word), table)),
-    }
+    let starts = |name: &&'static str| name.starts_with(word.as_str());
+    let mut matches = (0..).zip(names).filter(|(_, name)| starts(name));
+    let kind = match (matches.next(), matches.next()) {
+        (Some((only, _)), None) => return Ok(only),
+        (Some(_), Some(_)) => Fault::Ambiguous,
+        (None, _) => Fault::Unknown,
+    };
+    Err(fault_among(kind, Some(word), names.to_vec()))
 }
 
 fn fault(fault: Fault, word: Option<&String>, table: &'static [Entry]) -> GrammarError {
-    let valid = table.iter().map(|entry| entry.word).collect();
+    fault_among(fault, word, table.iter().map(|entry| entry.word).collect())
+}
+
+fn fault_among(fault: Fault, word: Option<&String>, valid: Vec<&'static str>) -> GrammarError {
     GrammarError {
         fault,
         word: word.cloned(),
@@ -264,8 +295,12 @@ const fn value(word: &'static str, make: fn(String) -> Request) -> Entry {
     }
 }
 
-static MAIN_TABLE: [Entry; 13] = [
+static MAIN_TABLE: [Entry; 14] = [
     request("active", || Request::Active),
+    Entry {
+        word: "ca",
+        then: Then::Ca(ca::ca),
+    },
     request("passive", || Request::Passive),
     request("couple", || Request::Couple),
     request("decouple", || Request::Decouple),
@@ -307,8 +342,12 @@ static RESET: [Entry; 7] = [
 
 static RESET_ID: [Entry; 1] = [value("<ikeid>", Request::ResetId)];
 
-static SHOW: [Entry; 5] = [
+static SHOW: [Entry; 6] = [
     request("sa", || Request::ShowSa),
+    Entry {
+        word: "ca",
+        then: Then::Ca(ca::show),
+    },
     request("certstore", || Request::ShowCertstore),
     request("stats", || Request::ShowStats),
     request("policy", || Request::Show(What::Policy)),
@@ -321,7 +360,10 @@ mod tests {
 
     fn parse(line: &str) -> Result<Request, String> {
         let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-        Request::parse(&words).map_err(|error| error.to_string())
+        match Command::parse(&words).map_err(|error| error.to_string())? {
+            Command::Ask(request) => Ok(request),
+            Command::Ca(command) => panic!("{command:?}"),
+        }
     }
 
     #[test]
@@ -385,7 +427,7 @@ mod tests {
                 match entry.then {
                     Then::Words(next) => walk(next, &command, missing),
                     // `log` has both its words on one line, and values have names there.
-                    Then::Request(_) | Then::Value(_) | Then::Explain => {
+                    Then::Request(_) | Then::Value(_) | Then::Explain | Then::Ca(_) => {
                         let line = command.split(" <").next().unwrap_or_default();
                         let line = line.replace("log verbose", "log brief");
                         if !page.lines().any(|l| l.starts_with(&line)) {
@@ -404,12 +446,12 @@ mod tests {
     fn faults_name_the_word_and_what_would_do() {
         assert_eq!(
             parse("show"),
-            Err("missing argument:\nvalid commands/args:\n  sa\n  certstore\n  stats\n  policy\n  pool".to_owned())
+            Err("missing argument:\nvalid commands/args:\n  sa\n  ca\n  certstore\n  stats\n  policy\n  pool".to_owned())
         );
         assert_eq!(
             parse("show s"),
             Err(
-                "ambiguous argument: s\nvalid commands/args:\n  sa\n  certstore\n  stats\n  policy\n  pool"
+                "ambiguous argument: s\nvalid commands/args:\n  sa\n  ca\n  certstore\n  stats\n  policy\n  pool"
                     .to_owned()
             )
         );

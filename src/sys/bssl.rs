@@ -14,7 +14,7 @@ use foreign_types::{ForeignType, ForeignTypeRef};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failure;
 
-fn check(result: i32) -> Result<(), Failure> {
+pub(super) fn check(result: i32) -> Result<(), Failure> {
     if result == 1 {
         return Ok(());
     }

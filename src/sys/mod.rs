@@ -7,5 +7,6 @@ pub mod md5;
 pub mod mschap;
 pub mod net;
 pub mod netlink;
+pub mod pkcs;
 pub mod process;
 pub mod x509;

@@ -166,6 +166,21 @@ pub fn extension(certificate: &X509Ref, kind: Nid) -> Option<&[u8]> {
     }
 }
 
+/// A certificate for people to read, as `openssl x509 -text` prints it.
+pub fn text(certificate: &X509Ref) -> Option<Vec<u8>> {
+    // SAFETY: a BIO in memory, or null.
+    let bio = NonNull::new(unsafe { ffi::BIO_new(ffi::BIO_s_mem()) })?;
+    let (mut bytes, mut length) = (ptr::null(), 0);
+    // SAFETY: BIO and certificate are live; the bytes are the BIO's, copied before it is freed, once.
+    unsafe {
+        let printed = ffi::X509_print(bio.as_ptr(), certificate.as_ptr()) == 1
+            && ffi::BIO_mem_contents(bio.as_ptr(), &raw mut bytes, &raw mut length) == 1;
+        let text = printed.then(|| std::slice::from_raw_parts(bytes, length).to_vec());
+        ffi::BIO_free(bio.as_ptr());
+        text
+    }
+}
+
 const XKU_OCSP_SIGN: u32 = 0x20;
 const KU_DIGITAL_SIGNATURE: u32 = 0x80;
 const KU_NON_REPUDIATION: u32 = 0x40;
