@@ -12,6 +12,8 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
+#[path = "interop/authority.rs"]
+mod authority;
 #[path = "interop/children.rs"]
 mod children;
 #[path = "interop/compression.rs"]

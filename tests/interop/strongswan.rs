@@ -153,7 +153,7 @@ impl Client {
         let more = self.daemon_lines.join("\n ");
         format!(
             "charon-systemd {{\n load = random nonce openssl aes sha1 sha2 hmac kdf curve25519 gcm \
-             pem pkcs1 pkcs8 pubkey x509 constraints eap-identity eap-mschapv2 eap-md5 eap-gtc eap-tls eap-ttls vici {kernel} socket-default updown {}\n \
+             pem pkcs1 pkcs7 pkcs8 pkcs12 pubkey x509 constraints eap-identity eap-mschapv2 eap-md5 eap-gtc eap-tls eap-ttls vici {kernel} socket-default updown {}\n \
              plugins {{ vici {{ socket = unix://{folder}/vici\n }} }}\n \
              filelog {{ file {{ path = {folder}/../charon-file.log\n default = 1\n ike = 2\n cfg = 2\n \
              flush_line = yes\n }} }}\n retransmit_tries = 3\n {more}\n}}\n\
@@ -182,7 +182,7 @@ impl<'w> StrongSwan<'w> {
         let settings = client.settings(text(&folder));
         fs::write(folder.join("strongswan.conf"), settings).unwrap();
         fs::write(folder.join("swanctl.conf"), client.connection()).unwrap();
-        for part in ["private", "pubkey", "x509", "x509ca"] {
+        for part in ["pkcs12", "private", "pubkey", "x509", "x509ca"] {
             fs::create_dir_all(folder.join(part)).unwrap();
         }
         if let Some((own, gateway)) = &client.keys {

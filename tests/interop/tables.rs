@@ -247,6 +247,8 @@ const STRONGSWAN_ROWS: &[Row] = rows! {
     notices::a_flow_that_the_client_left_out_gets_a_child_sa_of_its_own_when_it_is_used [rig no]
     notices::a_peer_that_sends_nothing_back_is_asked_soon [rig no]
     credentials::certificates_of_one_authority [yes yes]
+    authority::the_walk_through_leads_to_a_tunnel [yes yes]
+    authority::whom_the_authority_has_revoked_stays_outside [yes dry]
     credentials::intermediate_authorities_on_both_sides [yes dry]
     credentials::the_gateway_begins_with_certificates [yes dry]
     revocation::a_certificate_that_its_responder_calls_good_gets_in [yes dry]
