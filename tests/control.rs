@@ -179,8 +179,10 @@ fn what_only_the_daemon_can_do_goes_to_its_hooks() {
         daemon.take_seen(),
         [
             "config 100",
+            "config 100",
             "credentials",
             "credentials read",
+            "forget Radius",
             "forget User",
             "verbose true"
         ]
@@ -451,7 +453,7 @@ fn the_program_speaks_like_ikectl() {
         (expected.to_owned(), Some(1))
     );
     let usage = ikectl(&["-x"]);
-    let expected = "usage: ikectl [-q] [--json] [-s socket] command [arg ...]\n";
+    let expected = "usage: ikectl [-q] [--json] [-s socket] [--ssl-dir dir] command [arg ...]\n";
     assert_eq!(
         (stderr(&usage), usage.status.code()),
         (expected.to_owned(), Some(1))
