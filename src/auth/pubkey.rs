@@ -34,7 +34,7 @@ pub fn sign(
     }
     // The method is part of what both sides agree on ("mutually" in iked.conf(5)).
     match older_method(key.kind()) {
-        Some(method) if allows(words, method) => {
+        Some(method) if allows(words, method, peer_hashes) => {
             key.sign_legacy(octets).map_err(AuthError::Signature)
         }
         Some(_) | None => Err(AuthError::NoCommonHash),
@@ -76,8 +76,10 @@ pub struct Claim<'a> {
     pub auth: &'a [u8],
     /// What it must have signed (RFC 7296, 2.15).
     pub octets: &'a [u8],
-    /// Hash algorithms that we announced.
+    /// Hash algorithms that we announced to this peer.
     pub hashes: &'a [HashAlgorithm],
+    /// Those that it announced to us.
+    pub peer_hashes: &'a [HashAlgorithm],
 }
 
 /// What a peer has proven.
@@ -98,7 +100,7 @@ pub fn verify(
     words: PublicKeyAuth,
     claim: &Claim<'_>,
 ) -> Result<Proven, AuthError> {
-    if !allows(words, claim.method) {
+    if !allows(words, claim.method, claim.peer_hashes) {
         return Err(AuthError::Method);
     }
     let mut failure = AuthError::KeyMismatch;
@@ -187,8 +189,9 @@ pub(super) fn named(certificate: &Certificate) -> Result<Vec<Identity>, CryptoEr
     Ok(names)
 }
 
-/// Which methods each word of iked.conf(5) lets in.
-fn allows(words: PublicKeyAuth, method: AuthMethod) -> bool {
+/// Which methods each word of iked.conf(5) lets in. Method 1 means SHA-1: without the word `rsa` it is
+/// for peers that do not know RFC 7427.
+fn allows(words: PublicKeyAuth, method: AuthMethod, peer_hashes: &[HashAlgorithm]) -> bool {
     let any = [
         AuthMethod::SIGNATURE,
         AuthMethod::RSA,
@@ -197,6 +200,7 @@ fn allows(words: PublicKeyAuth, method: AuthMethod) -> bool {
         AuthMethod::ECDSA_521,
     ];
     match words {
+        PublicKeyAuth::Any if method == AuthMethod::RSA => peer_hashes.is_empty(),
         PublicKeyAuth::Any => any.contains(&method),
         PublicKeyAuth::Rfc7427 => method == AuthMethod::SIGNATURE,
         PublicKeyAuth::Rsa => matches!(method, AuthMethod::SIGNATURE | AuthMethod::RSA),

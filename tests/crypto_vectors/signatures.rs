@@ -192,6 +192,7 @@ fn through_auth(
         auth,
         octets,
         hashes: provider().signature_hashes,
+        peer_hashes: &[],
     };
     let mut cache = ChainCache::default();
     let proven = pubkey::verify(&store, &mut cache, SystemTime::UNIX_EPOCH, words, &claim)?;

@@ -5,8 +5,10 @@ use iked::auth::{octets, psk};
 use iked::crypto::sign::PrivateKey;
 use iked::crypto::{Prf, boring};
 use iked::policy::Policy;
-use iked::wire::registry::{AuthMethod, ExchangeType, HashAlgorithm, NotifyType, PrfId};
-use iked::wire::{Id, Payload};
+use iked::wire::registry::{
+    AuthMethod, ExchangeType, HashAlgorithm, NotifyType, PrfId, ProtocolId,
+};
+use iked::wire::{Id, Notify, Payload};
 
 use super::peer::{Opened, Peer};
 use super::setup::{config, ecdsa, fqdn, gateway, no_keys, rsa, with_keys};
@@ -79,8 +81,22 @@ fn parts((_, data): &Proof) -> (&[u8], &[u8]) {
 }
 
 fn tries(host: &mut Host, key: &PrivateKey, forge: Forge) -> Opened {
+    tries_knowing(host, key, forge, &[0, 2, 0, 3, 0, 4, 0, 5])
+}
+
+/// With these as the hashes that the peer announces (RFC 7427); without any it announces nothing.
+fn tries_knowing(host: &mut Host, key: &PrivateKey, forge: Forge, hashes: &[u8]) -> Opened {
     let mut peer = Peer::new(1);
-    peer.meet(host, at(0));
+    let notify = Notify {
+        protocol: ProtocolId::NONE,
+        spi: &[],
+        kind: NotifyType::SIGNATURE_HASH_ALGORITHMS,
+        data: hashes,
+    };
+    match hashes {
+        [] => peer.meet(host, at(0)),
+        [_, ..] => peer.meet_with(host, at(0), &[Payload::Notify(notify)]),
+    }
     let mut payloads = peer.auth_payloads();
     payloads.auth = Some(forge(key, &octets_of(&peer)));
     peer.ask(host, at(0), AUTH, &payloads.borrow())
@@ -178,11 +194,12 @@ fn forged_ecdsa_signatures_are_refused() {
             let (_, flat) = key.sign_legacy(octets).unwrap();
             (AuthMethod::ECDSA_384, flat)
         }),
-        ("method of RSA", |key, octets| {
-            (AuthMethod::RSA, parts(&honest(key, octets)).1.to_vec())
-        }),
     ];
     refuses(&pem, encodings, BAD);
+    let sha_1: &[(&str, Forge)] = &[("method of RSA", |key, octets| {
+        (AuthMethod::RSA, parts(&honest(key, octets)).1.to_vec())
+    })];
+    refuses(&pem, sha_1, METHOD);
 }
 
 #[test]
@@ -217,9 +234,30 @@ fn forged_rsa_signatures_are_refused() {
             let other = (AuthMethod::SIGNATURE, data);
             (own.0, [parts(&other).0, parts(&own).1].concat())
         }),
-        ("method 1 with the other identifier", honest_as_method_1),
     ];
     refuses(pem, encodings, BAD);
+    let sha_1: &[(&str, Forge)] = &[
+        ("method 14 under the number of 1", honest_as_method_1),
+        ("method 1, by who knows better", |key, octets| {
+            key.sign_legacy(octets).unwrap()
+        }),
+    ];
+    refuses(pem, sha_1, METHOD);
+}
+
+/// RFC 7427, 4: method 14 is for ends that have told each other their hashes, method 1 for others.
+#[test]
+fn who_announces_no_hashes_proves_itself_by_method_1_and_not_by_14() {
+    let pem = &rsa()[0];
+    let key = PrivateKey::from_pem(pem).unwrap();
+    let mut host = knows(pem);
+    let older: Forge = |key, octets| key.sign_legacy(octets).unwrap();
+    tries_knowing(&mut host, &key, older, &[]);
+    assert_eq!(host.stats().sa_established_total, 1, "{:?}", host.lines);
+    let mut host = knows(pem);
+    let opened = tries_knowing(&mut host, &key, honest, &[]);
+    is_told_that_it_failed(&opened, "method 14");
+    nothing_is_left(&mut host, "method 14", BAD);
 }
 
 /// All of method 14's data under the number of method 1.

@@ -226,6 +226,7 @@ fn bytes_that_are_no_certificate_are_an_error_at_any_length() {
             auth: &[],
             octets: &[],
             hashes: &[],
+            peer_hashes: &[],
         };
         let mut cache = ChainCache::default();
         let result = verify(&store, &mut cache, at(NOW), PublicKeyAuth::Any, &claim);

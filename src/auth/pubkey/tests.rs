@@ -57,6 +57,7 @@ struct Proof<'a> {
     certs: Vec<(CertEncoding, &'a [u8])>,
     method: AuthMethod,
     data: &'a [u8],
+    peer_hashes: &'a [HashAlgorithm],
 }
 
 impl Proof<'_> {
@@ -77,6 +78,7 @@ impl Proof<'_> {
             auth: self.data,
             octets,
             hashes,
+            peer_hashes: self.peer_hashes,
         };
         let proven = verify(
             store,
@@ -101,6 +103,7 @@ fn proof(words: PublicKeyAuth, method: AuthMethod, data: &[u8]) -> Proof<'_> {
         certs: Vec::new(),
         method,
         data,
+        peer_hashes: &[],
     }
 }
 
@@ -237,7 +240,7 @@ fn a_peer_without_rfc_7427_gets_the_older_method_where_the_policy_has_it() {
         for hashes in [&[][..], &[HashAlgorithm::SHA1]] {
             for words in WORDS {
                 let signed = signed(&store(key, &[]), words, hashes);
-                let older = older_method(kind).filter(|method| allows(words, *method));
+                let older = older_method(kind).filter(|method| allows(words, *method, hashes));
                 let Some(older) = older else {
                     assert_eq!(signed, Err(AuthError::NoCommonHash), "{key} {words:?}");
                     continue;
@@ -254,7 +257,7 @@ fn a_peer_without_rfc_7427_gets_the_older_method_where_the_policy_has_it() {
 #[test]
 fn each_word_lets_its_own_methods_in() {
     let methods = |words| {
-        let methods = (0..=u8::MAX).filter(|number| allows(words, AuthMethod(*number)));
+        let methods = (0..=u8::MAX).filter(|number| allows(words, AuthMethod(*number), &[]));
         methods.collect::<Vec<u8>>()
     };
     assert_eq!(methods(PublicKeyAuth::Any), [1, 9, 10, 11, 14]);
@@ -354,4 +357,39 @@ fn an_rsa_key_signs_with_pss_for_a_peer_that_did_and_no_other_key_does() {
         let result = proof(PublicKeyAuth::Any, method, &data).check(&store("rsa", &[key]));
         assert_eq!(result, Ok(()), "{key}");
     }
+}
+
+#[test]
+fn sha_1_is_for_peers_that_know_nothing_better_or_for_the_word_rsa() {
+    let signature = signatures();
+    let (key, method, data) = signature
+        .iter()
+        .find(|(_, method, _)| *method == AuthMethod::RSA)
+        .unwrap();
+    let peers = store("rsa", &[key]);
+    for (words, newer, expected) in [
+        (PublicKeyAuth::Any, false, Ok(())),
+        (PublicKeyAuth::Any, true, Err(AuthError::Method)),
+        (PublicKeyAuth::Rsa, true, Ok(())),
+        (PublicKeyAuth::Rfc7427, false, Err(AuthError::Method)),
+    ] {
+        let peer_hashes: &[_] = if newer {
+            &[HashAlgorithm::SHA2_512]
+        } else {
+            &[]
+        };
+        let proof = Proof {
+            peer_hashes,
+            ..proof(words, *method, data)
+        };
+        assert_eq!(proof.check(&peers), expected, "{words:?} {newer}");
+    }
+    // Nor do we sign with it for a peer that announces hashes, none of which our key can use.
+    let odd = [HashAlgorithm::IDENTITY];
+    let any = signed(&store("rsa", &[]), PublicKeyAuth::Any, &odd);
+    assert_eq!(any, Err(AuthError::NoCommonHash));
+    let rsa = signed(&store("rsa", &[]), PublicKeyAuth::Rsa, &odd).unwrap();
+    assert_eq!(rsa.0, AuthMethod::RSA);
+    let old = signed(&store("rsa", &[]), PublicKeyAuth::Any, &[]).unwrap();
+    assert_eq!(old.0, AuthMethod::RSA);
 }

@@ -227,7 +227,12 @@ fn judge(
                 method,
                 auth: data,
                 octets: &theirs,
-                hashes: cx.provider.signature_hashes,
+                // We announce ours to who announces its own (RFC 7427, 4).
+                hashes: match half_open.peer_hashes.as_slice() {
+                    [] => &[],
+                    [_, ..] => cx.provider.signature_hashes,
+                },
+                peer_hashes: &half_open.peer_hashes,
             };
             let proven = pubkey::verify(&cx.store, &mut cx.chains, now.wall, *words, &claim)?;
             let wishes = Wishes {

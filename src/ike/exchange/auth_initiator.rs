@@ -459,6 +459,7 @@ fn judge(
         auth: auth.data,
         octets: &octets,
         hashes: cx.provider.signature_hashes,
+        peer_hashes: &sent.peer_hashes,
     };
     let proven = pubkey::verify(&cx.store, &mut cx.chains, now.wall, words, &claim)?;
     Ok(questions::revocation(cx, now, proven.vouched, certs)?)
