@@ -83,8 +83,7 @@ pub(super) const VERDICTS: &[Verdict] = &[
     },
     Verdict {
         name: "not there yet",
-        reason: "`set ocsp`, `from A (B)` or a group is refused with file and line instead of being \
-                 ignored",
+        reason: "`from A (B)` or a group is refused with file and line instead of being ignored",
         ours_accepts: false,
         applies: |_, _, ours| ours.says("is not supported yet"),
     },
