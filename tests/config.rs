@@ -201,7 +201,7 @@ fn default_proposals_are_openbsd_s_with_chacha_last_among_its_kind() {
 
 #[test]
 fn every_clause_in_its_order_is_understood() {
-    let text = "ikev2 \"one\" quick active ipcomp transport natt esp inet proto { tcp, udp } \
+    let text = "ikev2 \"one\" quick active ipcomp transport natt childless esp inet proto { tcp, udp } \
         from 10.0.0.0/24 port 80 to 10.1.0.0/24 port http, to eth0 from 192.0.2.7 \
         peer 192.0.2.2 local 192.0.2.1 \
         ikesa enc aes-256 enc aes-128 prf hmac-sha2-256 auth hmac-sha2-256 group curve25519 \
@@ -214,7 +214,7 @@ fn every_clause_in_its_order_is_understood() {
     let policy = policy(text);
     assert_eq!(policy.name, "one");
     assert_eq!(policy.selection, Selection::Quick);
-    assert!(policy.active && policy.ipcomp && policy.transport && policy.natt);
+    assert!(policy.active && policy.ipcomp && policy.transport && policy.natt && policy.childless);
     assert_eq!(
         flows(&policy),
         [

@@ -16,6 +16,8 @@ mod asking;
 mod bounds;
 #[path = "exchange/certified.rs"]
 mod certified;
+#[path = "exchange/childless.rs"]
+mod childless;
 #[path = "exchange/configuration.rs"]
 mod configuration;
 #[path = "exchange/eap.rs"]

@@ -102,7 +102,7 @@ fn a_fresh_world_comes_right() {
 #[test]
 fn hosts_with_certificates_ask_the_outside_and_are_told_well_and_badly() {
     let told = std::sync::Arc::new(Mutex::new(Vec::new()));
-    for seed in 0..60 {
+    for seed in 0..160 {
         let mut world = World::new(seed, Instant::now());
         let sink = std::sync::Arc::clone(&told);
         world.trace(Box::new(move |line| {

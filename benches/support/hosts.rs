@@ -302,6 +302,7 @@ fn gateway(suite: &Suite) -> Policy {
         ipcomp: false,
         transport: false,
         natt: false,
+        childless: false,
         protocol: ProtocolId::ESP,
         family: None,
         flows: vec![flow],

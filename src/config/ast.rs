@@ -173,6 +173,7 @@ pub(super) struct PolicyText {
     pub(super) ipcomp: bool,
     pub(super) transport: bool,
     pub(super) natt: bool,
+    pub(super) childless: bool,
     pub(super) ah: bool,
     /// `inet` (true) or `inet6`.
     pub(super) inet: Option<bool>,

@@ -55,6 +55,7 @@ impl Parser<'_> {
         policy.ipcomp = self.accept("ipcomp");
         policy.transport = !self.accept("tunnel") && self.accept("transport");
         policy.natt = self.accept("natt");
+        policy.childless = self.accept("childless");
         policy.ah = !self.accept("esp") && self.accept("ah");
         if self.accept("inet") {
             policy.inet = Some(true);
@@ -330,6 +331,7 @@ impl PolicyText {
             ipcomp: false,
             transport: false,
             natt: false,
+            childless: false,
             ah: false,
             inet: None,
             protocols: Vec::new(),

@@ -219,6 +219,9 @@ fn flags(text: &mut String, policy: &Policy) {
     if policy.natt {
         text.push_str(" natt");
     }
+    if policy.childless {
+        text.push_str(" childless");
+    }
     text.push_str(if policy.protocol == ProtocolId::AH {
         " ah"
     } else {

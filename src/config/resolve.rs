@@ -199,6 +199,7 @@ impl Resolver<'_> {
             ipcomp: text.ipcomp,
             transport: text.transport,
             natt: text.natt,
+            childless: text.childless,
             protocol,
             family,
             flows,

@@ -119,6 +119,8 @@ pub struct AuthSent {
     pub peer_hashes: Vec<HashAlgorithm>,
     /// CERTREQ payloads of the responder.
     pub cert_requests: Vec<(CertEncoding, Vec<u8>)>,
+    /// The first Child SA is not asked for yet (RFC 6023).
+    pub childless: bool,
     /// Our inbound SPI of the first Child SA.
     pub inbound_spi: EspSpi,
     /// Our CPI, where we offer to compress.

@@ -197,6 +197,8 @@ pub struct Policy {
     pub transport: bool,
     /// `natt`: pretend a NAT so that UDP encapsulation is always used.
     pub natt: bool,
+    /// `childless` (ours): where we begin, the first Child SA is asked for after IKE_AUTH (RFC 6023).
+    pub childless: bool,
     /// ESP or AH.
     pub protocol: ProtocolId,
     /// `inet` or `inet6`, written or derived.

@@ -173,6 +173,7 @@ mod tests {
             ipcomp: false,
             transport: false,
             natt: false,
+            childless: false,
             protocol: ProtocolId::ESP,
             family: None,
             flows: Vec::new(),

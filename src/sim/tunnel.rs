@@ -69,6 +69,7 @@ pub(super) fn pair(
             ipcomp: dice.chance(taste.ipcomp),
             transport: false,
             natt: false,
+            childless: dice.chance(200),
             protocol: ProtocolId::ESP,
             family: None,
             flows: sides.iter().map(flow).collect(),

@@ -122,6 +122,7 @@ pub(super) fn gateway() -> Policy {
         ipcomp: false,
         transport: false,
         natt: false,
+        childless: false,
         protocol: ProtocolId::ESP,
         family: None,
         flows: vec![flow(end("10.1.0.0/16"), end("10.2.0.0/16"))],

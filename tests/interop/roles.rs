@@ -52,6 +52,31 @@ pub fn a_client_comes_without_a_child_sa_and_asks_for_one_later() {
     session.is_gone_from_the_gateway();
 }
 
+/// The client lets nobody in who asks for a Child SA at once.
+pub fn the_gateway_begins_without_a_child_sa() {
+    let said = begins_childless("force");
+    assert_says(&said, &["parsed CREATE_CHILD_SA request 2 [ SA No"]);
+}
+
+/// The client does not say that it takes such, so the gateway asks as usual.
+pub fn the_gateway_begins_without_a_child_sa_only_where_it_may() {
+    let said = begins_childless("never");
+    assert_says(&said, &["generating IKE_AUTH response 1 [ IDr AUTH SA "]);
+}
+
+fn begins_childless(childless: &str) -> String {
+    let world = World::new(Layout::Wire);
+    let conf = Conf {
+        encap: "tunnel childless",
+        ..Conf::default()
+    };
+    let client = Client {
+        lines: vec![format!("childless = {childless}")],
+        ..answers()
+    };
+    begins(conf, &client, &world)
+}
+
 /// The gateway connects to the client, which only answers.
 pub fn turned<'w>(mut conf: Conf, client: &Client, world: &'w World) -> (Gateway, StrongSwan<'w>) {
     conf.mode = "active";

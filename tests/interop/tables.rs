@@ -230,6 +230,8 @@ const STRONGSWAN_ROWS: &[Row] = rows! {
     roles::a_client_is_sent_to_another_address [yes yes]
     roles::a_client_comes_without_a_child_sa_and_asks_for_one_later [yes yes]
     roles::the_gateway_begins_with_a_secret [yes yes]
+    roles::the_gateway_begins_without_a_child_sa [dry dry]
+    roles::the_gateway_begins_without_a_child_sa_only_where_it_may [dry all]
     roles::the_gateway_begins_with_raw_ecdsa_keys [yes yes]
     roles::the_gateway_tries_again_with_the_key_exchange_that_the_client_wants [yes dry]
     children::the_client_asks_for_a_second_child_sa [yes yes]

@@ -18,7 +18,7 @@ use super::asking::{self, Then};
 use super::auth::{Ours, Wishes, add_child, establish, no_identity, our_signature};
 use super::auth_eap_initiator::{self, Run};
 use super::auth_request::identity;
-use super::create_child_initiator::{Granted, granted, make_single, offered_selectors};
+use super::create_child_initiator::{self, Granted, granted, make_single, offered_selectors};
 use super::informational;
 use super::sa_init::status;
 use super::{mobike, questions, reauth, redirect};
@@ -52,6 +52,8 @@ pub struct Facts {
     pub peer_hashes: Vec<HashAlgorithm>,
     /// Its CERTREQ payloads.
     pub cert_requests: Vec<(CertEncoding, Vec<u8>)>,
+    /// It lets peers in without a Child SA (RFC 6023).
+    pub takes_childless: bool,
 }
 
 /// Moves the SA to the state that waits for the IKE_AUTH response; [`send`] follows.
@@ -73,6 +75,7 @@ pub fn prepare(cx: &mut Context, sa: &mut IkeSa, facts: Facts) {
         response,
         peer_hashes,
         cert_requests,
+        takes_childless,
     } = facts;
     let sent = AuthSent {
         keys,
@@ -83,6 +86,7 @@ pub fn prepare(cx: &mut Context, sa: &mut IkeSa, facts: Facts) {
         response,
         peer_hashes,
         cert_requests,
+        childless: takes_childless && sa.policy.childless,
         inbound_spi,
         cpi,
         offered,
@@ -161,15 +165,14 @@ pub fn transmit(cx: &mut Context, sa: &mut IkeSa, now: Now, (auth, certs): &Proo
     }
     payloads.extend(configuration_request(&policy));
     let compression = sent.cpi.map(ipcomp::data);
-    let mode = child_sa::mode(policy.protocol, policy.transport, compression.as_ref());
-    payloads.extend(mode);
-    payloads.push(Payload::Sa(negotiate::offer(
-        &policy.child_proposals,
-        &spi,
-        false,
-    )));
-    payloads.push(Payload::TsI(ts_i));
-    payloads.push(Payload::TsR(ts_r));
+    if !sent.childless {
+        let mode = child_sa::mode(policy.protocol, policy.transport, compression.as_ref());
+        payloads.extend(mode);
+        let proposals = negotiate::offer(&policy.child_proposals, &spi, false);
+        payloads.push(Payload::Sa(proposals));
+        payloads.push(Payload::TsI(ts_i));
+        payloads.push(Payload::TsR(ts_r));
+    }
     message::request(cx, sa, ExchangeType::IKE_AUTH, &payloads, now.mono);
 }
 
@@ -335,6 +338,13 @@ fn finish(cx: &mut Context, sa: &mut IkeSa, now: Now, sent: AuthSent, payloads: 
         let anchors = domain.anchors.iter().map(|anchor| format!(" ({anchor})"));
         let (name, anchors) = (&domain.name, anchors.collect::<String>());
         cx.info(format_args!("{}: dns-domain {name}{anchors}", sa.tag()));
+    }
+    if sent.childless {
+        let suite = sent.suite;
+        sa.state = State::Established(Box::new(Established::new(sent.keys, suite)));
+        establish(cx, sa, now, &suite);
+        create_child_initiator::make(cx, sa, now);
+        return own::advance(cx, sa, now);
     }
     let made = make_child(cx, sa, &sent, payloads);
     let AuthSent {

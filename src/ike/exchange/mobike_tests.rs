@@ -15,6 +15,7 @@ fn policy() -> Policy {
         ipcomp: false,
         transport: false,
         natt: false,
+        childless: false,
         protocol: ProtocolId::ESP,
         family: None,
         flows: Vec::new(),

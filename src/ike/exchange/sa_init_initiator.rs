@@ -286,6 +286,7 @@ fn accept(
         response: bytes.to_vec(),
         peer_hashes: signature_hashes(payloads),
         cert_requests: cert_requests(payloads),
+        takes_childless: has_notify(payloads, NotifyType::CHILDLESS_IKEV2_SUPPORTED),
     };
     auth_initiator::prepare(cx, sa, facts);
     Ok(())
