@@ -12,6 +12,8 @@
 mod addresses;
 #[path = "daemon/bad_input.rs"]
 mod bad_input;
+#[path = "daemon/certified.rs"]
+mod certified;
 #[path = "daemon/client.rs"]
 mod client;
 #[path = "daemon/desk.rs"]

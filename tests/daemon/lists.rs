@@ -1,78 +1,39 @@
 //! A client's certificate, and the revocation list that it names. Keys, certificates and lists are those
 //! of `tests/vectors/crl`; the server is this program.
 
-use std::fs;
 use std::io::{Read, Write};
-use std::net::{IpAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use iked::auth::store::{CredentialStore, Parts};
-use iked::crypto::sign::PrivateKey;
-use iked::crypto::x509::Certificate;
 use iked::ike::Stats;
-use iked::policy::Identity;
-use iked::wire::registry::IdType;
 
-use super::client::{Client, Ports, SUITE, gateway_conf};
+use super::certified::{Vectors, black_hole, five_wait, others_get_in, said};
+use super::client::Client;
 use super::house::{Daemon, House, alone, ip, wait_for};
-use super::revocation::{black_hole, others_get_in, said};
 
-const GATEWAY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 /// What the certificates name.
 const SERVER: &str = "192.0.2.80:8081";
 
+const VECTORS: Vectors = Vectors {
+    folder: "crl",
+    gateway: "silent",
+    clients: &["good", "revoked", "deep", "silent"],
+    between: &["sub"],
+};
+
 fn file(name: &str) -> Vec<u8> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/crl");
-    fs::read(folder.join(name)).unwrap()
+    VECTORS.read(name)
 }
 
-fn certificates(name: &str) -> Vec<Certificate> {
-    Certificate::all_from_pem(&file(&format!("{name}.crt"))).unwrap()
-}
-
-fn key(name: &str) -> PrivateKey {
-    PrivateKey::from_pem(&file(&format!("{name}.key"))).unwrap()
-}
-
-/// The gateway, with `set crl` as given. Whoever has no certificate proves itself by a secret.
 fn gateway(house: &House, crl: &str) -> Daemon {
-    for folder in ["private", "ca", "crls"] {
-        fs::create_dir_all(house.path(folder)).unwrap();
-    }
-    let key = String::from_utf8(file("silent.key")).unwrap();
-    house.write("private/local.key", &key);
-    fs::write(house.path("ca/ca.crt"), file("ca.crt")).unwrap();
-    let mut conf = gateway_conf(&[&format!("crl {crl}")]);
-    for name in ["good", "revoked", "deep", "silent"] {
-        conf += &format!(
-            "ikev2 \"{name}\" passive esp from 10.1.0.0/16 to 10.2.0.0/16 local any peer any \
-             {SUITE} srcid gateway.example dstid {name}.example\n"
-        );
-    }
-    house.start(&conf, &["--shards", "2"])
+    VECTORS.gateway(house, &format!("crl {crl}"))
 }
 
-/// A client that proves itself by this certificate.
 fn certified(name: &str, last: u8) -> Client {
-    let address = IpAddr::from([127, 0, 1, last]);
-    let identity = Identity {
-        kind: IdType::FQDN,
-        data: b"gateway.example".to_vec(),
-    };
-    let parts = Parts {
-        keys: vec![key(name)],
-        peers: vec![(identity, key("silent").public().unwrap())],
-        certificates: [certificates(name), certificates("sub")].concat(),
-        authorities: certificates("ca"),
-        ..Parts::default()
-    };
-    let store = CredentialStore::assemble(parts, &mut Vec::new());
-    let names = (&*format!("{name}.example"), "");
-    Client::with(names, address, GATEWAY, Ports::Own, store)
+    VECTORS.client(name, last)
 }
 
 /// What a server has.
@@ -252,9 +213,8 @@ fn a_file_goes_before_what_is_fetched() {
         let daemon = gateway(&house, "fetch");
         let to_pem = |name: &str| {
             let mut openssl = std::process::Command::new("openssl");
-            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/crl");
             openssl.args(["crl", "-inform", "DER", "-in"]);
-            openssl.arg(path.join(name)).arg("-out");
+            openssl.arg(VECTORS.path(name)).arg("-out");
             openssl.arg(house.path("crls/ca.crl"));
             assert!(openssl.status().unwrap().success());
             daemon.shows(&["reset", "ca"]);
@@ -295,14 +255,7 @@ fn in_the_black_hole(word: &str, is_over: fn(&Stats) -> bool, words: &str) {
     black_hole();
     let house = House::new();
     let daemon = gateway(&house, word);
-    let mut waiting: Vec<Client> = (1..=5).map(|last| certified("good", last)).collect();
-    for (client, count) in waiting.iter_mut().zip(1..) {
-        client.begin();
-        client.turn_until("IKE_AUTH", |_| daemon.count("lookups") == count);
-    }
-    others_get_in(20);
-    assert_eq!(daemon.count("IKE SA established"), 20);
-    assert_eq!(daemon.count("lookup failures"), 0);
+    let mut waiting = five_wait(&daemon, |last| certified("good", last));
     for client in &mut waiting {
         client.turn_until("an end", is_over);
     }

@@ -3,71 +3,33 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 
-use iked::auth::store::{CredentialStore, Parts};
-use iked::crypto::sign::PrivateKey;
-use iked::crypto::x509::Certificate;
-use iked::policy::Identity;
-use iked::wire::registry::IdType;
-
-use super::client::{Client, Ports, SUITE, gateway_conf};
+use super::certified::{Vectors, black_hole, five_wait, others_get_in, said};
+use super::client::Client;
 use super::house::{Daemon, House, alone, ip, run, wait_for};
 
-const GATEWAY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 /// What the issuer's certificate names.
 const RESPONDER: &str = "192.0.2.80:8080";
 
+const VECTORS: Vectors = Vectors {
+    folder: "ocsp",
+    gateway: "delegate",
+    clients: &["good", "revoked"],
+    between: &[],
+};
+
 fn vector(name: &str) -> String {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/ocsp");
-    folder.join(name).to_str().unwrap().to_owned()
+    VECTORS.path(name).to_str().unwrap().to_owned()
 }
 
-fn certificates(name: &str) -> Vec<Certificate> {
-    Certificate::all_from_pem(&fs::read(vector(name)).unwrap()).unwrap()
-}
-
-fn key(name: &str) -> PrivateKey {
-    PrivateKey::from_pem(&fs::read(vector(name)).unwrap()).unwrap()
-}
-
-/// The gateway, with `set ocsp` as given. Whoever has no certificate proves itself by a secret.
 fn gateway(house: &House, ocsp: &str) -> Daemon {
-    for folder in ["private", "ca", "ocsp"] {
-        fs::create_dir_all(house.path(folder)).unwrap();
-    }
-    let key = fs::read_to_string(vector("delegate.key")).unwrap();
-    house.write("private/local.key", &key);
-    fs::copy(vector("ca.crt"), house.path("ca/ca.crt")).unwrap();
-    let mut conf = gateway_conf(&[&format!("ocsp {ocsp}")]);
-    for name in ["good", "revoked"] {
-        conf += &format!(
-            "ikev2 \"{name}\" passive esp from 10.1.0.0/16 to 10.2.0.0/16 local any peer any \
-             {SUITE} srcid gateway.example dstid {name}.example\n"
-        );
-    }
-    house.start(&conf, &["--shards", "2"])
+    VECTORS.gateway(house, &format!("ocsp {ocsp}"))
 }
 
-/// A client that proves itself by this certificate.
 fn certified(name: &str, last: u8) -> Client {
-    let address = IpAddr::from([127, 0, 1, last]);
-    let identity = Identity {
-        kind: IdType::FQDN,
-        data: b"gateway.example".to_vec(),
-    };
-    let parts = Parts {
-        keys: vec![key(&format!("{name}.key"))],
-        peers: vec![(identity, key("delegate.key").public().unwrap())],
-        certificates: certificates(&format!("{name}.crt")),
-        authorities: certificates("ca.crt"),
-        ..Parts::default()
-    };
-    let store = CredentialStore::assemble(parts, &mut Vec::new());
-    let names = (&*format!("{name}.example"), "");
-    Client::with(names, address, GATEWAY, Ports::Own, store)
+    VECTORS.client(name, last)
 }
 
 /// `openssl ocsp`; killed when dropped.
@@ -149,11 +111,6 @@ fn is_refused(daemon: &Daemon, recorded: &str, last: u8, words: &str) {
     said(daemon, words);
 }
 
-/// The log is read by a thread, so its last lines may be late.
-pub(super) fn said(daemon: &Daemon, words: &str) {
-    wait_for(words, || daemon.log().contains(words).then_some(()));
-}
-
 #[test]
 fn the_issuers_responder_decides_who_gets_in() {
     alone(|| {
@@ -217,15 +174,6 @@ fn a_response_that_does_not_count_lets_nobody_in() {
     });
 }
 
-/// Gets this many in that prove themselves by a secret.
-pub(super) fn others_get_in(count: u8) {
-    for last in 1..=count {
-        let name = format!("other{last}.example");
-        let address = IpAddr::from([127, 0, 2, last]);
-        Client::new(&name, address, GATEWAY, Ports::Own).establish();
-    }
-}
-
 #[test]
 fn who_waits_for_a_slow_responder_gets_in_late_and_holds_up_nobody() {
     alone(|| {
@@ -247,15 +195,6 @@ fn who_waits_for_a_slow_responder_gets_in_late_and_holds_up_nobody() {
     });
 }
 
-/// What is sent to 192.0.2.80 vanishes without a word from now on.
-pub(super) fn black_hole() {
-    ip("link add hole type veth peer name void");
-    ip("addr add 192.0.2.1/24 dev hole");
-    ip("link set hole up");
-    ip("link set void up");
-    ip("neigh add 192.0.2.80 lladdr 02:00:00:00:00:50 dev hole");
-}
-
 #[test]
 fn a_black_hole_holds_up_nobody_and_ends_in_a_refusal() {
     alone(|| {
@@ -264,14 +203,7 @@ fn a_black_hole_holds_up_nobody_and_ends_in_a_refusal() {
         assert!(TcpStream::connect_timeout(&to, std::time::Duration::from_millis(200)).is_err());
         let house = House::new();
         let daemon = gateway(&house, "\"http://127.0.0.1:1/\"");
-        let mut waiting: Vec<Client> = (1..=5).map(|last| certified("good", last)).collect();
-        for (client, count) in waiting.iter_mut().zip(1..) {
-            client.begin();
-            client.turn_until("IKE_AUTH", |_| daemon.count("lookups") == count);
-        }
-        others_get_in(20);
-        assert_eq!(daemon.count("IKE SA established"), 20);
-        assert_eq!(daemon.count("lookup failures"), 0);
+        let mut waiting = five_wait(&daemon, |last| certified("good", last));
         for client in &mut waiting {
             client.turn_until("the refusal", |stats| stats.sa_established_failures == 1);
         }
