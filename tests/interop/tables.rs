@@ -266,7 +266,7 @@ const STRONGSWAN_ROWS: &[Row] = rows! {
     radius::eap_tls_through_freeradius [yes yes]
     radius::a_password_inside_ttls_through_freeradius [yes dry]
     radius::a_server_ends_an_ike_sa [yes dry]
-    radius::an_accounting_server_is_told_of_a_session_from_start_to_stop [yes dry]
+    radius::an_accounting_server_is_told_of_a_session_from_start_to_stop [dry yes]
     radius::a_silent_accounting_server_holds_up_nobody [yes dry]
     radius::a_dead_server_is_left_for_the_next [yes dry]
     radius::a_silent_server_is_left_for_the_next_and_holds_up_nobody_else [yes dry]
