@@ -7,6 +7,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use super::gateway::{CLIENT_ID, Conf, GATEWAY_ID, SECRET};
 use super::keys::{Keys, Kind};
@@ -158,10 +160,14 @@ impl OpenIked {
             process: world.start("openiked", command),
             socket,
         };
+        // It answers before it is ready, and then drops what has begun meanwhile.
         wait_for("OpenIKED", || {
             iked.process.must_run();
-            iked.try_ikectl(&["show", "sa"])
+            let log = iked.process.log();
+            let ready = READY.iter().all(|line| log.contains(line));
+            iked.try_ikectl(&["show", "sa"]).filter(|_| ready)
         });
+        thread::sleep(Duration::from_millis(500));
         iked
     }
 
@@ -198,3 +204,9 @@ impl OpenIked {
             .unwrap_or_else(|| panic!("its ikectl {words:?} failed:\n{}", self.process.log()))
     }
 }
+
+/// What it logs last when it has started.
+const READY: [&str; 2] = [
+    "config_getstatic: no stickyaddress",
+    "config_getcompile: compilation done",
+];
