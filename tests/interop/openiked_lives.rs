@@ -5,7 +5,7 @@
 //! only, iked.conf(5)).
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::gateway::Conf;
 use super::mobility::{forgetful, moved};
@@ -114,13 +114,17 @@ pub fn both_sides_rekey_the_child_sa_at_once() {
         lifetimes: "lifetime 40".to_owned(),
         ..peer.mirror()
     };
+    // The Child SA is made between these two.
+    let earliest = Instant::now();
     let ends = Ends::meet(World::new(Layout::Wire), &peer, &conf);
+    let latest = Instant::now();
     let first = inbound_spis_of(&ends.gateway);
-    thread::sleep(Duration::from_secs(29));
+    let sleep_until = |at: Instant| thread::sleep(at.saturating_duration_since(Instant::now()));
+    sleep_until(earliest + Duration::from_secs(29));
     assert_eq!(inbound_spis_of(&ends.gateway), first);
     // Both begin between 85 and 95 hundredths of the lifetime, and neither hears of the other.
     ends.world.interrupt();
-    thread::sleep(Duration::from_secs(9));
+    sleep_until(latest + Duration::from_secs(38));
     ends.world.calm();
     wait_for("another Child SA", || {
         let now = inbound_spis_of(&ends.gateway);
