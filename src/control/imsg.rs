@@ -156,7 +156,7 @@ kinds! {
     SHOW_COUNTERS = 0x696b_6564, "show counters";
     /// Ours: a line of the log.
     EVENT = 0x696b_6567, "event";
-    /// Ours: what the text asks for, see [`Query`](super::query::Query).
+    /// Ours: what the text asks for, see [`Query`].
     SHOW = 0x696b_6566, "show";
     /// Ours: send all peers that understand it to the gateway in the payload (RFC 5685).
     REDIRECT = 0x696b_6565, "redirect";

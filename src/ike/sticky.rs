@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::lease::Lease;
 use crate::policy::{Identity, IpNet};
 
-/// Addresses whose peers are gone, by identity, for [`HOLD`].
+/// Addresses whose peers are gone, by identity, for six seconds.
 #[derive(Debug, Default)]
 pub struct Held {
     leases: BTreeMap<Identity, (Lease, Instant)>,
