@@ -2,20 +2,18 @@
 //! time, until a server has taken them. Nobody waits for that, and what waits is bounded.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use mio::net::UdpSocket;
 use mio::{Registry, Token};
 
+use super::lines::{Heard, Lines, Seat};
 use super::port::Record;
-use super::radius::connect;
 use crate::ike::Level;
 use crate::log;
 use crate::policy::radius::{Radius, Server};
-use crate::radius::packet::{Code, PACKET_MAX};
+use crate::radius::packet::Code;
 use crate::radius::request::whole_record;
 use crate::radius::{Moment, Packet};
 use crate::time::Now;
@@ -23,10 +21,8 @@ use crate::time::Now;
 /// All records that no server has taken yet.
 #[derive(Debug)]
 pub struct Accounting {
-    registry: Registry,
     radius: Arc<Radius>,
-    /// By token.
-    lines: BTreeMap<usize, Line>,
+    lines: Lines,
     /// What waits, by session, in order.
     waiting: BTreeMap<u64, VecDeque<Entry>>,
     /// How many entries that are.
@@ -40,18 +36,8 @@ pub struct Accounting {
     next_flight: u64,
     /// Servers that were silent, and until when they are told last.
     resting: BTreeMap<SocketAddr, Instant>,
-    unread: BTreeSet<usize>,
     /// Records were dropped and nothing was taken since.
     overflowing: bool,
-    buffer: Vec<u8>,
-}
-
-#[derive(Debug)]
-struct Line {
-    server: SocketAddr,
-    socket: UdpSocket,
-    flights: BTreeMap<u8, u64>,
-    next_identifier: u8,
 }
 
 #[derive(Clone, Debug)]
@@ -77,8 +63,7 @@ struct Flight {
     entry: Entry,
     /// Which server of the list.
     server: usize,
-    line: usize,
-    identifier: u8,
+    seat: Seat,
     packet: Vec<u8>,
     tries: u32,
     failovers: u32,
@@ -89,9 +74,8 @@ impl Accounting {
     /// No servers yet; sockets are registered here.
     pub fn new(registry: Registry) -> Self {
         Self {
-            registry,
             radius: Arc::default(),
-            lines: BTreeMap::new(),
+            lines: Lines::new(registry, TOKENS),
             waiting: BTreeMap::new(),
             count: 0,
             turn: VecDeque::new(),
@@ -100,9 +84,7 @@ impl Accounting {
             due: BTreeSet::new(),
             next_flight: 0,
             resting: BTreeMap::new(),
-            unread: BTreeSet::new(),
             overflowing: false,
-            buffer: vec![0; PACKET_MAX],
         }
     }
 
@@ -118,9 +100,7 @@ impl Accounting {
         }
         self.due.clear();
         self.resting.clear();
-        for (_, mut line) in std::mem::take(&mut self.lines) {
-            let _ = self.registry.deregister(&mut line.socket);
-        }
+        self.lines.clear();
         if old.accounting.list.is_empty() {
             self.tell_whole(now, true);
         } else if self.radius.accounting.list.is_empty() {
@@ -151,15 +131,10 @@ impl Accounting {
     pub fn tell(&mut self, now: Instant, record: Record) {
         let session = record.facts.session;
         let interim = record.moment == Moment::Interim;
-        if let Some(queue) = self.waiting.get_mut(&session)
-            && queue.back().is_some_and(Entry::is_interim)
-        {
+        let last = self.waiting.get_mut(&session).and_then(VecDeque::back_mut);
+        if let Some(last) = last.filter(|last| last.is_interim()) {
             // The younger one says it all.
-            queue.pop_back();
-            self.count = self.count.saturating_sub(1);
-            let entry = Entry::new(now, What::Peer(Box::new(record)));
-            queue.push_back(entry);
-            self.count += 1;
+            *last = Entry::new(now, What::Peer(Box::new(record)));
             return;
         }
         self.push(now, session, What::Peer(Box::new(record)), interim);
@@ -224,8 +199,7 @@ impl Accounting {
                 session,
                 entry,
                 server: list.iter().position(awake).unwrap_or(0),
-                line: 0,
-                identifier: 0,
+                seat: Seat::default(),
                 packet: Vec::new(),
                 tries: 0,
                 failovers: 0,
@@ -242,57 +216,27 @@ impl Accounting {
         let Some(server) = self.radius.accounting.list.get(flight.server).cloned() else {
             return self.done(flight.session);
         };
-        let Some((line, identifier)) = self.book(server.address, number) else {
+        let Ok(seat) = self.lines.book(server.address, number) else {
             return self.unheard(now, flight);
         };
-        (flight.line, flight.identifier, flight.tries) = (line, identifier, 0);
-        let local = self.lines.get(&line).map(|line| line.socket.local_addr());
-        let Some(Ok(local)) = local else {
-            self.release(&flight);
+        (flight.seat, flight.tries) = (seat, 0);
+        let Some(local) = self.lines.local(seat) else {
+            self.lines.release(seat);
             return self.unheard(now, flight);
         };
         let record = match &flight.entry.what {
-            What::Whole { on, at } => whole_record(*on, local.ip(), *at),
+            What::Whole { on, at } => whole_record(*on, local, *at),
             What::Peer(record) => record.facts.record(record.moment, &record.figures),
         };
         let (code, secret) = (Code::ACCOUNTING_REQUEST, server.secret.expose());
-        flight.packet = record.signed_request(code, identifier, secret);
+        flight.packet = record.signed_request(code, seat.identifier, secret);
         self.send(now, &mut flight);
         self.due.insert((flight.due_at, number));
         self.flights.insert(number, flight);
     }
 
-    /// A socket to this server and an identifier that is free there.
-    fn book(&mut self, server: SocketAddr, number: u64) -> Option<(usize, u8)> {
-        let known = self.lines.iter().find(|(_, line)| line.server == server);
-        let token = if let Some((&token, _)) = known {
-            token
-        } else {
-            let token = TOKENS.into_iter().find(|n| !self.lines.contains_key(n))?;
-            let socket = connect(&self.registry, server, token).ok()?;
-            let line = Line {
-                server,
-                socket,
-                flights: BTreeMap::new(),
-                next_identifier: 0,
-            };
-            self.lines.insert(token, line);
-            token
-        };
-        let line = self.lines.get_mut(&token)?;
-        let first = line.next_identifier;
-        let mut all = (0..=u8::MAX).map(|step| first.wrapping_add(step));
-        let identifier = all.find(|identifier| !line.flights.contains_key(identifier))?;
-        line.next_identifier = identifier.wrapping_add(1);
-        line.flights.insert(identifier, number);
-        Some((token, identifier))
-    }
-
     fn send(&self, now: Instant, flight: &mut Flight) {
-        if let Some(line) = self.lines.get(&flight.line) {
-            // What is not sent now is sent again.
-            let _ = line.socket.send(&flight.packet);
-        }
+        self.lines.send(flight.seat, &flight.packet);
         // 2, 4, 8 seconds.
         flight.tries += 1;
         flight.due_at = now + FIRST_WAIT * 2u32.saturating_pow(flight.tries - 1);
@@ -300,17 +244,17 @@ impl Accounting {
 
     /// Whether a token is one of ours.
     pub fn owns(&self, token: Token) -> bool {
-        TOKENS.contains(&token.0)
+        self.lines.owns(token)
     }
 
     /// A socket may be read.
     pub fn ready(&mut self, token: Token) {
-        self.unread.insert(token.0);
+        self.lines.ready(token);
     }
 
     /// Takes what has come, tells again, and what waits.
     pub fn look(&mut self, now: Instant) {
-        for token in std::mem::take(&mut self.unread) {
+        for token in self.lines.take_unread() {
             self.read(token);
         }
         while let Some(&(at, number)) = self.due.first().filter(|(at, _)| *at <= now) {
@@ -323,30 +267,26 @@ impl Accounting {
     }
 
     fn read(&mut self, token: usize) {
-        for _ in 0..READS_MAX {
-            let Some(line) = self.lines.get(&token) else {
-                return;
-            };
-            match line.socket.recv(&mut self.buffer) {
-                Ok(len) => self.received(token, len),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+        for count in 0.. {
+            match self.lines.read(token, count) {
+                Heard::Datagram(len) => self.received(token, len),
                 // That nobody listens there may change before it is told again.
-                Err(_) => {}
+                Heard::Refused | Heard::Fault => {}
+                Heard::Enough | Heard::Nothing => return,
             }
         }
-        self.unread.insert(token);
     }
 
     /// A datagram of a server; what is not an answer to what was told is passed over.
     fn received(&mut self, token: usize, len: usize) {
-        let datagram = self.buffer.get(..len).unwrap_or_default();
-        let Ok(packet) = Packet::decode(datagram) else {
+        let Ok(packet) = Packet::decode(self.lines.datagram(len)) else {
             return;
         };
-        let Some(line) = self.lines.get(&token) else {
-            return;
+        let seat = Seat {
+            line: token,
+            identifier: packet.identifier,
         };
-        let Some(&number) = line.flights.get(&packet.identifier) else {
+        let Some(number) = self.lines.flight(seat) else {
             return;
         };
         let Some(flight) = self.flights.get(&number) else {
@@ -368,7 +308,7 @@ impl Accounting {
         self.resting.remove(&server.address);
         self.due.remove(&(flight.due_at, number));
         if let Some(flight) = self.flights.remove(&number) {
-            self.release(&flight);
+            self.lines.release(flight.seat);
             self.done(flight.session);
         }
     }
@@ -389,7 +329,7 @@ impl Accounting {
             self.due.insert((flight.due_at, number));
             self.flights.insert(number, flight);
         } else {
-            self.release(&flight);
+            self.lines.release(flight.seat);
             self.unheard(now, flight);
         }
     }
@@ -420,12 +360,6 @@ impl Accounting {
         self.later.insert((now + REST, session));
     }
 
-    fn release(&mut self, flight: &Flight) {
-        if let Some(line) = self.lines.get_mut(&flight.line) {
-            line.flights.remove(&flight.identifier);
-        }
-    }
-
     /// When to [`Self::look`] at the latest.
     pub fn deadline(&self) -> Option<Instant> {
         let first = |set: &BTreeSet<(Instant, u64)>| set.first().map(|(at, _)| *at);
@@ -438,7 +372,7 @@ impl Accounting {
     /// Whether there is more to do at once.
     pub fn is_busy(&self) -> bool {
         let may_send = !self.turn.is_empty() && self.flights.len() < FLIGHTS_MAX;
-        may_send || !self.unread.is_empty()
+        may_send || self.lines.is_busy()
     }
 
     /// Whether no record waits for a server.
@@ -472,8 +406,6 @@ const FIRST_WAIT: Duration = Duration::from_secs(2);
 const REST: Duration = Duration::from_secs(60);
 /// How long a record is of use.
 const AGE_MAX: Duration = Duration::from_secs(3600);
-/// Datagrams taken from one socket in a turn.
-const READS_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests;

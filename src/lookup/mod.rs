@@ -16,6 +16,7 @@ use crate::time::Now;
 pub mod accounting;
 pub mod dae;
 pub mod http;
+pub mod lines;
 pub mod lists;
 pub mod names;
 pub mod port;

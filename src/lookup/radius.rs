@@ -3,44 +3,28 @@
 //! only those who asked it first.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use mio::net::UdpSocket;
-use mio::{Interest, Registry, Token};
+use mio::{Registry, Token};
 
 use super::Replies;
+use super::lines::{Heard, Lines, Seat};
 use super::port::{Answer, Failure, LookupId, RadiusAnswer, RadiusQuestion};
 use crate::crypto::Rng;
 use crate::policy::radius::Server;
-use crate::radius::packet::PACKET_MAX;
 use crate::radius::{Packet, Reply};
 use crate::steer::ShardId;
 
 /// All questions that are out.
 #[derive(Debug)]
 pub struct Radius {
-    registry: Registry,
-    /// By token.
-    lines: BTreeMap<usize, Line>,
+    lines: Lines,
     flights: BTreeMap<u64, Flight>,
     due: BTreeSet<(Instant, u64)>,
     next_flight: u64,
     /// Servers that were silent, and until when they are asked last.
     resting: BTreeMap<SocketAddr, Instant>,
-    /// Sockets with more to read than one turn takes.
-    unread: BTreeSet<usize>,
-    buffer: Vec<u8>,
-}
-
-/// A socket to one server: 256 questions can be out on it, as many as there are identifiers.
-#[derive(Debug)]
-struct Line {
-    server: SocketAddr,
-    socket: UdpSocket,
-    flights: BTreeMap<u8, u64>,
-    next_identifier: u8,
 }
 
 #[derive(Debug)]
@@ -51,8 +35,7 @@ struct Flight {
     question: RadiusQuestion,
     /// Which server of the question's list.
     server: usize,
-    line: usize,
-    identifier: u8,
+    seat: Seat,
     authenticator: [u8; 16],
     packet: Vec<u8>,
     tries: u32,
@@ -64,14 +47,11 @@ impl Radius {
     /// No questions yet; sockets are registered here.
     pub fn new(registry: Registry) -> Self {
         Self {
-            registry,
-            lines: BTreeMap::new(),
+            lines: Lines::new(registry, TOKENS),
             flights: BTreeMap::new(),
             due: BTreeSet::new(),
             next_flight: 0,
             resting: BTreeMap::new(),
-            unread: BTreeSet::new(),
-            buffer: vec![0; PACKET_MAX],
         }
     }
 
@@ -97,8 +77,7 @@ impl Radius {
             until,
             question,
             server,
-            line: 0,
-            identifier: 0,
+            seat: Seat::default(),
             authenticator: [0; 16],
             packet: Vec::new(),
             tries: 0,
@@ -116,8 +95,8 @@ impl Radius {
             let failure = Failure::Radius("no server in the configuration");
             return reply(replies, &flight, Err(failure));
         };
-        match self.book(server.address, number) {
-            Ok((line, identifier)) => (flight.line, flight.identifier) = (line, identifier),
+        match self.lines.book(server.address, number) {
+            Ok(seat) => flight.seat = seat,
             // No way leads there, which says nothing of the others.
             Err(_) if flight.may_fail_over() => {
                 self.resting.insert(server.address, now + REST);
@@ -131,7 +110,7 @@ impl Radius {
             .facts
             .access(&question.eap, question.state.as_deref());
         flight.packet = packet.access_request(
-            flight.identifier,
+            flight.seat.identifier,
             &flight.authenticator,
             server.secret.expose(),
         );
@@ -142,71 +121,26 @@ impl Radius {
     }
 
     fn send(&self, now: Instant, flight: &mut Flight) {
-        if let Some(line) = self.lines.get(&flight.line) {
-            // What is not sent now is sent again.
-            let _ = line.socket.send(&flight.packet);
-        }
+        self.lines.send(flight.seat, &flight.packet);
         // 2, 4, 8 seconds.
         flight.tries += 1;
         let wait = FIRST_WAIT * 2u32.saturating_pow(flight.tries - 1);
         flight.due_at = flight.until.min(now + wait);
     }
 
-    /// A socket to this server and an identifier that is free there.
-    fn book(&mut self, server: SocketAddr, flight: u64) -> Result<(usize, u8), Failure> {
-        let free = |line: &Line| line.server == server && line.flights.len() < LINE_MAX;
-        let found = self.lines.iter_mut().find(|(_, line)| free(line));
-        let token = match found {
-            Some((token, _)) => *token,
-            None => self.open(server)?,
-        };
-        let line = self.lines.get_mut(&token).ok_or(Failure::Busy)?;
-        while line.flights.contains_key(&line.next_identifier) {
-            line.next_identifier = line.next_identifier.wrapping_add(1);
-        }
-        let identifier = line.next_identifier;
-        line.next_identifier = identifier.wrapping_add(1);
-        line.flights.insert(identifier, flight);
-        Ok((token, identifier))
-    }
-
-    fn open(&mut self, server: SocketAddr) -> Result<usize, Failure> {
-        let token = TOKENS.clone().find(|token| !self.lines.contains_key(token));
-        // Where all are in use, one that nobody waits on makes room: its server may have gone.
-        let idle = || {
-            let mut lines = self.lines.iter();
-            let idle = lines.find(|(_, line)| line.flights.is_empty());
-            idle.map(|(token, _)| *token)
-        };
-        let token = token.or_else(idle).ok_or(Failure::Busy)?;
-        if let Some(mut old) = self.lines.remove(&token) {
-            let _ = self.registry.deregister(&mut old.socket);
-        }
-        let socket = connect(&self.registry, server, token);
-        let socket = socket.map_err(|error| Failure::Unreachable(error.to_string()))?;
-        let line = Line {
-            server,
-            socket,
-            flights: BTreeMap::new(),
-            next_identifier: 0,
-        };
-        self.lines.insert(token, line);
-        Ok(token)
-    }
-
     /// Whether a token is one of ours.
     pub fn owns(&self, token: Token) -> bool {
-        TOKENS.contains(&token.0)
+        self.lines.owns(token)
     }
 
     /// A socket may be read.
     pub fn ready(&mut self, token: Token) {
-        self.unread.insert(token.0);
+        self.lines.ready(token);
     }
 
     /// Takes what has come, asks again, and gives up.
     pub fn look(&mut self, rng: &mut Rng, now: Instant, replies: &mut Replies) {
-        for token in std::mem::take(&mut self.unread) {
+        for token in self.lines.take_unread() {
             self.read(token, rng, now, replies);
         }
         while let Some(&(at, number)) = self.due.first().filter(|(at, _)| *at <= now) {
@@ -218,33 +152,27 @@ impl Radius {
     }
 
     fn read(&mut self, token: usize, rng: &mut Rng, now: Instant, replies: &mut Replies) {
-        for _ in 0..READS_MAX {
-            let Some(line) = self.lines.get(&token) else {
-                return;
-            };
-            match line.socket.recv(&mut self.buffer) {
-                Ok(len) => self.received(token, len, replies),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
-                    self.refused(token, rng, now, replies);
-                }
-                Err(_) => {}
+        for count in 0.. {
+            match self.lines.read(token, count) {
+                Heard::Datagram(len) => self.received(token, len, replies),
+                Heard::Refused => self.refused(token, rng, now, replies),
+                Heard::Fault => {}
+                Heard::Enough | Heard::Nothing => return,
             }
         }
-        self.unread.insert(token);
     }
 
     /// A datagram of a server. What is not an answer to what was asked is passed over: the right one
     /// may still come.
     fn received(&mut self, token: usize, len: usize, replies: &mut Replies) {
-        let datagram = self.buffer.get(..len).unwrap_or_default();
-        let Ok(packet) = Packet::decode(datagram) else {
+        let Ok(packet) = Packet::decode(self.lines.datagram(len)) else {
             return;
         };
-        let Some(line) = self.lines.get_mut(&token) else {
-            return;
+        let seat = Seat {
+            line: token,
+            identifier: packet.identifier,
         };
-        let Some(&number) = line.flights.get(&packet.identifier) else {
+        let Some(number) = self.lines.flight(seat) else {
             return;
         };
         let Some(flight) = self.flights.get(&number) else {
@@ -257,7 +185,7 @@ impl Radius {
         let Ok(found) = Reply::read(&packet, &flight.authenticator, secret, meanings) else {
             return;
         };
-        line.flights.remove(&packet.identifier);
+        self.lines.release(seat);
         self.resting.remove(&server.address);
         self.due.remove(&(flight.due_at, number));
         reply(replies, flight, Ok((flight.server, Box::new(found))));
@@ -266,11 +194,11 @@ impl Radius {
 
     /// There is no server there, says its host: those who may ask another do so now.
     fn refused(&mut self, token: usize, rng: &mut Rng, now: Instant, replies: &mut Replies) {
-        let Some(line) = self.lines.get(&token) else {
+        let Some((server, numbers)) = self.lines.all_of(token) else {
             return;
         };
-        self.resting.insert(line.server, now + REST);
-        for number in line.flights.values().copied().collect::<Vec<_>>() {
+        self.resting.insert(server, now + REST);
+        for number in numbers {
             let may = self.flights.get(&number).is_some_and(Flight::may_fail_over);
             if !may {
                 // It may be on its way up.
@@ -295,7 +223,7 @@ impl Radius {
             self.resting.insert(server.address, now + REST);
         }
         if now >= flight.until {
-            self.release(&flight);
+            self.lines.release(flight.seat);
             reply(replies, &flight, Err(Failure::Late));
         } else if flight.tries < flight.question.radius.auth.tries {
             self.send(now, &mut flight);
@@ -304,20 +232,14 @@ impl Radius {
         } else if flight.may_fail_over() {
             self.fail_over(rng, now, replies, flight);
         } else {
-            self.release(&flight);
+            self.lines.release(flight.seat);
             reply(replies, &flight, Err(Failure::Late));
         }
     }
 
     fn fail_over(&mut self, rng: &mut Rng, now: Instant, replies: &mut Replies, flight: Flight) {
-        self.release(&flight);
+        self.lines.release(flight.seat);
         self.begin(rng, replies, now, flight.at_the_next());
-    }
-
-    fn release(&mut self, flight: &Flight) {
-        if let Some(line) = self.lines.get_mut(&flight.line) {
-            line.flights.remove(&flight.identifier);
-        }
     }
 
     /// When to [`Self::look`] at the latest.
@@ -327,7 +249,7 @@ impl Radius {
 
     /// Whether there is more to read at once.
     pub fn is_busy(&self) -> bool {
-        !self.unread.is_empty()
+        self.lines.is_busy()
     }
 }
 
@@ -357,32 +279,12 @@ fn reply(replies: &mut Replies, flight: &Flight, answer: RadiusAnswer) {
     replies.push((flight.from, flight.id, Answer::Radius(answer)));
 }
 
-/// A socket to this server, registered under this token.
-pub(super) fn connect(
-    registry: &Registry,
-    server: SocketAddr,
-    token: usize,
-) -> io::Result<UdpSocket> {
-    let any = match server {
-        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-    };
-    let mut socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
-    socket.connect(server)?;
-    registry.register(&mut socket, Token(token), Interest::READABLE)?;
-    Ok(socket)
-}
-
 /// Our tokens in the poll: so many sockets, 256 questions each.
 const TOKENS: std::ops::Range<usize> = 1..257;
-/// Identifiers of a socket.
-const LINE_MAX: usize = 256;
 /// Before the same is asked again for the first time; OpenIKED's.
 const FIRST_WAIT: Duration = Duration::from_secs(2);
 /// How long a silent server is asked last.
 const REST: Duration = Duration::from_secs(60);
-/// Datagrams taken from one socket in a turn.
-const READS_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests;

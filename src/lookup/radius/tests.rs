@@ -277,7 +277,7 @@ fn more_questions_than_identifiers_take_another_socket() {
         bench.ask(&lines, None);
         heard.push(hear(&socket));
     }
-    assert_eq!(bench.radius.lines.len(), 2);
+    assert_eq!(bench.radius.lines.count(), 2);
     for request in &heard {
         welcome(&socket, SECRET, request);
         bench.turn();
