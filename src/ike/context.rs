@@ -244,9 +244,14 @@ impl Context {
 
     /// Gives back the addresses that an IKE SA held.
     pub fn release(&mut self, lease: Lease) {
-        self.pools.move_out(&lease);
-        self.stats.leases = self.pools.in_use() as u64;
+        self.move_out(&lease);
         self.free(lease);
+    }
+
+    /// An IKE SA of this shard holds these addresses no more, but they stay leased.
+    pub fn move_out(&mut self, lease: &Lease) {
+        self.pools.move_out(lease);
+        self.stats.leases = self.pools.in_use() as u64;
     }
 
     /// Makes addresses free, here or in the shard whose slice they are of.
@@ -259,8 +264,7 @@ impl Context {
 
     /// The addresses that this peer's IKE SA held may soon be asked for again.
     pub fn keep(&mut self, identity: &Identity, lease: Lease) {
-        self.pools.move_out(&lease);
-        self.stats.leases = self.pools.in_use() as u64;
+        self.move_out(&lease);
         self.out.left.push((identity.clone(), lease));
     }
 

@@ -49,18 +49,12 @@ impl Endpoint {
             News::Ceded { to, lease } => self.ceded(now, to, lease),
             News::Returned { address, net, .. } => {
                 let piece = Some((address, Some(net)));
-                let lease = if address.is_ipv4() {
-                    Lease {
-                        v4: piece,
-                        v6: None,
-                    }
+                let (v4, v6) = if address.is_ipv4() {
+                    (piece, None)
                 } else {
-                    Lease {
-                        v4: None,
-                        v6: piece,
-                    }
+                    (None, piece)
                 };
-                self.cx.free(lease);
+                self.cx.free(Lease { v4, v6 });
             }
             News::Doubled { policy, identity } => {
                 self.each_of(now, &policy, &identity, |_, sa| confirm(sa, now.mono));
@@ -117,8 +111,7 @@ impl Endpoint {
             };
             if sa.own_spi != by.spi && matches!(sa.state, State::Established(_)) {
                 lease = sa.lease.take_of(pools);
-                self.cx.pools.move_out(&lease);
-                self.cx.stats.leases = self.cx.pools.in_use() as u64;
+                self.cx.move_out(&lease);
             }
             if !lease.is_empty() {
                 let why = "address re-use (identical dstid)";

@@ -1,6 +1,6 @@
-//! IKE_AUTH that waits for the lookup thread, in either role, or for the other shards. What was said is kept as bytes and
-//! heeded once the answer is there; until then the peer's repetitions meet silence, and the time
-//! that a handshake may take goes on.
+//! IKE_AUTH that waits for the lookup thread, in either role, or for the other shards. What was said is
+//! kept as bytes and heeded once the answer is there; until then the peer's repetitions meet silence,
+//! and the time that a handshake may take goes on.
 
 use std::time::{Duration, Instant};
 
@@ -29,8 +29,8 @@ pub struct Asking {
     pub until: Instant,
     /// When all answers must be there.
     limit: Instant,
-    /// What it is if it never comes.
-    otherwise: Answer,
+    /// What it is if it never comes; nothing where the other shards are asked.
+    otherwise: Option<Answer>,
     /// What is to be asked after that.
     rest: Vec<Question>,
     then: Then,
@@ -137,7 +137,7 @@ pub fn claim(
         serial,
         until,
         limit: until,
-        otherwise: Answer::Own(None),
+        otherwise: None,
         rest: Vec::new(),
         then: Then::Seat {
             message,
@@ -224,7 +224,7 @@ fn ask_until(
         serial,
         until,
         limit,
-        otherwise,
+        otherwise: Some(otherwise),
         rest,
         then,
     }));
@@ -250,8 +250,10 @@ pub fn answered(cx: &mut Context, sa: &mut IkeSa, now: Now, serial: u64, answer:
 /// The answer should have been there long ago.
 pub fn give_up(cx: &mut Context, sa: &mut IkeSa, now: Now) {
     if let Some(asking) = place(sa).and_then(Option::take) {
-        let answer = asking.otherwise.clone();
-        settle(cx, sa, now, *asking, answer);
+        match asking.otherwise.clone() {
+            Some(answer) => settle(cx, sa, now, *asking, answer),
+            None => go_on(cx, sa, now, asking.then, Ok(())),
+        }
     }
 }
 

@@ -58,10 +58,11 @@ pub struct Facts {
 
 /// Moves the SA to the state that waits for the IKE_AUTH response; [`send`] follows.
 pub fn prepare(cx: &mut Context, sa: &mut IkeSa, facts: Facts) {
+    let childless = facts.takes_childless && sa.policy.childless;
     let inbound_spi = cx.draw_esp_spi();
     let offered = offered_selectors(sa);
     let selectors = offered.0.iter().chain(&offered.1);
-    let cpi = if sa.policy.ipcomp {
+    let cpi = if sa.policy.ipcomp && !childless {
         ipcomp::draw(cx, sa, selectors)
     } else {
         None
@@ -75,7 +76,7 @@ pub fn prepare(cx: &mut Context, sa: &mut IkeSa, facts: Facts) {
         response,
         peer_hashes,
         cert_requests,
-        takes_childless,
+        takes_childless: _,
     } = facts;
     let sent = AuthSent {
         keys,
@@ -86,7 +87,7 @@ pub fn prepare(cx: &mut Context, sa: &mut IkeSa, facts: Facts) {
         response,
         peer_hashes,
         cert_requests,
-        childless: takes_childless && sa.policy.childless,
+        childless,
         inbound_spi,
         cpi,
         offered,
@@ -165,6 +166,7 @@ pub fn transmit(cx: &mut Context, sa: &mut IkeSa, now: Now, (auth, certs): &Proo
     }
     payloads.extend(configuration_request(&policy));
     let compression = sent.cpi.map(ipcomp::data);
+    // The Child SA comes later, and with it all that is said of it (RFC 6023, 4).
     if !sent.childless {
         let mode = child_sa::mode(policy.protocol, policy.transport, compression.as_ref());
         payloads.extend(mode);
