@@ -29,6 +29,8 @@ use crate::lookup::{self, LookupParts};
 use crate::mail::{self, ControlMail, Inbox, KernelMail, LookupMail, Mailbox, ShardMail};
 use crate::policy::{Config, Generation, IpNet, Options};
 use crate::route::Watch;
+use crate::route::link::Links;
+use crate::sadb::grants::Interfaces;
 use crate::sadb::{self, SadbParts};
 use crate::shard::socket::{self, Ports, ShardSocket, WILDCARDS};
 use crate::shard::{self, ShardParts, spawn};
@@ -286,6 +288,21 @@ fn watch_addresses() -> Option<Watch> {
     }
 }
 
+/// Decoupled nothing of the kernel is touched.
+fn open_interfaces(coupled: bool) -> Option<Box<dyn Interfaces>> {
+    if !coupled {
+        return None;
+    }
+    match Links::open() {
+        Ok(links) => Some(Box::new(links)),
+        Err(error) => {
+            let line = format!("granted addresses are not set: NETLINK_ROUTE: {error}");
+            log::write(Level::Warning, &line);
+            None
+        }
+    }
+}
+
 fn system_rng() -> Result<Rng, String> {
     let mut seed = zeroize::Zeroizing::new([0; 32]);
     process::random(&mut *seed).map_err(|error| format!("no randomness: {error}"))?;
@@ -339,6 +356,7 @@ impl House {
             boxes.push((poll, inbox));
         }
         let kernel_parts = SadbParts {
+            interfaces: open_interfaces(backend.is_some()),
             backend,
             watch: watch_addresses(),
             poll: kernel_poll,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::crypto::keymat::ChildKeys;
 use crate::policy::IpNet;
+use crate::policy::domain::Domain;
 use crate::wire::Transform;
 use crate::wire::registry::ProtocolId;
 use crate::wire::spi::{Cpi, EspSpi, IkeSpi};
@@ -68,6 +69,61 @@ pub enum KernelRequest {
         /// All of them.
         traps: Vec<Trap>,
     },
+    /// A gateway grants this host an address; not answered.
+    Grant {
+        /// Names it in `Return`.
+        id: RequestId,
+        /// What.
+        grant: Box<Grant>,
+    },
+    /// The IKE SA of a grant is gone, and so is the grant; not answered.
+    Return {
+        /// Of the grant.
+        id: RequestId,
+    },
+}
+
+/// What the gateway's CFG_REPLY gave us of all that we asked for (RFC 7296, 2.19 and 3.15).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grant {
+    /// Name of the interface that it is for; without one nothing is set.
+    pub iface: Option<String>,
+    /// Our addresses, with the prefix length of the network that the gateway puts them in.
+    pub addresses: Vec<IpNet>,
+    /// Name servers.
+    pub name_servers: Vec<IpAddr>,
+    /// Networks that the gateway leads to.
+    pub subnets: Vec<IpNet>,
+    /// Domains that the name servers are for (RFC 8598).
+    pub domains: Vec<Domain>,
+}
+
+impl Grant {
+    /// Whether it grants nothing.
+    pub const fn is_empty(&self) -> bool {
+        self.addresses.is_empty()
+            && self.name_servers.is_empty()
+            && self.subnets.is_empty()
+            && self.domains.is_empty()
+    }
+}
+
+impl fmt::Display for Grant {
+    /// `address A/LEN, name-server A, protected-subnet A/LEN, dns-domain NAME (ANCHOR)`, in the
+    /// words of iked.conf(5).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let addresses = self.addresses.iter().map(|net| format!("address {net}"));
+        let servers = self.name_servers.iter();
+        let servers = servers.map(|address| format!("name-server {address}"));
+        let subnets = self.subnets.iter();
+        let subnets = subnets.map(|net| format!("protected-subnet {net}"));
+        let domains = self.domains.iter().map(|domain| {
+            let anchors = domain.anchors.iter().map(|anchor| format!(" ({anchor})"));
+            format!("dns-domain {}{}", domain.name, anchors.collect::<String>())
+        });
+        let all = addresses.chain(servers).chain(subnets).chain(domains);
+        f.write_str(&all.collect::<Vec<_>>().join(", "))
+    }
 }
 
 /// Packets for these selectors that find no Child SA are held back, and we are told. A Child SA

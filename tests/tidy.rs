@@ -26,7 +26,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("radius", &["wire::registry", "crypto", "policy"]),
     (
         "kernel",
-        &["wire", "crypto::keymat", "policy::net", "policy::IpNet"],
+        &[
+            "wire",
+            "crypto::keymat",
+            "policy::net",
+            "policy::IpNet",
+            "policy::domain",
+        ],
     ),
     ("auth", &["wire", "crypto", "policy"]),
     (

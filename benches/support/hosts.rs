@@ -161,7 +161,9 @@ impl Host {
                 | KernelRequest::AddOutbound { .. }
                 | KernelRequest::MoveChild { .. }
                 | KernelRequest::DeleteChild { .. }
-                | KernelRequest::SetTraps { .. } => continue,
+                | KernelRequest::SetTraps { .. }
+                | KernelRequest::Grant { .. }
+                | KernelRequest::Return { .. } => continue,
             };
             self.endpoint.handle_kernel(now, event);
             self.drain();

@@ -124,6 +124,8 @@ pub struct Bequest {
     pub children: Vec<ChildSa>,
     /// The addresses its peer holds.
     pub lease: Lease,
+    /// What the peer granted us.
+    pub grant: Option<RequestId>,
     /// What a RADIUS server said of its peer.
     pub admission: Option<Box<Admission>>,
     /// What it meant to do for its Child SAs.

@@ -17,6 +17,7 @@ use super::exchange::redirect::Start;
 use super::exchange::{
     asking, auth, create_child, create_child_initiator, informational, mobike, rekey_ike, sa_init,
 };
+use super::grant;
 use super::ike_sa::{self, IkeSa, PIECES, Tag};
 use super::message;
 use super::mobility;
@@ -177,6 +178,7 @@ impl Endpoint {
             }
             account::end(&mut self.cx, bequest.admission.as_deref());
             self.cx.release(bequest.lease);
+            grant::give_back(&mut self.cx, bequest.grant);
             return;
         };
         self.adopt(&mut heir, bequest);
@@ -204,6 +206,7 @@ impl Endpoint {
             heir.agenda.plan(at, Task::DeleteIke);
         } else {
             heir.lease = bequest.lease;
+            heir.grant = bequest.grant;
             heir.admission = bequest.admission;
         }
         for child in bequest.children {

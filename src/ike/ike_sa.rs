@@ -14,6 +14,7 @@ use super::event::Path;
 use super::exchange::redirect::Trail;
 use super::exchange::relay::Admission;
 use super::fragment::Reassembly;
+use super::grant;
 use super::lease::Lease;
 use super::mobility::Mobility;
 use super::narrow::Dynamic;
@@ -80,6 +81,8 @@ pub struct IkeSa {
     pub agenda: Agenda,
     /// Addresses that the peer gave us.
     pub assigned: Dynamic,
+    /// What the kernel thread calls them, and what came with them.
+    pub grant: Option<RequestId>,
     /// What a RADIUS server said of the peer.
     pub admission: Option<Box<Admission>>,
     /// Addresses the peer holds.
@@ -143,6 +146,7 @@ impl IkeSa {
             trail: Trail::default(),
             agenda: Agenda::default(),
             assigned: Dynamic::default(),
+            grant: None,
             admission: None,
             lease: Lease::default(),
             born_at: now,
@@ -332,6 +336,7 @@ impl IkeSa {
             | State::Closed => {}
         }
         account::end(cx, self.admission.as_deref());
+        grant::give_back(cx, self.grant.take());
         let lease = std::mem::take(&mut self.lease);
         match &self.peer_id {
             Some(identity) if cx.config.settings.sticky_address && !lease.is_empty() => {

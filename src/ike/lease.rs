@@ -4,14 +4,12 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::error::Error;
-use super::narrow::Dynamic;
 use crate::crypto::Rng;
-use crate::policy::domain::{Anchor, Domain};
 use crate::policy::pool::Pool;
 use crate::policy::{CfgEntry, IpNet, Policy};
 use crate::steer::ShardId;
+use crate::wire::Cp;
 use crate::wire::registry::{CfgAttrType, CfgType};
-use crate::wire::{Cp, Payload};
 
 /// All pools of one shard: each is this shard's slice of a `config address A/len`, so no two
 /// shards can lease one address.
@@ -228,20 +226,6 @@ pub fn pools_for(
     pools.map(|entry| entry.value).collect()
 }
 
-/// The addresses that a CFG_REPLY gives us.
-pub fn granted(payloads: &[Payload<'_>]) -> Dynamic {
-    let mut assigned = Dynamic::default();
-    for payload in payloads {
-        let Payload::Cp(cp) = payload else { continue };
-        if cp.kind != CfgType::REPLY {
-            continue;
-        }
-        assigned.v4 = wanted(cp, CfgAttrType::INTERNAL_IP4_ADDRESS).filter(IpAddr::is_ipv4);
-        assigned.v6 = wanted(cp, CfgAttrType::INTERNAL_IP6_ADDRESS).filter(IpAddr::is_ipv6);
-    }
-    assigned
-}
-
 fn is_address(attribute: CfgAttrType) -> bool {
     matches!(
         attribute,
@@ -249,7 +233,8 @@ fn is_address(attribute: CfgAttrType) -> bool {
     )
 }
 
-fn wanted(request: &Cp<'_>, kind: CfgAttrType) -> Option<IpAddr> {
+/// The address that an attribute of this kind holds, if it holds one.
+pub fn wanted(request: &Cp<'_>, kind: CfgAttrType) -> Option<IpAddr> {
     let value = request.attributes.iter().find(|a| a.kind == kind)?.value;
     let address = match value.len() {
         4 => IpAddr::from(<[u8; 4]>::try_from(value).ok()?),
@@ -328,41 +313,15 @@ fn domains_for(policy: &Policy, request: &Cp<'_>, reply: &CfgReply) -> CfgReply 
     domains
 }
 
-/// The domains that a CFG_REPLY names: those we asked for, if there is a name server to go with
-/// them. What is no name and what is no trust anchor is passed over (RFC 8598, 3.3 and 5).
-pub fn domains(policy: &Policy, payloads: &[Payload<'_>]) -> Vec<Domain> {
-    let asked = |kind| policy.request.iter().any(|(asked, _)| *asked == kind);
-    let mut domains: Vec<Domain> = Vec::new();
-    let cps = payloads.iter().filter_map(|payload| {
-        let Payload::Cp(cp) = payload else {
-            return None;
-        };
-        (cp.kind == CfgType::REPLY).then_some(cp)
-    });
-    for cp in cps {
-        if !cp.attributes.iter().any(|a| is_dns(a.kind)) {
-            continue;
-        }
-        // An anchor is of the domain just before it, if that is one.
-        let mut in_domain = false;
-        for attribute in cp.attributes.iter().filter(|a| asked(a.kind)) {
-            if attribute.kind == CfgAttrType::INTERNAL_DNS_DOMAIN {
-                let domain = Domain::new(attribute.value);
-                let domain = domain.filter(|_| domains.len() < DOMAINS_MAX);
-                in_domain = domain.is_some();
-                domains.extend(domain);
-            } else if attribute.kind == CfgAttrType::INTERNAL_DNSSEC_TA && in_domain {
-                let domain = domains.last_mut();
-                let anchor = Anchor::decode(attribute.value);
-                if let (Some(domain), Some(anchor)) = (domain, anchor) {
-                    domain.anchors.push(anchor);
-                }
-            } else {
-                in_domain = false;
-            }
-        }
+/// What the policy asks the gateway for.
+pub fn asked(policy: &Policy) -> Vec<CfgAttrType> {
+    let mut kinds: Vec<CfgAttrType> = policy.request.iter().map(|(kind, _)| *kind).collect();
+    // RFC 8598, 3.1: whoever asks for domains asks for their name servers as well.
+    let asks_dns = kinds.iter().any(|kind| is_dns(*kind));
+    if kinds.contains(&CfgAttrType::INTERNAL_DNS_DOMAIN) && !asks_dns {
+        kinds.extend([CfgAttrType::INTERNAL_IP4_DNS, CfgAttrType::INTERNAL_IP6_DNS]);
     }
-    domains
+    kinds
 }
 
 /// Whether a name server's address is its value.
@@ -394,6 +353,3 @@ fn octets(address: IpAddr) -> Vec<u8> {
         IpAddr::V6(address) => address.octets().to_vec(),
     }
 }
-
-/// Domains taken from one peer.
-const DOMAINS_MAX: usize = 64;

@@ -13,6 +13,7 @@ pub mod error;
 pub mod event;
 pub mod exchange;
 pub mod fragment;
+pub mod grant;
 pub mod ike_sa;
 pub mod ipcomp;
 pub mod lease;

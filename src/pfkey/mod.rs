@@ -315,7 +315,9 @@ impl Backend for PfKey {
                 // `sadb` has methods for those.
                 KernelRequest::Count { .. }
                 | KernelRequest::LastCount { .. }
-                | KernelRequest::SetTraps { .. } => Err(UNSUPPORTED),
+                | KernelRequest::SetTraps { .. }
+                | KernelRequest::Grant { .. }
+                | KernelRequest::Return { .. } => Err(UNSUPPORTED),
             });
         }
         results

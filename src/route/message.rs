@@ -1,6 +1,15 @@
-//! Bytes of NETLINK_ROUTE that concern addresses (linux/rtnetlink.h, linux/if_addr.h).
+//! Messages of NETLINK_ROUTE that concern addresses (linux/rtnetlink.h, linux/if_addr.h).
 
 use std::net::IpAddr;
+
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_EXCL, NLM_F_REQUEST, NetlinkBuffer,
+    NetlinkHeader, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_route::address::{
+    AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressProtocol,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 /// Multicast groups, RTNLGRP_*.
 pub mod group {
@@ -10,14 +19,32 @@ pub mod group {
     pub const IPV6_IFADDR: u32 = 9;
 }
 
+/// An address of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LinkAddress {
+    /// Of the interface.
+    pub index: u32,
+    /// Our own end.
+    pub address: IpAddr,
+    /// Prefix length in bits.
+    pub len: u8,
+}
+
 /// What one message says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told {
-    /// An address that this host may send from.
-    Address(IpAddr),
+    /// An address of this host.
+    Address {
+        /// Where.
+        at: LinkAddress,
+        /// This host may send from it (by now).
+        usable: bool,
+        /// It was set by this daemon, or by one before it.
+        ours: bool,
+    },
     /// The end of a dump.
     Done,
-    /// The request failed; errno, positive.
+    /// The request failed; errno, positive. Zero: it is done.
     Error(i32),
     /// Nothing of interest.
     Other,
@@ -28,13 +55,52 @@ pub type Message = (u32, bool, Told);
 
 /// Asks for all addresses of both families.
 pub fn dump_addresses(seq: u32) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(HEADER_LEN + IFADDRMSG_LEN);
-    let len = (HEADER_LEN + IFADDRMSG_LEN) as u32;
-    bytes.extend_from_slice(&len.to_ne_bytes());
-    bytes.extend_from_slice(&GET_ADDR.to_ne_bytes());
-    bytes.extend_from_slice(&(REQUEST | DUMP).to_ne_bytes());
-    bytes.extend_from_slice(&seq.to_ne_bytes());
-    bytes.resize(HEADER_LEN + IFADDRMSG_LEN, 0);
+    let all = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+    encode(seq, NLM_F_DUMP, all)
+}
+
+/// Sets an address, marked as ours; a refusal or its success is told.
+pub fn add_address(seq: u32, at: LinkAddress) -> Vec<u8> {
+    let mut message = address_message(at);
+    if at.address.is_ipv6() {
+        // The gateway gave it to nobody else, and behind the tunnel there is nobody to ask.
+        message.header.flags = AddressHeaderFlags::Nodad;
+    }
+    let protocol = AddressAttribute::Protocol(AddressProtocol::Other(PROTOCOL));
+    message.attributes.push(protocol);
+    let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
+    encode(seq, flags, RouteNetlinkMessage::NewAddress(message))
+}
+
+/// Takes an address away; a refusal or its success is told.
+pub fn remove_address(seq: u32, at: LinkAddress) -> Vec<u8> {
+    let message = RouteNetlinkMessage::DelAddress(address_message(at));
+    encode(seq, NLM_F_ACK, message)
+}
+
+fn address_message(at: LinkAddress) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = match at.address {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    };
+    message.header.prefix_len = at.len;
+    message.header.index = at.index;
+    message.attributes = vec![
+        AddressAttribute::Local(at.address),
+        AddressAttribute::Address(at.address),
+    ];
+    message
+}
+
+fn encode(seq: u32, flags: u16, message: RouteNetlinkMessage) -> Vec<u8> {
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST | flags;
+    header.sequence_number = seq;
+    let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(message));
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
     bytes
 }
 
@@ -49,78 +115,73 @@ pub fn read(mut datagram: &[u8]) -> Vec<Message> {
 }
 
 fn split(datagram: &[u8]) -> Option<(Message, &[u8])> {
-    let len = u32_at(datagram, 0)? as usize;
-    let body = datagram.get(..len)?.get(HEADER_LEN..)?;
-    let told = match u16_at(datagram, 4)? {
-        ERROR => Told::Error((u32_at(body, 0)? as i32).saturating_neg()),
-        DONE => Told::Done,
-        NEW_ADDR => address(body).map_or(Told::Other, Told::Address),
-        _ => Told::Other,
-    };
-    let interrupted = u16_at(datagram, 6)? & DUMP_INTR != 0;
-    let seq = u32_at(datagram, 8)?;
+    let buffer = NetlinkBuffer::new_checked(&datagram).ok()?;
+    let (len, seq) = (buffer.length() as usize, buffer.sequence_number());
+    let interrupted = buffer.flags() & NLM_F_DUMP_INTR != 0;
+    let told =
+        match NetlinkMessage::deserialize(datagram.get(..len)?).map(NetlinkMessage::into_parts) {
+            Ok((_, NetlinkPayload::Done(_))) => Told::Done,
+            Ok((_, NetlinkPayload::Error(error))) => Told::Error(error.raw_code().saturating_neg()),
+            Ok((_, NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewAddress(message)))) => {
+                address(&message).unwrap_or(Told::Other)
+            }
+            Ok(_) | Err(_) => Told::Other,
+        };
     let rest = datagram.get(len.next_multiple_of(4)..).unwrap_or_default();
     Some(((seq, interrupted, told), rest))
 }
 
-/// The address of `ifaddrmsg` and its attributes; `None`: nobody may use it (yet).
-fn address(body: &[u8]) -> Option<IpAddr> {
-    let family = i32::from(*body.first()?);
-    let mut flags = u32::from(*body.get(2)?);
-    let (mut local, mut address) = (None, None);
-    let mut attributes = body.get(IFADDRMSG_LEN..)?;
-    while let Some(len) = u16_at(attributes, 0).map(usize::from) {
-        let value = attributes.get(4..len)?;
-        match u16_at(attributes, 2)? {
-            IFA_ADDRESS => address = ip(family, value),
-            IFA_LOCAL => local = ip(family, value),
-            IFA_FLAGS => flags = u32_at(value, 0)?,
-            _ => {}
+fn address(message: &AddressMessage) -> Option<Told> {
+    let mut flags = AddressFlags::from_bits_retain(message.header.flags.bits().into());
+    let (mut local, mut address, mut ours) = (None, None, false);
+    for attribute in &message.attributes {
+        if let AddressAttribute::Address(value) = attribute {
+            address = Some(*value);
+        } else if let AddressAttribute::Local(value) = attribute {
+            local = Some(*value);
+        } else if let AddressAttribute::Flags(value) = attribute {
+            flags = *value;
+        } else if let AddressAttribute::Protocol(setter) = attribute {
+            ours = *setter == AddressProtocol::Other(PROTOCOL);
         }
-        attributes = attributes
-            .get(len.next_multiple_of(4)..)
-            .unwrap_or_default();
     }
-    let usable = flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED) == 0 || flags & IFA_F_OPTIMISTIC != 0;
+    let unproven = AddressFlags::Tentative | AddressFlags::Dadfailed;
+    let usable = !flags.intersects(unproven) || flags.contains(AddressFlags::Optimistic);
     // On a point-to-point link IFA_ADDRESS is the other end.
-    local.or(address).filter(|_| usable)
+    let at = LinkAddress {
+        index: message.header.index,
+        address: local.or(address)?,
+        len: message.header.prefix_len,
+    };
+    Some(Told::Address { at, usable, ours })
 }
 
-fn ip(family: i32, value: &[u8]) -> Option<IpAddr> {
-    match family {
-        libc::AF_INET => Some(IpAddr::from(<[u8; 4]>::try_from(value).ok()?)),
-        libc::AF_INET6 => Some(IpAddr::from(<[u8; 16]>::try_from(value).ok()?)),
-        _ => None,
-    }
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
-}
-
-const HEADER_LEN: usize = 16;
-const IFADDRMSG_LEN: usize = 8;
-const ERROR: u16 = 2;
-const DONE: u16 = 3;
-const NEW_ADDR: u16 = 20;
-const GET_ADDR: u16 = 22;
-const REQUEST: u16 = 1;
-const DUMP: u16 = 0x300;
-const DUMP_INTR: u16 = 0x10;
-const IFA_ADDRESS: u16 = 1;
-const IFA_LOCAL: u16 = 2;
-const IFA_FLAGS: u16 = 8;
-const IFA_F_OPTIMISTIC: u32 = 0x04;
-const IFA_F_DADFAILED: u32 = 0x08;
-const IFA_F_TENTATIVE: u32 = 0x40;
+/// IFA_PROTO of our addresses: by it we know them again after a crash (Linux 5.18 and later).
+const PROTOCOL: u8 = 0x49;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const HEADER_LEN: usize = 16;
+    const ERROR: u16 = 2;
+    const DONE: u16 = 3;
+    const NEW_ADDR: u16 = 20;
+    const DUMP_INTR: u16 = 0x10;
+    const IFA_ADDRESS: u16 = 1;
+    const IFA_LOCAL: u16 = 2;
+    const IFA_FLAGS: u16 = 8;
+    const IFA_PROTO: u16 = 11;
+
+    /// On interface 2, prefix length 24.
+    fn there(address: &str, usable: bool, ours: bool) -> Told {
+        let at = LinkAddress {
+            index: 2,
+            address: address.parse().unwrap(),
+            len: 24,
+        };
+        Told::Address { at, usable, ours }
+    }
 
     fn message(kind: u16, flags: u16, seq: u32, body: &[u8]) -> Vec<u8> {
         let len = (HEADER_LEN + body.len()) as u32;
@@ -134,7 +195,8 @@ mod tests {
     }
 
     fn told_address(family: i32, flags: u8, attributes: &[(u16, &[u8])]) -> Vec<u8> {
-        let mut body = vec![family as u8, 24, flags, 0, 2, 0, 0, 0];
+        let mut body = vec![family as u8, 24, flags, 0];
+        body.extend_from_slice(&2u32.to_ne_bytes());
         for (kind, value) in attributes {
             body.extend_from_slice(&(4 + value.len() as u16).to_ne_bytes());
             body.extend_from_slice(&kind.to_ne_bytes());
@@ -157,15 +219,19 @@ mod tests {
         );
         let mut v6 = [0; 16];
         (v6[0], v6[15]) = (0xfd, 7);
-        let network = told_address(libc::AF_INET6, 0, &[(IFA_ADDRESS, &v6)]);
+        let network = told_address(
+            libc::AF_INET6,
+            0,
+            &[(IFA_ADDRESS, &v6), (IFA_PROTO, &[PROTOCOL])],
+        );
         let mut datagram = message(NEW_ADDR, 2, 7, &tunnel);
         datagram.extend(message(NEW_ADDR, 2 | DUMP_INTR, 7, &network));
         datagram.extend(message(DONE, 2, 7, &[0; 4]));
         assert_eq!(
             read(&datagram),
             [
-                (7, false, Told::Address("10.0.0.1".parse().unwrap())),
-                (7, true, Told::Address("fd00::7".parse().unwrap())),
+                (7, false, there("10.0.0.1", true, false)),
+                (7, true, there("fd00::7", true, true)),
                 (7, false, Told::Done),
             ]
         );
@@ -173,11 +239,14 @@ mod tests {
 
     #[test]
     fn an_address_that_is_not_yet_proven_unique_is_none() {
-        let at = [(IFA_ADDRESS, &[0xfd; 16][..])];
+        let mut v6 = [0; 16];
+        (v6[0], v6[15]) = (0xfd, 7);
+        let at = [(IFA_ADDRESS, &v6[..])];
+        let unproven = there("fd00::7", false, false);
         let tentative = told_address(libc::AF_INET6, 0x40, &at);
         assert_eq!(
             read(&message(NEW_ADDR, 2, 1, &tentative)),
-            [(1, false, Told::Other)]
+            [(1, false, unproven)]
         );
         // The attribute has all flags and wins over the byte.
         let flags = 0x40u32.to_ne_bytes();
@@ -185,8 +254,29 @@ mod tests {
         let tentative = told_address(libc::AF_INET6, 0, &attributes);
         assert_eq!(
             read(&message(NEW_ADDR, 2, 1, &tentative)),
-            [(1, false, Told::Other)]
+            [(1, false, unproven)]
         );
+    }
+
+    #[test]
+    fn an_address_that_we_set_is_marked_and_read_back() {
+        for (text, family, flags) in [("10.0.0.1", 2u8, 0u8), ("fd00::7", 10, 2)] {
+            let at = LinkAddress {
+                index: 2,
+                address: text.parse().unwrap(),
+                len: 24,
+            };
+            let mut asked = add_address(7, at);
+            assert_eq!(
+                asked[4..8],
+                [20, 0, 0x05, 0x06],
+                "RTM_NEWADDR, excl | create, ack"
+            );
+            assert_eq!(asked[16..20], [family, 24, flags, 0]);
+            asked[6..8].copy_from_slice(&[0, 0]);
+            assert_eq!(read(&asked), [(7, false, there(text, true, true))]);
+            assert_eq!(remove_address(8, at)[4..8], [21, 0, 0x05, 0]);
+        }
     }
 
     #[test]

@@ -1,4 +1,6 @@
-//! The addresses of this host, and when they change: NETLINK_ROUTE. A notification says no more
+//! The addresses of this host, and when they change: NETLINK_ROUTE. Those that a gateway grants us
+//! are set in [`link`].
+//! A notification says no more
 //! than that something happened; once it is quiet again the whole table is read and compared. So a
 //! burst counts once, a lost notification costs nothing, and an address that a DHCP client takes
 //! away and gives back in one breath was never gone.
@@ -11,9 +13,10 @@ use std::time::{Duration, Instant};
 
 use crate::sys::netlink::KernelSocket;
 
+pub mod link;
 pub mod message;
 
-use message::{Told, group};
+use message::{LinkAddress, Told, group};
 
 /// Watches the addresses of the network namespace it was opened in.
 #[derive(Debug)]
@@ -114,25 +117,38 @@ impl Watch {
     /// Reads the table; `None`: it changed meanwhile.
     fn read(&mut self) -> io::Result<Option<BTreeSet<IpAddr>>> {
         self.seq = self.seq.wrapping_add(1);
-        self.requests.send(&message::dump_addresses(self.seq))?;
         let mut addresses = BTreeSet::new();
-        let mut torn = false;
-        let mut buffer = vec![0; DUMP_MAX];
-        loop {
-            let len = self.requests.receive(&mut buffer)?;
-            for (seq, interrupted, told) in message::read(buffer.get(..len).unwrap_or_default()) {
-                if seq != self.seq {
-                    continue;
-                }
-                torn |= interrupted;
-                match told {
-                    Told::Address(address) => {
-                        addresses.insert(address);
-                    }
-                    Told::Done => return Ok((!torn).then_some(addresses)),
-                    Told::Error(errno) => return Err(io::Error::from_raw_os_error(errno)),
-                    Told::Other => {}
-                }
+        let whole = dump(&self.requests, self.seq, |at, usable, _| {
+            if usable {
+                addresses.insert(at.address);
+            }
+        })?;
+        Ok(whole.then_some(addresses))
+    }
+}
+
+/// Reads the table of addresses: for each where it is, whether this host may send from it, and
+/// whether it is one of ours. False: the table changed meanwhile.
+fn dump(
+    socket: &KernelSocket,
+    seq: u32,
+    mut each: impl FnMut(LinkAddress, bool, bool),
+) -> io::Result<bool> {
+    socket.send(&message::dump_addresses(seq))?;
+    let mut torn = false;
+    let mut buffer = vec![0; DUMP_MAX];
+    loop {
+        let len = socket.receive(&mut buffer)?;
+        for (answer_to, interrupted, told) in message::read(buffer.get(..len).unwrap_or_default()) {
+            if answer_to != seq {
+                continue;
+            }
+            torn |= interrupted;
+            match told {
+                Told::Address { at, usable, ours } => each(at, usable, ours),
+                Told::Done => return Ok(!torn),
+                Told::Error(errno) => return Err(io::Error::from_raw_os_error(errno)),
+                Told::Other => {}
             }
         }
     }

@@ -22,8 +22,10 @@ use crate::route::Watch;
 use crate::steer::{self, ShardId};
 use crate::wire::spi::{EspSpi, IkeSpi};
 
+pub mod grants;
 pub mod mirror;
 
+use grants::{Grants, Interfaces};
 use mirror::Mirror;
 
 /// The token of the inbox's waker in [`SadbParts::poll`].
@@ -33,6 +35,9 @@ pub const WAKER: Token = Token(0);
 pub struct SadbParts {
     /// The way into the kernel; `None` is decoupled: everything is answered, nothing is done.
     pub backend: Option<Box<dyn Backend>>,
+    /// The way to this host's interfaces, for addresses that gateways grant; `None`: they are
+    /// kept, and set nowhere.
+    pub interfaces: Option<Box<dyn Interfaces>>,
     /// What tells of changed addresses, if anything does.
     pub watch: Option<Watch>,
     /// The poll in which the inbox's waker is registered as [`WAKER`].
@@ -47,12 +52,13 @@ pub struct SadbParts {
 pub fn run(parts: SadbParts) -> io::Result<()> {
     let SadbParts {
         backend,
+        interfaces,
         mut watch,
         mut poll,
         inbox,
         shards,
     } = parts;
-    let mut sadb = Sadb::new(backend);
+    let mut sadb = Sadb::new(backend, interfaces);
     let mut outlets: Vec<Outlet<ShardMail>> = shards.into_iter().map(Outlet::new).collect();
     let backend_fd = sadb.backend.as_ref().and_then(|backend| backend.event_fd());
     let watch_fd = watch.as_ref().map(Watch::event_fd);
@@ -134,6 +140,7 @@ fn now() -> Instant {
 pub struct Sadb {
     backend: Option<Box<dyn Backend>>,
     mirror: Mirror,
+    grants: Grants,
     adds: Vec<PendingAdd>,
     outbounds: Vec<ChildInstall>,
     /// Where Child SAs go, by inbound SPI.
@@ -156,10 +163,11 @@ struct PendingAdd {
 
 impl Sadb {
     /// Nothing installed yet.
-    pub fn new(backend: Option<Box<dyn Backend>>) -> Self {
+    pub fn new(backend: Option<Box<dyn Backend>>, interfaces: Option<Box<dyn Interfaces>>) -> Self {
         Self {
             backend,
             mirror: Mirror::default(),
+            grants: Grants::new(interfaces),
             adds: Vec::new(),
             outbounds: Vec::new(),
             moves: BTreeMap::new(),
@@ -188,6 +196,8 @@ impl Sadb {
                     self.partings.push((from, account, child, names));
                 }
                 KernelRequest::SetTraps { traps } => self.mirror.set_traps(from, traps),
+                KernelRequest::Grant { id, grant } => self.grants.take((from, id), *grant),
+                KernelRequest::Return { id } => self.grants.give_back((from, id)),
             }
         }
         self.flush();
@@ -281,6 +291,7 @@ impl Sadb {
 
     /// Removes everything we installed.
     pub fn remove_all(&mut self) {
+        self.grants.give_back_all();
         let Some(backend) = &mut self.backend else {
             return;
         };
@@ -489,7 +500,9 @@ impl Sadb {
                     | KernelRequest::DeleteChild { .. }
                     | KernelRequest::Count { .. }
                     | KernelRequest::LastCount { .. }
-                    | KernelRequest::SetTraps { .. },
+                    | KernelRequest::SetTraps { .. }
+                    | KernelRequest::Grant { .. }
+                    | KernelRequest::Return { .. },
                 ) => KernelEvent::Done { id },
             };
             self.answer(from, event);

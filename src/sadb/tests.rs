@@ -139,8 +139,10 @@ impl Backend for FakeKernel {
                 }
                 KernelRequest::Count { .. }
                 | KernelRequest::LastCount { .. }
-                | KernelRequest::SetTraps { .. } => {
-                    panic!("these have methods of their own")
+                | KernelRequest::SetTraps { .. }
+                | KernelRequest::Grant { .. }
+                | KernelRequest::Return { .. } => {
+                    panic!("these are no business of a backend, or have methods of their own")
                 }
             });
         }
@@ -285,7 +287,7 @@ fn leads_to(kernel: &FakeKernel, child: &ChildRemove) -> Option<String> {
 
 fn sadb() -> (FakeKernel, Sadb) {
     let kernel = FakeKernel::default();
-    let sadb = Sadb::new(Some(Box::new(kernel.clone())));
+    let sadb = Sadb::new(Some(Box::new(kernel.clone())), None);
     (kernel, sadb)
 }
 
@@ -485,7 +487,7 @@ fn reused_outbound_spi_waits_for_the_deletion_before_it() {
 
 #[test]
 fn decoupled_answers_and_does_nothing() {
-    let mut sadb = Sadb::new(None);
+    let mut sadb = Sadb::new(None, None);
     let some = child(0x0100_0001, 1, "10.2.0.0/16");
     sadb.serve(vec![add(1, &some), delete(&some)]);
     assert!(done(&sadb.take_answers(), 1));
@@ -523,6 +525,7 @@ fn thread_answers_by_mail_and_cleans_up_at_shutdown() {
     let waker = Arc::new(mio::Waker::new(shard_poll.registry(), Token(0)).unwrap());
     let (to_shard, shard_inbox) = crate::mail::mailbox(8, waker);
     let parts = SadbParts {
+        interfaces: None,
         watch: None,
         backend: Some(Box::new(kernel.clone())),
         poll,
@@ -769,7 +772,7 @@ fn all_questions_of_a_turn_are_one_call_and_each_gets_its_answer() {
     assert_eq!(answers[&ShardId(0)], [counts(asker(1), &a)]);
     assert_eq!(answers[&ShardId(1)], [counts(asker(2), &b)]);
     // Decoupled nothing is counted, but whoever asks must not wait for ever.
-    let mut decoupled = Sadb::new(None);
+    let mut decoupled = Sadb::new(None, None);
     decoupled.serve(vec![ask(0, asker(1), &[&a])]);
     let answers = decoupled.take_answers();
     let none = KernelEvent::Counts {

@@ -363,12 +363,15 @@ fn mirrored(selectors: &[SelectorPair]) -> Vec<Row> {
 pub fn host(host: &Host, shown: &[Vec<Line>]) -> Result<(), Violation> {
     let name = &host.plan.name;
     let (mut spis, mut leases) = (BTreeSet::new(), BTreeSet::new());
+    let mut grants = BTreeSet::new();
     let mut children = BTreeSet::new();
     for ((shard, lines), state) in (0..).map(ShardId).zip(shown).zip(&host.shards) {
         demand!(
             lines.len() == state.endpoint.len(),
             "{name} {shard:?} shows not all IKE SAs"
         );
+        let granted = state.endpoint.ike_sas().filter_map(|sa| sa.grant);
+        grants.extend(granted.map(|grant| (shard, grant)));
         for line in lines {
             demand!(
                 spis.insert(line.own_spi),
@@ -388,6 +391,11 @@ pub fn host(host: &Host, shown: &[Vec<Line>]) -> Result<(), Violation> {
             }
         }
     }
+    let held: BTreeSet<_> = host.kernel.grants.keys().copied().collect();
+    demand!(
+        host.kernel.outstanding() > 0 || held == grants,
+        "{name} holds the grants {held:?} and its IKE SAs have {grants:?}"
+    );
     Ok(())
 }
 

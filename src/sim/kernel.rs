@@ -8,8 +8,8 @@ use super::dice::Dice;
 use super::net::Datagram;
 use super::plan::KernelPlan;
 use crate::kernel::{
-    ChildInstall, ChildRemove, Count, KernelError, KernelEvent, KernelRequest, Outer, RequestId,
-    SelectorPair, Trap, Volume,
+    ChildInstall, ChildRemove, Count, Grant, KernelError, KernelEvent, KernelRequest, Outer,
+    RequestId, SelectorPair, Trap, Volume,
 };
 use crate::steer::ShardId;
 use crate::wire::spi::{EspSpi, IkeSpi};
@@ -24,6 +24,8 @@ pub struct FakeKernel {
     queue: VecDeque<(Duration, ShardId, KernelRequest)>,
     /// What each shard wants packets held back for.
     traps: BTreeMap<ShardId, Vec<Trap>>,
+    /// What gateways granted.
+    pub grants: BTreeMap<(ShardId, RequestId), Grant>,
     /// Selectors that an SA was asked for, and until when it is not asked again.
     asked: Vec<(SelectorPair, Duration)>,
     /// Numbers the additions, so that the lifetimes of one are not taken for another's.
@@ -99,6 +101,7 @@ impl FakeKernel {
             children: BTreeMap::new(),
             queue: VecDeque::new(),
             traps: BTreeMap::new(),
+            grants: BTreeMap::new(),
             asked: Vec::new(),
             serial: 0,
         }
@@ -164,6 +167,14 @@ impl FakeKernel {
             }
             KernelRequest::SetTraps { traps } => {
                 self.traps.insert(shard, traps);
+                Done::default()
+            }
+            KernelRequest::Grant { id, grant } => {
+                self.grants.insert((shard, id), *grant);
+                Done::default()
+            }
+            KernelRequest::Return { id } => {
+                self.grants.remove(&(shard, id));
                 Done::default()
             }
         };

@@ -566,7 +566,7 @@ fn describe(ike: &[u8]) -> String {
 
 fn describe_request(request: &crate::kernel::KernelRequest) -> String {
     use crate::kernel::KernelRequest::{
-        AddChild, AddOutbound, Count, DeleteChild, LastCount, MoveChild, SetTraps,
+        AddChild, AddOutbound, Count, DeleteChild, Grant, LastCount, MoveChild, Return, SetTraps,
     };
     match request {
         AddChild { id, child } => format!(
@@ -587,6 +587,8 @@ fn describe_request(request: &crate::kernel::KernelRequest) -> String {
         LastCount { child, .. } => format!("last count {child}"),
         Count { children, .. } => format!("count {children:?}"),
         SetTraps { traps } => format!("{} traps", traps.len()),
+        Grant { id, grant } => format!("{id:?} grants {grant}"),
+        Return { id } => format!("{id:?} grants no more"),
     }
 }
 

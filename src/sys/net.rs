@@ -1,6 +1,7 @@
 //! UDP sockets beyond what `socket2` offers: batches with packet information, the steering program,
 //! UDP encapsulation and the per-socket IPsec bypass.
 
+use std::ffi::CString;
 use std::io;
 use std::mem::{MaybeUninit, zeroed};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -303,6 +304,18 @@ pub fn set_option(socket: BorrowedFd<'_>, level: i32, name: i32, value: &[u8]) -
 /// An `int` option.
 pub fn set_int_option(socket: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::Result<()> {
     set_option(socket, level, name, &value.to_ne_bytes())
+}
+
+/// The number of an interface of this network namespace.
+pub fn interface_index(name: &str) -> io::Result<u32> {
+    let name = CString::new(name).map_err(|_| io::Error::from_raw_os_error(libc::ENODEV))?;
+    // SAFETY: the pointer is that of a live string with a NUL at its end, which is only read.
+    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    if index == 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(index)
+    }
 }
 
 /// Attaches the program that chooses the member of a SO_REUSEPORT group.

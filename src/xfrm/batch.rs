@@ -95,7 +95,9 @@ impl Chunk {
             // `sadb` has methods for those.
             KernelRequest::Count { .. }
             | KernelRequest::LastCount { .. }
-            | KernelRequest::SetTraps { .. } => {
+            | KernelRequest::SetTraps { .. }
+            | KernelRequest::Grant { .. }
+            | KernelRequest::Return { .. } => {
                 self.refuse(libc::EOPNOTSUPP, "policies");
             }
         }

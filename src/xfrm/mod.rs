@@ -477,7 +477,9 @@ impl Xfrm {
             }
             KernelRequest::Count { .. }
             | KernelRequest::LastCount { .. }
-            | KernelRequest::SetTraps { .. } => {}
+            | KernelRequest::SetTraps { .. }
+            | KernelRequest::Grant { .. }
+            | KernelRequest::Return { .. } => {}
         }
     }
 

@@ -80,7 +80,9 @@ fn parts(request: &KernelRequest) -> Option<(&ChildRemove, Outer)> {
         | KernelRequest::DeleteChild { .. }
         | KernelRequest::Count { .. }
         | KernelRequest::LastCount { .. }
-        | KernelRequest::SetTraps { .. } => None,
+        | KernelRequest::SetTraps { .. }
+        | KernelRequest::Grant { .. }
+        | KernelRequest::Return { .. } => None,
     }
 }
 

@@ -1,7 +1,12 @@
 //! What a CFG_REPLY says (RFC 7296, 3.15.1): each `config` entry, as its attribute has it.
 
+use std::time::Duration;
+
 use iked::crypto::Rng;
+use iked::ike::Command;
+use iked::ike::grant;
 use iked::ike::lease::{self, Lease, Pools};
+use iked::kernel::Grant;
 use iked::policy::domain::Domain;
 use iked::policy::{CfgEntry, Policy};
 use iked::wire::registry::{CfgAttrType, CfgType, ExchangeType};
@@ -9,7 +14,7 @@ use iked::wire::{CfgAttribute, Cp, Payload};
 
 use super::peer::{Peer, range};
 use super::setup::{config, net, no_keys, pool_gateway, pool_warrior};
-use super::world::{Host, Pair, at};
+use super::world::{Host, Pair, Side, at};
 
 /// Logs in at a gateway with these entries beside its pool; the reply, but for the address.
 fn reply(entries: &[(CfgAttrType, &str)]) -> Vec<(CfgAttrType, Vec<u8>)> {
@@ -182,8 +187,8 @@ fn an_initiator_asks_for_domains_and_takes_what_it_asked_for() {
         pair.connect();
         assert!(pair.is_up(), "{:?}", pair.initiator.lines);
         let said = |line: &str| pair.initiator.lines.iter().any(|l| l.ends_with(line));
-        assert_eq!(said(": dns-domain corp.example (20326 8 2 e06d44b8)"), asks);
-        assert_eq!(said(": dns-domain lab.example."), asks);
+        let domains = "dns-domain corp.example (20326 8 2 e06d44b8), dns-domain lab.example.";
+        assert_eq!(said(domains), asks);
     }
 }
 
@@ -196,10 +201,9 @@ fn domains_that_are_none_are_passed_over_with_their_anchors() {
         let attributes = attributes.iter();
         let attributes = attributes.map(|&(kind, value)| CfgAttribute { kind, value });
         let attributes = attributes.collect();
-        let domains = lease::domains(&policy, &[Payload::Cp(Cp { kind, attributes })]);
-        let shown = domains
-            .iter()
-            .map(|d| format!("{} {}", d.name, d.anchors.len()));
+        let granted = grant::read(&policy, &[Payload::Cp(Cp { kind, attributes })]);
+        let domains = granted.domains.iter();
+        let shown = domains.map(|d| format!("{} {}", d.name, d.anchors.len()));
         shown.collect::<Vec<_>>()
     };
     let anchor = (ANCHOR, &[0, 1, 8, 2, 0xaa][..]);
@@ -223,4 +227,101 @@ fn domains_that_are_none_are_passed_over_with_their_anchors() {
     assert_eq!(taken(CfgType::SET, &[dns, good]), Vec::<String>::new());
     let many: Vec<_> = std::iter::once(dns).chain([good; 200]).collect();
     assert_eq!(taken(reply, &many).len(), 64);
+}
+
+/// What a policy that asks for everything takes from a CFG_REPLY.
+fn granted(attributes: &[(CfgAttrType, &[u8])]) -> Grant {
+    let kinds = [
+        CfgAttrType::INTERNAL_IP4_ADDRESS,
+        CfgAttrType::INTERNAL_IP6_ADDRESS,
+        CfgAttrType::INTERNAL_IP4_DNS,
+        CfgAttrType::INTERNAL_IP6_DNS,
+        CfgAttrType::INTERNAL_IP4_SUBNET,
+        CfgAttrType::INTERNAL_IP6_SUBNET,
+    ];
+    let policy = Policy {
+        request: kinds.map(|kind| (kind, None)).to_vec(),
+        ..pool_warrior()
+    };
+    let attributes = attributes.iter();
+    let attributes = attributes.map(|&(kind, value)| CfgAttribute { kind, value });
+    let cp = Cp {
+        kind: CfgType::REPLY,
+        attributes: attributes.collect(),
+    };
+    grant::read(&policy, &[Payload::Cp(cp)])
+}
+
+#[test]
+fn everything_that_a_gateway_grants_is_read_and_what_has_no_sense_is_not() {
+    let mut v6 = [0; 17];
+    (v6[0], v6[15], v6[16]) = (0xfd, 9, 64);
+    let address = (CfgAttrType::INTERNAL_IP4_ADDRESS, &[10, 9, 0, 7][..]);
+    let good = granted(&[
+        address,
+        (CfgAttrType::INTERNAL_IP4_NETMASK, &[255, 255, 255, 0]),
+        (CfgAttrType::INTERNAL_IP6_ADDRESS, &v6),
+        (CfgAttrType::INTERNAL_IP4_DNS, &[10, 9, 0, 1]),
+        (CfgAttrType::INTERNAL_IP6_DNS, &v6[..16]),
+        (
+            CfgAttrType::INTERNAL_IP4_SUBNET,
+            &[10, 0, 3, 3, 255, 0, 0, 0],
+        ),
+        (CfgAttrType::INTERNAL_IP6_SUBNET, &v6),
+    ]);
+    let line = "address 10.9.0.7/24, address fd00::9/64, name-server 10.9.0.1, \
+                name-server fd00::9, protected-subnet 10.0.0.0/8, protected-subnet fd00::/64";
+    assert_eq!(good.to_string(), line);
+    // Half a mask, one with holes and a prefix too long are none; then it is a host's.
+    let holes = (CfgAttrType::INTERNAL_IP4_NETMASK, &[255, 0, 255, 0][..]);
+    assert_eq!(
+        granted(&[address, holes]).to_string(),
+        "address 10.9.0.7/32"
+    );
+    v6[16] = 129;
+    let nonsense = granted(&[
+        (CfgAttrType::INTERNAL_IP4_ADDRESS, &[127, 0, 0, 1]),
+        (CfgAttrType::INTERNAL_IP6_ADDRESS, &[0xff; 16]),
+        (CfgAttrType::INTERNAL_IP4_DNS, &[0; 4]),
+        (CfgAttrType::INTERNAL_IP4_DNS, &[10, 9, 0]),
+        (CfgAttrType::INTERNAL_IP4_SUBNET, &[10, 0, 0, 0]),
+        (
+            CfgAttrType::INTERNAL_IP4_SUBNET,
+            &[10, 0, 0, 0, 0, 255, 0, 0],
+        ),
+        (CfgAttrType::INTERNAL_IP6_SUBNET, &v6),
+    ]);
+    assert!(nonsense.is_empty(), "{nonsense}");
+    let many = [(CfgAttrType::INTERNAL_IP4_DNS, &[10, 9, 0, 1][..]); 100];
+    assert_eq!(granted(&many).name_servers.len(), 64);
+}
+
+#[test]
+fn the_kernel_thread_has_a_grant_from_the_first_ike_sa_to_the_end_of_the_last() {
+    let warrior = Policy {
+        iface: Some("vpn0".to_owned()),
+        ike_lifetime: Duration::from_secs(3600),
+        ..pool_warrior()
+    };
+    let gateway = pool_gateway("10.8.0.0/22");
+    let mut pair = Pair::new((warrior, no_keys()), (gateway, no_keys()));
+    pair.connect();
+    let grants = |pair: &Pair| pair.initiator.kernel.grants.clone();
+    let [(_, grant)] = &grants(&pair)[..] else {
+        panic!("{:?}", grants(&pair));
+    };
+    assert_eq!(grant.iface.as_deref(), Some("vpn0"));
+    assert_eq!(grant.addresses.len(), 1);
+    assert_eq!(grant.addresses[0].len, 22);
+    let before = grants(&pair);
+    pair.seconds = 3599;
+    let sent = pair.initiator.wake(at(3599));
+    pair.run(Side::Initiator, sent);
+    assert!(pair.initiator.said("rekeyed as"));
+    assert_eq!(grants(&pair), before);
+    let now = pair.now();
+    let sent = pair.initiator.command(now, Command::ResetSa);
+    pair.run(Side::Initiator, sent);
+    assert_eq!(grants(&pair), []);
+    assert_eq!(pair.responder.kernel.grants, []);
 }

@@ -9,8 +9,8 @@ use iked::auth::store::CredentialStore;
 use iked::crypto::{Provider, Rng, boring};
 use iked::ike::{Command, Endpoint, EndpointParts, Event, News, Path, Reply, Stats};
 use iked::kernel::{
-    ChildInstall, ChildRemove, Count, KernelError, KernelEvent, KernelRequest, Outer, RequestId,
-    Trap, Volume,
+    ChildInstall, ChildRemove, Count, Grant, KernelError, KernelEvent, KernelRequest, Outer,
+    RequestId, Trap, Volume,
 };
 use iked::policy::{Config, Options, Policy};
 use iked::steer::ShardId;
@@ -68,6 +68,8 @@ pub(super) struct Kernel {
     /// How often it was asked for them.
     pub(super) questions: usize,
     pub(super) traps: Vec<Trap>,
+    /// What was granted and not returned.
+    pub(super) grants: Vec<(RequestId, Grant)>,
 }
 
 impl Kernel {
@@ -153,6 +155,7 @@ impl Host {
             packets: (0, 0),
             questions: 0,
             traps: Vec::new(),
+            grants: Vec::new(),
         };
         let mut host = Self {
             endpoint,
@@ -289,6 +292,8 @@ impl Host {
                 self.endpoint.handle_kernel(now, event);
             }
             KernelRequest::SetTraps { traps } => self.kernel.traps = traps,
+            KernelRequest::Grant { id, grant } => self.kernel.grants.push((id, *grant)),
+            KernelRequest::Return { id } => self.kernel.grants.retain(|(other, _)| *other != id),
         }
     }
 

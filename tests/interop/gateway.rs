@@ -39,6 +39,8 @@ pub struct Conf {
     pub config: Vec<String>,
     /// `request` clauses.
     pub requests: Vec<&'static str>,
+    /// The interface for addresses that are granted.
+    pub iface: Option<&'static str>,
     /// `--shards`.
     pub shards: u8,
 }
@@ -58,6 +60,7 @@ impl Default for Conf {
             auth: format!("psk \"{SECRET}\""),
             config: vec!["address 10.9.0.0/24".to_owned()],
             requests: Vec::new(),
+            iface: None,
             shards: 2,
         }
     }
@@ -93,6 +96,9 @@ impl Conf {
         }
         for request in &self.requests {
             out += &format!(" \\\n  request {request}");
+        }
+        if let Some(iface) = self.iface {
+            out += &format!(" \\\n  iface {iface}");
         }
         out + "\n"
     }

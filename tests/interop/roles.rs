@@ -5,7 +5,7 @@ use super::gateway::{CLIENT_ID, Conf, Gateway};
 use super::keys::Kind;
 use super::session::{Session, kernel_holds_traps, kernel_is_clean, passes_packets, raw_keys};
 use super::strongswan::{Client, StrongSwan};
-use super::world::{CLIENT, GATEWAY, INSIDE, Layout, World, assert_says, wait_for};
+use super::world::{CLIENT, GATEWAY, INSIDE, Layout, World, assert_says, coupled, wait_for};
 
 /// Another address of the gateway.
 const ELSEWHERE: &str = "192.0.2.9";
@@ -209,17 +209,32 @@ pub fn the_gateway_asks_for_addresses_of_both_families() {
     let conf = Conf {
         flows: "from dynamic to 10.66.0.0/24 from dynamic to fd00:66::/64".to_owned(),
         requests: vec!["address any", "address ::"],
+        iface: Some("lo"),
         ..Conf::default()
     };
     let (gateway, swan) = turned(conf, &client, &world);
     assert_says(&swan.list_sas(), &["10.7.0.1/32 fd00:7::1/128"]);
     let shown = gateway.show_sa();
     assert_says(&shown, &["10.7.0.1/32 -> ", "fd00:7::1/128 -> "]);
-    // Nobody but the administrator gives the addresses to an interface yet.
-    let lines = "addr add 10.7.0.1/32 dev lo\naddr add fd00:7::1/128 dev lo nodad\n";
-    world.batch("gw", lines);
+    let said = "granted address 10.7.0.1/32, address fd00:7::1/64";
+    assert_says(&gateway.log(), &[said]);
+    if !coupled() {
+        return;
+    }
     passes_packets(&world, "10.66.0.1", "10.7.0.1");
     passes_packets(&world, "fd00:66::1", "fd00:7::1");
+    let set = || {
+        let shown = world.ip("gw", &["-o", "addr", "show", "dev", "lo"]);
+        ["10.7.0.1/32", "fd00:7::1/64"].map(|address| shown.contains(address))
+    };
+    assert_eq!(set(), [true; 2]);
+    // What a crash leaves behind is taken away by the next one, and nothing else is.
+    gateway.kill();
+    assert_eq!(set(), [true; 2]);
+    let gateway = Gateway::start(&world, &Conf::default());
+    assert_eq!(set(), [false; 2]);
+    assert_says(&world.ip("gw", &["addr", "show", "dev", "lo"]), &[INSIDE]);
+    gateway.stop();
 }
 
 /// charon gives whatever attributes its pool has, to whoever gets an address of it (RFC 8598).

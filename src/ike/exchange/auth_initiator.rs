@@ -9,11 +9,11 @@ use super::super::error::Error;
 use super::super::event::News;
 use super::super::ike_sa::IkeSa;
 use super::super::ipcomp;
-use super::super::lease;
 use super::super::message;
 use super::super::negotiate::{self, Rules};
 use super::super::own;
 use super::super::state::{AuthSent, AwaitKernel, Established, State};
+use super::super::{grant, lease};
 use super::asking::{self, Then};
 use super::auth::{Ours, Wishes, add_child, establish, no_identity, our_signature};
 use super::auth_eap_initiator::{self, Run};
@@ -30,7 +30,7 @@ use crate::lookup::port::Question;
 use crate::policy::{Auth as AuthWords, Identity, Policy, PublicKeyAuth};
 use crate::time::Now;
 use crate::wire::registry::{
-    AuthMethod, CertEncoding, CfgAttrType, CfgType, ExchangeType, HashAlgorithm, NotifyType,
+    AuthMethod, CertEncoding, CfgType, ExchangeType, HashAlgorithm, NotifyType,
 };
 use crate::wire::{Auth, Cert, CertReq, CfgAttribute, Cp, Id, Payload};
 
@@ -180,12 +180,7 @@ pub fn transmit(cx: &mut Context, sa: &mut IkeSa, now: Now, (auth, certs): &Proo
 
 /// What the policy asks the peer for, if anything.
 fn configuration_request(policy: &Policy) -> Option<Payload<'static>> {
-    let mut kinds: Vec<CfgAttrType> = policy.request.iter().map(|(kind, _)| *kind).collect();
-    // RFC 8598, 3.1: whoever asks for domains asks for their name servers as well.
-    let asks_dns = kinds.iter().any(|kind| lease::is_dns(*kind));
-    if kinds.contains(&CfgAttrType::INTERNAL_DNS_DOMAIN) && !asks_dns {
-        kinds.extend([CfgAttrType::INTERNAL_IP4_DNS, CfgAttrType::INTERNAL_IP6_DNS]);
-    }
+    let kinds = lease::asked(policy);
     let attributes = kinds.iter().map(|&kind| CfgAttribute { kind, value: &[] });
     let cp = Cp {
         kind: CfgType::REQUEST,
@@ -335,12 +330,7 @@ pub fn accept(
 }
 
 fn finish(cx: &mut Context, sa: &mut IkeSa, now: Now, sent: AuthSent, payloads: &[Payload<'_>]) {
-    sa.assigned = lease::granted(payloads);
-    for domain in lease::domains(&sa.policy, payloads) {
-        let anchors = domain.anchors.iter().map(|anchor| format!(" ({anchor})"));
-        let (name, anchors) = (&domain.name, anchors.collect::<String>());
-        cx.info(format_args!("{}: dns-domain {name}{anchors}", sa.tag()));
-    }
+    grant::take(cx, sa, payloads);
     if sent.childless {
         let suite = sent.suite;
         sa.state = State::Established(Box::new(Established::new(sent.keys, suite)));
