@@ -132,17 +132,17 @@ fn ip(value: &[u8]) -> Option<IpAddr> {
 /// The domains that a CFG_REPLY with a name server names. What is no name and what is no trust
 /// anchor is passed over (RFC 8598, 3.3 and 5).
 fn domains(cp: &Cp<'_>, asked: impl Fn(CfgAttrType) -> bool, domains: &mut Vec<Domain>) {
-    // An anchor is of the domain just before it, if that is one.
+    // An anchor is of the domain just before it, if that is one (RFC 8598, 4.2).
     let mut in_domain = false;
-    for attribute in cp.attributes.iter().filter(|a| asked(a.kind)) {
+    for attribute in &cp.attributes {
         if attribute.kind == CfgAttrType::INTERNAL_DNS_DOMAIN {
-            let domain = Domain::new(attribute.value);
+            let domain = Domain::new(attribute.value).filter(|_| asked(attribute.kind));
             let domain = domain.filter(|_| domains.len() < ENTRIES_MAX);
             in_domain = domain.is_some();
             domains.extend(domain);
         } else if attribute.kind == CfgAttrType::INTERNAL_DNSSEC_TA && in_domain {
             let domain = domains.last_mut();
-            let anchor = Anchor::decode(attribute.value);
+            let anchor = Anchor::decode(attribute.value).filter(|_| asked(attribute.kind));
             if let (Some(domain), Some(anchor)) = (domain, anchor) {
                 domain.anchors.push(anchor);
             }

@@ -316,9 +316,16 @@ fn domains_for(policy: &Policy, request: &Cp<'_>, reply: &CfgReply) -> CfgReply 
 /// What the policy asks the gateway for.
 pub fn asked(policy: &Policy) -> Vec<CfgAttrType> {
     let mut kinds: Vec<CfgAttrType> = policy.request.iter().map(|(kind, _)| *kind).collect();
-    // RFC 8598, 3.1: whoever asks for domains asks for their name servers as well.
+    // RFC 8598, 3.1: whoever asks for trust anchors asks for their domains, and whoever asks for
+    // domains for their name servers.
+    let has = |kinds: &[CfgAttrType], kind| kinds.contains(&kind);
+    if has(&kinds, CfgAttrType::INTERNAL_DNSSEC_TA)
+        && !has(&kinds, CfgAttrType::INTERNAL_DNS_DOMAIN)
+    {
+        kinds.push(CfgAttrType::INTERNAL_DNS_DOMAIN);
+    }
     let asks_dns = kinds.iter().any(|kind| is_dns(*kind));
-    if kinds.contains(&CfgAttrType::INTERNAL_DNS_DOMAIN) && !asks_dns {
+    if has(&kinds, CfgAttrType::INTERNAL_DNS_DOMAIN) && !asks_dns {
         kinds.extend([CfgAttrType::INTERNAL_IP4_DNS, CfgAttrType::INTERNAL_IP6_DNS]);
     }
     kinds

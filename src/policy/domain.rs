@@ -45,14 +45,16 @@ pub struct Anchor {
 }
 
 impl Anchor {
-    /// Reads the value of an INTERNAL_DNSSEC_TA (RFC 8598, 4.2).
+    /// Reads the value of an INTERNAL_DNSSEC_TA (RFC 8598, 4.2). A digest that is not in hex, as the
+    /// RFC wants it, is one in bytes.
     pub fn decode(value: &[u8]) -> Option<Self> {
         let (&[high, low, algorithm, digest_type], digest) = value.split_first_chunk()?;
+        let digest = from_hex(digest).unwrap_or_else(|| digest.to_vec());
         (1..=DIGEST_MAX).contains(&digest.len()).then(|| Self {
             key_tag: u16::from_be_bytes([high, low]),
             algorithm,
             digest_type,
-            digest: digest.to_vec(),
+            digest,
         })
     }
 
@@ -60,19 +62,31 @@ impl Anchor {
     pub fn encode(&self) -> Vec<u8> {
         let mut value = self.key_tag.to_be_bytes().to_vec();
         value.extend([self.algorithm, self.digest_type]);
-        value.extend_from_slice(&self.digest);
+        value.extend(self.hex().into_bytes());
         value
     }
+
+    fn hex(&self) -> String {
+        let bytes = self.digest.iter();
+        bytes.map(|byte| format!("{byte:02X}")).collect()
+    }
+}
+
+/// Bytes in hex, two digits each.
+fn from_hex(digits: &[u8]) -> Option<Vec<u8>> {
+    let byte = |pair: &[u8]| {
+        let hex = pair.len() == 2 && pair.iter().all(u8::is_ascii_hexdigit);
+        let text = std::str::from_utf8(pair).ok().filter(|_| hex)?;
+        u8::from_str_radix(text, 16).ok()
+    };
+    digits.chunks(2).map(byte).collect()
 }
 
 impl fmt::Display for Anchor {
     /// As a DS record is written.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (tag, algorithm, kind) = (self.key_tag, self.algorithm, self.digest_type);
-        write!(f, "{tag} {algorithm} {kind} ")?;
-        self.digest
-            .iter()
-            .try_for_each(|byte| write!(f, "{byte:02x}"))
+        write!(f, "{tag} {algorithm} {kind} {}", self.hex())
     }
 }
 
@@ -91,14 +105,8 @@ impl FromStr for Anchor {
         };
         // Long digests are written with blanks between.
         let digits = digest.concat();
-        let pair = |pair: &[u8]| {
-            let text = std::str::from_utf8(pair).map_err(|_| NoAnchor)?;
-            let hex = pair.len() == 2 && pair.iter().all(u8::is_ascii_hexdigit);
-            let byte = u8::from_str_radix(text, 16).map_err(|_| NoAnchor)?;
-            hex.then_some(byte).ok_or(NoAnchor)
-        };
-        let digest: Result<Vec<u8>, _> = digits.as_bytes().chunks(2).map(pair).collect();
-        let digest = digest.ok().filter(|d| (1..=DIGEST_MAX).contains(&d.len()));
+        let digest = from_hex(digits.as_bytes());
+        let digest = digest.filter(|d| (1..=DIGEST_MAX).contains(&d.len()));
         Ok(Self {
             key_tag: key_tag.parse().map_err(|_| NoAnchor)?,
             algorithm: algorithm.parse().map_err(|_| NoAnchor)?,
@@ -154,12 +162,14 @@ mod tests {
 
     #[test]
     fn anchors_are_read_as_they_are_written() {
-        let text = "20326 8 2 e06d44b8";
+        let text = "20326 8 2 E06D44B8";
         let anchor: Anchor = text.parse().unwrap();
         assert_eq!(anchor.to_string(), text);
-        assert_eq!(anchor.encode(), [0x4f, 0x66, 8, 2, 0xe0, 0x6d, 0x44, 0xb8]);
+        assert_eq!(anchor.encode(), b"\x4f\x66\x08\x02E06D44B8");
+        let bytes = Anchor::decode(&[0x4f, 0x66, 8, 2, 0xe0, 0x6d, 0x44, 0xb8]);
+        assert_eq!(bytes, Some(anchor.clone()));
         assert_eq!(Anchor::decode(&anchor.encode()), Some(anchor.clone()));
-        assert_eq!("20326 8 2 E06D 44B8".parse(), Ok(anchor));
+        assert_eq!("20326 8 2 e06d 44B8".parse(), Ok(anchor));
         let long = format!("1 8 2 {}", "00".repeat(65));
         for text in [
             "",

@@ -162,7 +162,7 @@ const ANCHOR: CfgAttrType = CfgAttrType::INTERNAL_DNSSEC_TA;
 fn domains_and_anchors_are_given_to_whoever_asks_for_them_and_only_with_a_name_server() {
     let policy = split_dns();
     let (corp, lab) = (b"corp.example".to_vec(), b"lab.example.".to_vec());
-    let anchor = vec![0x4f, 0x66, 8, 2, 0xe0, 0x6d, 0x44, 0xb8];
+    let anchor = [&[0x4f, 0x66, 8, 2], &b"E06D44B8"[..]].concat();
     let dns = CfgAttrType::INTERNAL_IP4_DNS;
     assert_eq!(domains_for(&policy, &[dns]), []);
     assert_eq!(domains_for(&policy, &[dns, ANCHOR]), []);
@@ -187,9 +187,22 @@ fn an_initiator_asks_for_domains_and_takes_what_it_asked_for() {
         pair.connect();
         assert!(pair.is_up(), "{:?}", pair.initiator.lines);
         let said = |line: &str| pair.initiator.lines.iter().any(|l| l.ends_with(line));
-        let domains = "dns-domain corp.example (20326 8 2 e06d44b8), dns-domain lab.example.";
+        let domains = "dns-domain corp.example (20326 8 2 E06D44B8), dns-domain lab.example.";
         assert_eq!(said(domains), asks);
     }
+}
+
+#[test]
+fn whoever_asks_for_anchors_asks_for_domains_and_whoever_asks_for_those_for_name_servers() {
+    let asked = |kinds: &[CfgAttrType]| {
+        let mut policy = pool_warrior();
+        policy.request = kinds.iter().map(|kind| (*kind, None)).collect();
+        lease::asked(&policy)
+    };
+    let (four, six) = (CfgAttrType::INTERNAL_IP4_DNS, CfgAttrType::INTERNAL_IP6_DNS);
+    assert_eq!(asked(&[ANCHOR]), [ANCHOR, DOMAIN, four, six]);
+    assert_eq!(asked(&[six, DOMAIN]), [six, DOMAIN]);
+    assert_eq!(asked(&[four]), [four]);
 }
 
 #[test]
@@ -221,6 +234,12 @@ fn domains_that_are_none_are_passed_over_with_their_anchors() {
         ["corp.example 0"]
     );
     assert_eq!(taken(reply, &[dns, good, bad, anchor]), ["corp.example 0"]);
+    // Behind something else, asked for or not, an anchor is nobody's (RFC 8598, 4.2).
+    let other = (CfgAttrType::INTERNAL_IP4_NBNS, &[10, 9, 0, 2][..]);
+    assert_eq!(
+        taken(reply, &[dns, good, other, anchor]),
+        ["corp.example 0"]
+    );
     assert_eq!(taken(reply, &[dns, long, anchor, good]), ["corp.example 0"]);
     // Without a name server, and in anything but a reply, they mean nothing.
     assert_eq!(taken(reply, &[good]), Vec::<String>::new());

@@ -241,7 +241,7 @@ pub fn the_gateway_asks_for_addresses_of_both_families() {
 pub fn the_gateway_is_told_for_which_domains_the_name_servers_are() {
     let world = World::new(Layout::Wire);
     world.batch("rw", "addr add 10.66.0.1/24 dev lo\n");
-    // Its attributes are text, so the anchor is one whose bytes are: "01", "2", "3" and the digest.
+    // Its attributes are text, so the anchor is one whose bytes are: "01", "2", "3" and the digest in hex.
     let pool = "10.7.0.1/32\n dns = 10.66.0.53\n 25 = corp.example\n 26 = 0123abcd";
     let client = Client {
         remote_ts: "dynamic".to_owned(),
@@ -257,7 +257,7 @@ pub fn the_gateway_is_told_for_which_domains_the_name_servers_are() {
     };
     let (gateway, swan) = turned(conf, &client, &world);
     assert_says(&swan.log(), &["CPRQ(ADDR DOMAIN", "CPRP(ADDR DNS"]);
-    let said = "dns-domain corp.example (12337 50 51 61626364)";
+    let said = "dns-domain corp.example (12337 50 51 ABCD)";
     assert_says(&gateway.log(), &[said]);
 }
 
