@@ -518,6 +518,11 @@ impl Endpoint {
         &mut self.cx.stats
     }
 
+    /// The IKE SA with this SPI of ours.
+    pub fn ike_sa(&self, own_spi: IkeSpi) -> Option<&IkeSa> {
+        self.table.get(self.table.by_spi(own_spi)?)
+    }
+
     /// All IKE SAs, for the invariants of the simulation.
     #[cfg(any(test, feature = "sim"))]
     pub fn ike_sas(&self) -> impl Iterator<Item = &IkeSa> {

@@ -88,6 +88,18 @@ impl Index {
         self.0.get_or_init(|| Lists::new(policies));
     }
 
+    /// How many policies are for exactly these peers.
+    pub(super) fn count(&self, policies: &[Arc<Policy>], peer: Option<IpNet>) -> usize {
+        let lists = self.0.get_or_init(|| Lists::new(policies));
+        let peer = peer.map(|net| net.network());
+        let place = Place {
+            peer,
+            who: Who::All,
+        };
+        let all = lists.lists.get(&place);
+        all.map_or(0, |all| all.quick.len() + all.last.len() + all.default.len())
+    }
+
     /// The lists that hold every policy which may apply to this peer, and others.
     pub(super) fn candidates(
         &self,

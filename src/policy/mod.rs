@@ -50,6 +50,11 @@ impl Config {
         self.index.prepare(&self.policies);
         Arc::new(self)
     }
+
+    /// Whether no other policy is for the peers of this one.
+    pub fn is_alone(&self, policy: &Policy) -> bool {
+        self.index.count(&self.policies, policy.peer) == 1
+    }
 }
 
 /// Bytes that are never printed: pre-shared keys and passwords.

@@ -247,10 +247,8 @@ fn prove(cx: &mut Context, sa: &IkeSa, sent: &AuthSent) -> Result<Proof, AuthErr
 /// dropped when this one is up. Not later on: two ends that begin at the same time, or again while
 /// the other's IKE SA stands in another shard, would drop each other's.
 fn is_sole(cx: &Context, policy: &Policy) -> bool {
-    let policies = cx.config.policies.iter();
-    let same = policies.filter(|other| other.peer == policy.peer);
     let others = policy.active && cx.served(policy) > 1;
-    !cx.greeted.contains(&policy.name) && same.count() == 1 && !others
+    !cx.greeted.contains(&policy.name) && cx.config.is_alone(policy) && !others
 }
 
 /// Takes the response: the responder must prove itself before anything else in it counts.
