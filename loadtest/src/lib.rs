@@ -1,0 +1,14 @@
+//! Synthetic IKEv2 initiators by the thousand, against any responder: what `ikeload` is made of.
+//!
+//! The peers share wire, crypto and state machine with the daemon: each thread of `engine` is an
+//! endpoint that only begins. `run` watches the threads and the responder, `report` says what came
+//! of it.
+
+pub mod engine;
+pub mod meter;
+pub mod plot;
+pub mod population;
+pub mod report;
+pub mod responder;
+pub mod run;
+pub mod scenario;

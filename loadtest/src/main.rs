@@ -1,0 +1,30 @@
+//! ikeload: synthetic IKEv2 initiators by the thousand, against any responder.
+//!
+//! A run must have the ports 500 and 4500 of its network namespace for itself, and every source
+//! address must be one of its own (`ip route add local 10.64.0.0/10 dev lo` makes a whole network
+//! such). It loads no SA into any kernel. Ends with 0 if all peers came up and stayed, with 1 if
+//! not, and with 2 if there was no run.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use ikeload::run::{Arguments, run};
+
+#[expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "what the program is for"
+)]
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(report) => {
+            print!("{}", report.table());
+            ExitCode::from(u8::from(!report.is_good()))
+        }
+        Err(error) => {
+            eprintln!("ikeload: {error}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! What was measured: how long each exchange and each handshake took, and what became of each peer.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use iked::wire::Header;
+use iked::wire::registry::ExchangeType;
+use iked::wire::spi::IkeSpi;
+
+/// Durations in microseconds, to three digits, an hour at most.
+#[derive(Clone, Debug)]
+pub struct Durations(Histogram<u64>);
+
+impl Default for Durations {
+    #[expect(
+        clippy::expect_used,
+        reason = "three digits and an hour are bounds that it can have"
+    )]
+    fn default() -> Self {
+        Self(Histogram::new_with_max(MICROS_MAX, 3).expect("bounds of a histogram"))
+    }
+}
+
+impl Durations {
+    /// One more.
+    pub fn record(&mut self, duration: Duration) {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(MICROS_MAX);
+        self.0.saturating_record(micros.min(MICROS_MAX));
+    }
+
+    /// Those of another thread as well.
+    pub fn add(&mut self, other: &Self) {
+        // Both have the same bounds, so that there is nothing it could refuse.
+        let _ = self.0.add(&other.0);
+    }
+
+    /// How many.
+    pub fn count(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// The duration that this part of them, 0 to 1, does not exceed, in milliseconds.
+    pub fn quantile(&self, part: f64) -> f64 {
+        self.0.value_at_quantile(part) as f64 / 1e3
+    }
+}
+
+/// What one thread has measured.
+#[derive(Clone, Debug, Default)]
+pub struct Meter {
+    /// By exchange, from our first request to the first response.
+    pub exchanges: BTreeMap<&'static str, Durations>,
+    /// From when a peer was to come until its IKE SA was up.
+    pub handshakes: Durations,
+    /// Failures by exchange and reason, how many and one peer that had it.
+    pub failures: BTreeMap<(String, String), (u64, String)>,
+    /// Requests that are out.
+    open: BTreeMap<(u64, u32), (Instant, &'static str)>,
+}
+
+impl Meter {
+    /// A datagram of ours goes out.
+    pub fn sent(&mut self, now: Instant, header: &Header) {
+        if header.flags.response {
+            return;
+        }
+        let key = (spi(header), header.message_id);
+        let entry = self.open.entry(key);
+        entry.or_insert_with(|| (now, name(header.exchange)));
+    }
+
+    /// A datagram of the responder came in.
+    pub fn received(&mut self, now: Instant, header: &Header) {
+        if !header.flags.response {
+            return;
+        }
+        if let Some((since, exchange)) = self.open.remove(&(spi(header), header.message_id)) {
+            let durations = self.exchanges.entry(exchange).or_default();
+            durations.record(now.saturating_duration_since(since));
+        }
+    }
+
+    /// The exchange that waits for its response on this IKE SA, if one does.
+    pub fn waits(&self, initiator_spi: u64) -> Option<&'static str> {
+        let all = (initiator_spi, 0)..=(initiator_spi, u32::MAX);
+        self.open
+            .range(all)
+            .next()
+            .map(|(_, (_, exchange))| *exchange)
+    }
+
+    /// This IKE SA is over: what is out will not be answered.
+    pub fn forget(&mut self, initiator_spi: u64) {
+        let all = (initiator_spi, 0)..=(initiator_spi, u32::MAX);
+        let keys: Vec<_> = self.open.range(all).map(|(key, _)| *key).collect();
+        for key in keys {
+            self.open.remove(&key);
+        }
+    }
+
+    /// A peer has not come up.
+    pub fn failed(&mut self, exchange: &str, reason: &str, peer: &str) {
+        let key = (exchange.to_owned(), reason.to_owned());
+        let entry = self.failures.entry(key);
+        entry.or_insert_with(|| (0, peer.to_owned())).0 += 1;
+    }
+
+    /// What another thread has measured as well.
+    pub fn add(&mut self, other: &Self) {
+        for (exchange, durations) in &other.exchanges {
+            self.exchanges.entry(exchange).or_default().add(durations);
+        }
+        self.handshakes.add(&other.handshakes);
+        for (key, (count, peer)) in &other.failures {
+            let entry = self.failures.entry(key.clone());
+            entry.or_insert_with(|| (0, peer.clone())).0 += count;
+        }
+    }
+}
+
+fn spi(header: &Header) -> u64 {
+    header.initiator_spi.map_or(0, IkeSpi::value)
+}
+
+/// How a report calls an exchange.
+fn name(exchange: ExchangeType) -> &'static str {
+    match exchange {
+        ExchangeType::IKE_SA_INIT => "IKE_SA_INIT",
+        ExchangeType::IKE_AUTH => "IKE_AUTH",
+        ExchangeType::CREATE_CHILD_SA => "CREATE_CHILD_SA",
+        ExchangeType::INFORMATIONAL => "INFORMATIONAL",
+        _ => "other",
+    }
+}
+
+const MICROS_MAX: u64 = 3_600_000_000;

@@ -1,0 +1,346 @@
+//! What a run does: a TOML file. A key that nobody knows and a value without sense are told as
+//! `FILE: LINE: message`.
+
+use std::fmt;
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// A whole scenario.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// Who comes.
+    pub peers: Peers,
+    /// Where to.
+    pub responder: Responder,
+    /// How they prove who they are.
+    pub auth: Auth,
+    /// Algorithms and lifetimes, in the words of iked.conf(5).
+    #[serde(default)]
+    pub suite: Suite,
+    /// When they come.
+    #[serde(default)]
+    pub arrival: Arrival,
+    /// What they do once they are up.
+    #[serde(default)]
+    pub steady: Steady,
+    /// What happens to datagrams.
+    #[serde(default)]
+    pub wire: Wire,
+}
+
+/// The initiators.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Peers {
+    /// How many.
+    pub count: u32,
+    /// `ADDRESS/LEN`: peer 0 has the address, peer 1 the next one, and so on; behind the last one
+    /// it begins anew, so that peers share an address as behind a NAT.
+    pub sources: String,
+    /// The end of their names: `peer-17.DOMAIN`.
+    #[serde(default = "default_domain")]
+    pub domain: String,
+}
+
+/// The other end.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Responder {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its identity, an FQDN.
+    pub identity: String,
+    /// The network behind it, `ADDRESS/LEN`.
+    pub network: String,
+}
+
+/// Authentication.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(tag = "method", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Auth {
+    /// A pre-shared key, the same for all.
+    Psk {
+        /// The key.
+        secret: String,
+    },
+    /// EAP-MSCHAPv2: the responder proves itself with a certificate.
+    EapMschapv2 {
+        /// The password of every user; the user is named as the peer is.
+        password: String,
+        /// A folder like /etc/iked; its `ca/` has the authority that the responder's certificate is of.
+        config_dir: PathBuf,
+    },
+}
+
+/// Algorithms, lifetimes and addresses.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Suite {
+    /// Behind `ikesa`.
+    pub ike: String,
+    /// Behind `childsa`.
+    pub child: String,
+    /// Seconds until an IKE SA is rekeyed; 0 never.
+    pub ike_lifetime: u32,
+    /// Seconds until a Child SA is rekeyed.
+    pub child_lifetime: u32,
+    /// Ask for an address.
+    pub virtual_ip: bool,
+}
+
+impl Default for Suite {
+    fn default() -> Self {
+        Self {
+            ike: "enc aes-128-gcm prf hmac-sha2-256 group curve25519".to_owned(),
+            child: "enc aes-128-gcm".to_owned(),
+            ike_lifetime: 0,
+            child_lifetime: 10_800,
+            virtual_ip: true,
+        }
+    }
+}
+
+/// When the peers come.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Arrival {
+    /// Peers in a second, whatever becomes of the earlier ones (open loop): how long one waits
+    /// counts from when it was to come. 0: as `window` says.
+    pub rate: f64,
+    /// How many may be on their way at a time (closed loop); with a `rate` no limit.
+    pub window: u32,
+    /// Seconds after the last one came until those that are not up have failed.
+    pub patience: u64,
+}
+
+impl Default for Arrival {
+    fn default() -> Self {
+        Self {
+            rate: 0.0,
+            window: 64,
+            patience: 60,
+        }
+    }
+}
+
+/// What peers that are up do.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Steady {
+    /// Seconds for which all of them stay.
+    pub seconds: u64,
+    /// Seconds between liveness probes of each; 0 is none.
+    pub dpd: u64,
+    /// Delete all IKE SAs at the end; else they are left to the responder.
+    pub delete: bool,
+}
+
+/// What happens to datagrams on their way, both ways.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Wire {
+    /// Part of them that is lost, 0 to 1.
+    pub loss: f64,
+}
+
+/// A file that is no scenario.
+#[derive(Debug)]
+pub struct Wrong {
+    file: String,
+    line: Option<usize>,
+    message: String,
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "{}: {line}: {}", self.file, self.message),
+            None => write!(f, "{}: {}", self.file, self.message),
+        }
+    }
+}
+
+impl std::error::Error for Wrong {}
+
+impl Scenario {
+    /// Reads a file.
+    pub fn load(path: &Path) -> Result<Self, Wrong> {
+        let file = path.display().to_string();
+        let text = fs::read_to_string(path).map_err(|error| Wrong {
+            file: file.clone(),
+            line: None,
+            message: error.to_string(),
+        })?;
+        Self::parse(&file, &text)
+    }
+
+    /// Reads a text; `file` is how errors call it.
+    pub fn parse(file: &str, text: &str) -> Result<Self, Wrong> {
+        let wrong = |line, message: &str| Wrong {
+            file: file.to_owned(),
+            line,
+            message: message.to_owned(),
+        };
+        let scenario: Self = toml::from_str(text).map_err(|error| {
+            let line = error.span().map(|span| line_of(text, span.start));
+            wrong(line, error.message())
+        })?;
+        for (key, bad, message) in scenario.faults() {
+            if bad {
+                return Err(wrong(line_with(text, key), message));
+            }
+        }
+        Ok(scenario)
+    }
+
+    /// Values that have their type and yet no sense: key, whether it is so, and what to say.
+    fn faults(&self) -> [(&'static str, bool, &'static str); 6] {
+        let (rate, loss) = (self.arrival.rate, self.wire.loss);
+        [
+            (
+                "count",
+                self.peers.count == 0,
+                "count: want at least one peer",
+            ),
+            (
+                "sources",
+                self.sources().is_none(),
+                "sources: want ADDRESS/LEN",
+            ),
+            (
+                "sources",
+                self.sources().is_some_and(|(address, _)| {
+                    address.is_ipv4() != self.responder.address.is_ipv4()
+                }),
+                "sources: want the family of the responder's address",
+            ),
+            (
+                "rate",
+                !(0.0..=1e6).contains(&rate),
+                "rate: want 0 to 1000000 in a second",
+            ),
+            (
+                "window",
+                rate == 0.0 && self.arrival.window == 0,
+                "window: want at least 1, or a rate",
+            ),
+            (
+                "loss",
+                !(0.0..1.0).contains(&loss),
+                "loss: want 0 or more, and less than 1",
+            ),
+        ]
+    }
+
+    /// The first source address and how many there are.
+    pub fn sources(&self) -> Option<(IpAddr, u32)> {
+        let (address, len) = self.peers.sources.split_once('/')?;
+        let address: IpAddr = address.parse().ok()?;
+        let len: u32 = len.parse().ok()?;
+        let bits: u32 = if address.is_ipv4() { 32 } else { 128 };
+        let host = bits.checked_sub(len)?;
+        Some((address, 1_u32.checked_shl(host).unwrap_or(u32::MAX)))
+    }
+
+    /// The address of a peer.
+    pub fn source_of(&self, peer: u32) -> Option<IpAddr> {
+        let (first, count) = self.sources()?;
+        let offset = peer % count;
+        Some(match first {
+            IpAddr::V4(first) => IpAddr::from(u32::from(first).wrapping_add(offset).to_be_bytes()),
+            IpAddr::V6(first) => {
+                IpAddr::from(u128::from(first).wrapping_add(offset.into()).to_be_bytes())
+            }
+        })
+    }
+
+    /// When a peer comes, from the beginning of the run; `None`: as soon as there is room.
+    pub fn arrival_of(&self, peer: u32) -> Option<Duration> {
+        let rate = self.arrival.rate;
+        (rate > 0.0).then(|| Duration::from_secs_f64(f64::from(peer) / rate))
+    }
+}
+
+fn line_of(text: &str, at: usize) -> usize {
+    let before = text.as_bytes().iter().take(at);
+    1 + before.filter(|byte| **byte == b'\n').count()
+}
+
+/// The first line that gives this key a value.
+fn line_with(text: &str, key: &str) -> Option<usize> {
+    let mut lines = text.lines();
+    let is_it = |line: &str| {
+        line.trim_start()
+            .strip_prefix(key)
+            .is_some_and(|rest| rest.trim_start().starts_with('='))
+    };
+    lines.position(is_it).map(|at| at + 1)
+}
+
+fn default_domain() -> String {
+    "load.example".to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "[peers]\ncount = 300\nsources = \"10.64.0.250/24\"\n\n[responder]\n\
+        address = \"192.0.2.1\"\nidentity = \"gw.example\"\nnetwork = \"10.8.0.0/24\"\n\n\
+        [auth]\nmethod = \"psk\"\nsecret = \"s\"\n";
+
+    #[test]
+    fn sources_go_round_and_arrivals_follow_the_rate() {
+        let mut scenario = Scenario::parse("s.toml", GOOD).unwrap();
+        let source = |peer| scenario.source_of(peer).unwrap().to_string();
+        assert_eq!(
+            [source(0), source(6), source(256)],
+            ["10.64.0.250", "10.64.1.0", "10.64.0.250"]
+        );
+        assert_eq!(scenario.arrival_of(7), None);
+        scenario.arrival.rate = 500.0;
+        assert_eq!(scenario.arrival_of(7), Some(Duration::from_millis(14)));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_line() {
+        let told = |from: &str, to: &str| {
+            let text = GOOD.replace(from, to);
+            assert_ne!(text, GOOD);
+            Scenario::parse("s.toml", &text).unwrap_err().to_string()
+        };
+        assert_eq!(
+            told("count = 300", "count = 0"),
+            "s.toml: 2: count: want at least one peer"
+        );
+        assert!(
+            told("count = 300", "counts = 300").starts_with("s.toml: 2: unknown field `counts`")
+        );
+        assert!(told("count = 300", "count = \"many\"").starts_with("s.toml: 2: invalid type"));
+        assert_eq!(
+            told("10.64.0.250/24", "10.64.0.250"),
+            "s.toml: 3: sources: want ADDRESS/LEN"
+        );
+        assert_eq!(
+            told("10.64.0.250/24", "fd00::1/64"),
+            "s.toml: 3: sources: want the family of the responder's address"
+        );
+        assert!(told("secret = \"s\"\n", "").starts_with("s.toml: "));
+        assert!(
+            told("[auth]\n", "[arrival]\nrate = -1.0\n[auth]\n")
+                .ends_with("11: rate: want 0 to 1000000 in a second")
+        );
+        let missing = Scenario::load(Path::new("/nowhere/s.toml"))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            missing.starts_with("/nowhere/s.toml: No such file"),
+            "{missing}"
+        );
+    }
+}
