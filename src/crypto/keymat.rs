@@ -57,7 +57,50 @@ impl fmt::Debug for IkeKeys {
     }
 }
 
+/// SK_d, SK_pi and SK_pr of an IKE SA that a post-quantum pre-shared key was mixed into.
+pub struct Mixed {
+    sk_d: SecretBytes,
+    sk_pi: SecretBytes,
+    sk_pr: SecretBytes,
+}
+
+impl fmt::Debug for Mixed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Mixed(..)")
+    }
+}
+
 impl IkeKeys {
+    /// `SK_d = prf+ (PPK, SK_d')`, and SK_pi and SK_pr likewise, each as long as it was (RFC 8784, 3).
+    /// These keys stay as they are.
+    pub fn mix(&self, prf: &dyn Prf, ppk: &[u8]) -> Result<Mixed, CryptoError> {
+        let mixed = |key: &SecretBytes| {
+            let mut out = vec![0; key.expose().len()];
+            prf.plus(ppk, &[key.expose()], &mut out)?;
+            Ok::<_, CryptoError>(SecretBytes::new(out))
+        };
+        Ok(Mixed {
+            sk_d: mixed(&self.sk_d)?,
+            sk_pi: mixed(&self.sk_pi)?,
+            sk_pr: mixed(&self.sk_pr)?,
+        })
+    }
+
+    /// From now on these are the keys; those that protect messages stay.
+    pub fn adopt(&mut self, mixed: Mixed) {
+        self.sk_d = mixed.sk_d;
+        self.sk_pi = mixed.sk_pi;
+        self.sk_pr = mixed.sk_pr;
+    }
+
+    /// SK_pi and SK_pr, mixed or not.
+    pub fn proving<'a>(&'a self, mixed: Option<&'a Mixed>) -> (&'a SecretBytes, &'a SecretBytes) {
+        match mixed {
+            Some(mixed) => (&mixed.sk_pi, &mixed.sk_pr),
+            None => (&self.sk_pi, &self.sk_pr),
+        }
+    }
+
     /// `{SK_d | SK_ai | SK_ar | SK_ei | SK_er | SK_pi | SK_pr} =
     /// prf+ (SKEYSEED, Ni | Nr | SPIi | SPIr)`.
     pub fn derive(
@@ -223,5 +266,62 @@ fn child_integ_len(id: IntegId) -> Option<usize> {
         IntegId::HMAC_SHA2_384_192 => Some(48),
         IntegId::HMAC_SHA2_512_256 => Some(64),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::boring;
+    use crate::wire::registry::PrfId;
+
+    #[test]
+    fn a_ppk_is_mixed_into_what_rfc_8784_says_and_nothing_else() {
+        // Python's: p+(b"\1" * size, b"\2" * 32 + b"\3" * 32 + SPIs), and of its first and last two
+        // keys hmac.new(b"a post-quantum secret", key + b"\1", name).
+        let known = [
+            (
+                PrfId::HMAC_SHA2_256,
+                [
+                    "e41997c65895964007b3682d526204b4d13955ab4cf1633f0a94633f8342b619",
+                    "d5de34b73876f31cab0a11103c21286331b7172a6ead81a150d508a37387a481",
+                    "bff065f92fb4bb0381c58b7800e1a319fe4955d4df4bc4586a2d9f2b70cb1869",
+                ],
+            ),
+            (
+                PrfId::HMAC_SHA2_512,
+                [
+                    "6cf0e996c5e17b519aace410999424825c6be42450e1b8f887ee80680b5cdb85\
+                     73c59fb6fef77c4061514569027478023eb4eb6f2359c0273a737fdc26a16e0f",
+                    "f73680bd7b1c299609ef716a9253467511a273b7be5fa5b299e3058a6ce8c3ea\
+                     7497bf5e4f61fc76a66fa8d14f2fd9cd1f23156a8a8d239277af4ca0265af871",
+                    "3583a65afd639ac51ab54e3b4a4e3fc645cac4ceddd7cb94d14eb91f74565751\
+                     2a3ca69729321dc7cbb8007aeb1b3734d243c83ddc5b0ba0fd0a97a469781f6f",
+                ],
+            ),
+        ];
+        let provider = boring::provider();
+        for (id, expected) in known {
+            let suite = IkeSuite {
+                encr: provider.cipher(EncrId::AES_GCM_16).unwrap(),
+                key_length: Some(128),
+                integ: None,
+                prf: provider.prf(id).unwrap(),
+                ke: KeId::CURVE25519,
+            };
+            let seed = vec![1; suite.prf.output_len()];
+            let (i, r) = (IkeSpi::new(1).unwrap(), IkeSpi::new(2).unwrap());
+            let mut keys = IkeKeys::derive(&suite, &seed, &[2; 32], &[3; 32], i, r).unwrap();
+            let before = keys.sk_d.clone();
+            let mixed = keys.mix(suite.prf, b"a post-quantum secret").unwrap();
+            assert!(keys.sk_d == before && keys.proving(None) == (&keys.sk_pi, &keys.sk_pr));
+            let (sk_pi, sk_pr) = keys.proving(Some(&mixed));
+            let (sk_pi, sk_pr) = (sk_pi.clone(), sk_pr.clone());
+            keys.adopt(mixed);
+            assert_eq!(keys.proving(None), (&sk_pi, &sk_pr));
+            let found = [&keys.sk_d, &keys.sk_pi, &keys.sk_pr];
+            let found = found.map(|key| hex::encode(key.expose()));
+            assert_eq!(found, expected, "{id}");
+        }
     }
 }
