@@ -14,7 +14,7 @@ use iked::config::{
     parse_identity, parse_str, print,
 };
 use iked::policy::{
-    Auth, Config, Eap, EapMethod, EapUser, Family, Generation, IpNet, Policy, PublicKeyAuth,
+    Auth, Config, Eap, EapMethod, EapUser, Family, Generation, IpNet, Policy, Ppk, PublicKeyAuth,
     Secret, Selection,
 };
 use iked::wire::TransformId;
@@ -590,6 +590,56 @@ fn pre_shared_keys_are_text_hex_or_a_file() {
 }
 
 #[test]
+fn post_quantum_keys_stand_beside_any_authentication() {
+    let mut world = World::default();
+    world.files.insert("/key", "00ff41\n");
+    let read = |clauses: &str| parse_in(&world, &format!("{LEAST} {clauses}"));
+    let long = "x".repeat(32);
+    let text = format!(
+        "ppk \"a b\" 0x{} required ppk two \"{long}\" ppk three file \"/key\" request address any",
+        "00ff".repeat(16)
+    );
+    for (auth, expected) in [
+        ("", Auth::PublicKey(PublicKeyAuth::Any)),
+        ("psk abc", Auth::Psk(Secret::new(b"abc".to_vec()))),
+        ("rsa", Auth::PublicKey(PublicKeyAuth::Rsa)),
+        ("eap gtc", Auth::Eap(Eap::of(EapMethod::Gtc))),
+    ] {
+        let loaded = read(&format!("{auth} {text}")).unwrap();
+        let policy = loaded.config.policies.first().unwrap();
+        assert_eq!(policy.auth, expected);
+        let ppk = |id: &str, secret: &[u8], required| Ppk {
+            id: id.as_bytes().to_vec(),
+            secret: Secret::new(secret.to_vec()),
+            required,
+        };
+        let ppks = [
+            ppk("a b", &[0, 0xff].repeat(16), true),
+            ppk("two", long.as_bytes(), false),
+            ppk("three", b"\x00\xffA", false),
+        ];
+        assert_eq!(policy.ppks, ppks);
+        assert_eq!(policy.request.len(), 1);
+        let short = "test: 1: ppk three: fewer than 32 bytes can be guessed by a quantum computer";
+        assert_eq!(loaded.warnings, [short]);
+    }
+    let refused = |clause: &str| read(clause).unwrap_err().first().unwrap().message.clone();
+    assert_eq!(refused("ppk \"\" x"), "invalid ppk ID: ");
+    let endless = "a".repeat(256);
+    assert_eq!(
+        refused(&format!("ppk {endless} x")),
+        format!("invalid ppk ID: {endless}")
+    );
+    assert_eq!(refused("ppk a x ppk b y ppk a z"), "duplicate ppk ID: a");
+    assert_eq!(refused("ppk a \"\""), "empty pre-shared key");
+    assert_eq!(refused("ppk a 0xzz"), "pre-shared key is not hexadecimal");
+    let missing = "failed to read /none: No such file or directory";
+    assert_eq!(refused("ppk a file \"/none\""), missing);
+    assert!(refused("ppk a").starts_with("syntax error"));
+    assert!(refused("ppk a b psk c").starts_with("syntax error"));
+}
+
+#[test]
 fn authentication_words_are_understood() {
     let auth = |word: &str| policy(&format!("{LEAST} {word}")).auth;
     assert_eq!(auth("rsa"), Auth::PublicKey(PublicKeyAuth::Rsa));
@@ -939,6 +989,10 @@ fn printed_text_is_read_back_as_the_same_configuration() {
          ecdsa384 request address any request address fd00::5 iface lo tag \"t t\" tap enc0"
             .to_owned(),
         "ikev2 a\\\\ from any to any".to_owned(),
+        format!(
+            "{LEAST} psk x ppk 'a \"b' \"some secret\" required ppk c 0x00ff request address any"
+        ),
+        format!("{LEAST} ppk a b"),
         format!("set crl fetch\n{LEAST}"),
         format!("set crl try\n{LEAST}"),
         format!("{LEAST} eap gtc"),
@@ -971,9 +1025,12 @@ fn the_printed_form_is_openiked_s() {
 
 #[test]
 fn secrets_are_only_printed_when_asked_for() {
-    let config = config(&format!("user bob hunter2\n{LEAST} psk topsecret\n"));
+    let config = config(&format!(
+        "user bob hunter2\n{LEAST} psk topsecret ppk who bobsecret\n"
+    ));
     let shown = print(&config, false);
-    for secret in ["hunter2", "topsecret", "746f70736563726574"] {
+    let hex = ["746f70736563726574", "626f62736563726574"];
+    for secret in ["hunter2", "topsecret", "bobsecret"].into_iter().chain(hex) {
         assert!(!shown.contains(secret), "{shown}");
         assert!(!format!("{config:?}").contains(secret));
     }
@@ -1076,6 +1133,8 @@ fn words() -> impl Strategy<Value = String> {
         "'x\\ y'",
         "a@b.c",
         "psk",
+        "ppk",
+        "required",
         "0x00ff",
         "file",
         "key",
@@ -1144,7 +1203,7 @@ fn words() -> impl Strategy<Value = String> {
 const RICH: &str = "ikev2 one quick passive tunnel esp inet proto { tcp , 17 } from 10.0.0.0/8 port 80 \
         to any from any to 10.1.0.0/16 local 192.0.2.1 peer any ikesa enc aes-128 auth hmac-sha1 \
         ikesa group modp2048 childsa enc aes-256-gcm noesn srcid a dstid b@c ikelifetime 4h lifetime 30m \
-        bytes 5K psk 0x00ff config address 10.9.0.0/16 config name-server 2001:db8::1 request address any \
+        bytes 5K psk 0x00ff ppk a 0x00ff required ppk b c config address 10.9.0.0/16 config name-server 2001:db8::1 request address any \
         iface lo tag t tap enc0";
 
 #[test]

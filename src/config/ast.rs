@@ -152,6 +152,16 @@ pub(super) enum AuthText {
     Method(Text),
 }
 
+/// `ppk ID SECRET` or `ppk ID file PATH`, perhaps with `required`.
+#[derive(Debug)]
+pub(super) struct PpkText {
+    pub(super) id: Text,
+    /// `file`: where the secret is.
+    pub(super) file: bool,
+    pub(super) secret: Text,
+    pub(super) required: bool,
+}
+
 /// `config NAME ADDR`, `config NAME TEXT` or `request NAME ADDR`.
 #[derive(Debug)]
 pub(super) struct CfgText {
@@ -189,6 +199,7 @@ pub(super) struct PolicyText {
     pub(super) lifetime: Option<u64>,
     pub(super) bytes: Option<u64>,
     pub(super) auth: Option<AuthText>,
+    pub(super) ppks: Vec<PpkText>,
     pub(super) config: Vec<CfgText>,
     pub(super) iface: Option<Text>,
     pub(super) tag: Option<Text>,

@@ -3,7 +3,8 @@
 
 use super::Diagnostic;
 use super::ast::{
-    AuthText, CfgText, Host, HostSpec, Hosts, NameOrNumber, PolicyText, Position, Text, Transforms,
+    AuthText, CfgText, Host, HostSpec, Hosts, NameOrNumber, PolicyText, Position, PpkText, Text,
+    Transforms,
 };
 use super::lexer::Kind;
 use super::parser::{Parser, Read, unexpected};
@@ -38,6 +39,9 @@ impl Parser<'_> {
         self.ids(&mut policy)?;
         self.lifetimes(&mut policy)?;
         policy.auth = self.auth()?;
+        while self.accept("ppk") {
+            policy.ppks.push(self.ppk()?);
+        }
         self.cfg(&mut policy)?;
         self.filters(&mut policy)?;
         Ok(policy)
@@ -259,10 +263,20 @@ impl Parser<'_> {
             };
             return Ok(Some(AuthText::Eap(methods, user)));
         }
-        if self.at_string() {
+        if self.at_string() && !self.at("ppk") {
             return Ok(Some(AuthText::Method(self.string()?)));
         }
         Ok(None)
+    }
+
+    /// What follows `ppk`.
+    fn ppk(&mut self) -> Read<PpkText> {
+        Ok(PpkText {
+            id: self.string()?,
+            file: self.accept("file"),
+            secret: self.string()?,
+            required: self.accept("required"),
+        })
     }
 
     fn eap_methods(&mut self) -> Read<Vec<Text>> {
@@ -346,6 +360,7 @@ impl PolicyText {
             lifetime: None,
             bytes: None,
             auth: None,
+            ppks: Vec::new(),
             config: Vec::new(),
             iface: None,
             tag: None,

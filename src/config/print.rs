@@ -174,6 +174,14 @@ fn policy(text: &mut String, policy: &Policy, secrets: bool) {
     let (seconds, bytes) = (policy.child_lifetime.as_secs(), policy.child_lifetime_bytes);
     let _ = write!(text, " lifetime {seconds} bytes {bytes}");
     auth(text, &policy.auth, secrets);
+    for ppk in &policy.ppks {
+        let id = String::from_utf8_lossy(&ppk.id);
+        let secret = shared_key(&ppk.secret, secrets);
+        let _ = write!(text, " ppk {} {secret}", quote(&id));
+        if ppk.required {
+            text.push_str(" required");
+        }
+    }
     for entry in &policy.config {
         config_entry(text, entry);
     }
@@ -325,14 +333,8 @@ fn transforms(text: &mut String, word: &str, proposal: &Proposal) {
 
 fn auth(text: &mut String, auth: &Auth, secrets: bool) {
     match auth {
-        Auth::Psk(secret) if secrets => {
-            text.push_str(" psk 0x");
-            for byte in secret.expose() {
-                let _ = write!(text, "{byte:02x}");
-            }
-        }
-        Auth::Psk(_) => {
-            let _ = write!(text, " psk {}", quote(HIDDEN));
+        Auth::Psk(secret) => {
+            let _ = write!(text, " psk {}", shared_key(secret, secrets));
         }
         Auth::Eap(eap) => {
             let names: Vec<String> = eap.methods.iter().map(|method| eap_name(*method)).collect();
@@ -354,6 +356,18 @@ fn auth(text: &mut String, auth: &Auth, secrets: bool) {
             let _ = write!(text, " {name}");
         }
     }
+}
+
+/// A shared secret in hexadecimal, or a word that stands for it.
+fn shared_key(secret: &Secret, secrets: bool) -> String {
+    if !secrets {
+        return quote(HIDDEN);
+    }
+    let mut text = String::from("0x");
+    for byte in secret.expose() {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 /// A password, or a word that stands for it.

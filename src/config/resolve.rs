@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::ast::{AuthText, CfgText, PolicyText, Position, Set, Statement, Text};
+use super::ast::{AuthText, CfgText, PolicyText, Position, PpkText, Set, Statement, Text};
 use super::hosts::{self, End};
 use super::{Diagnostic, Environment, domains, identity, proposals, radius, tables};
 use crate::policy::radius::Radius;
 use crate::policy::{
-    Auth, CfgEntry, Config, Eap, EapMethod, EapUser, Family, Generation, IpNet, Ocsp, Policy,
+    Auth, CfgEntry, Config, Eap, EapMethod, EapUser, Family, Generation, IpNet, Ocsp, Policy, Ppk,
     PublicKeyAuth, Secret, Selection, Settings,
 };
 use crate::wire::TransformId;
@@ -219,6 +219,7 @@ impl Resolver<'_> {
             child_lifetime: seconds(text.lifetime, CHILD_SECONDS),
             child_lifetime_bytes: text.bytes.unwrap_or(CHILD_BYTES),
             auth: self.auth(text.auth.as_ref())?,
+            ppks: self.ppks(&text.ppks)?,
             config: self.config_entries(&text.config)?,
             domains: domains::domains(&text.config)?,
             request: self.request_entries(&text.config)?,
@@ -388,23 +389,61 @@ impl Resolver<'_> {
                     user: user.transpose()?,
                 })
             }
-            Some(AuthText::Psk(psk)) => match psk.text.strip_prefix("0x") {
-                Some(digits) => self.hex_psk(digits, &psk.at)?,
-                None => self.psk(psk.text.as_bytes().to_vec(), &psk.at)?,
-            },
-            Some(AuthText::PskFile(path)) => {
-                let wrong = |reason: &str| {
-                    Diagnostic::at(&path.at, format!("failed to read {}: {reason}", path.text))
-                };
-                let read = self.environment.files.read(&path.text);
-                let bytes = read.map_err(|reason| wrong(&reason))?;
-                let digits = std::str::from_utf8(&bytes).map_err(|_| wrong("not hexadecimal"))?;
-                self.hex_psk(digits.trim_ascii_end(), &path.at)?
-            }
+            Some(AuthText::Psk(psk)) => Auth::Psk(self.shared_key(psk)?),
+            Some(AuthText::PskFile(path)) => Auth::Psk(self.shared_key_file(path)?),
         })
     }
 
-    fn hex_psk(&mut self, digits: &str, at: &Position) -> Outcome<Auth> {
+    /// The `ppk` clauses. Each ID once, or nobody knew which is meant.
+    fn ppks(&mut self, texts: &[PpkText]) -> Outcome<Vec<Ppk>> {
+        let mut ppks: Vec<Ppk> = Vec::new();
+        for text in texts {
+            let id = text.id.text.as_bytes().to_vec();
+            let wrong = |why: &str| Diagnostic::at(&text.id.at, format!("{why}: {}", text.id.text));
+            if !(1..=PPK_ID_MAX).contains(&id.len()) {
+                return Err(wrong("invalid ppk ID"));
+            }
+            if ppks.iter().any(|other| other.id == id) {
+                return Err(wrong("duplicate ppk ID"));
+            }
+            let secret = if text.file {
+                self.shared_key_file(&text.secret)?
+            } else {
+                self.shared_key(&text.secret)?
+            };
+            if secret.expose().len() < PPK_LEAST {
+                let short = "fewer than 32 bytes can be guessed by a quantum computer";
+                self.warn(&text.secret.at, &format!("ppk {}: {short}", text.id.text));
+            }
+            ppks.push(Ppk {
+                id,
+                secret,
+                required: text.required,
+            });
+        }
+        Ok(ppks)
+    }
+
+    /// A secret as text, or in hexadecimal after `0x`.
+    fn shared_key(&mut self, text: &Text) -> Outcome<Secret> {
+        match text.text.strip_prefix("0x") {
+            Some(digits) => self.hex_key(digits, &text.at),
+            None => shared_key(text.text.as_bytes().to_vec(), &text.at),
+        }
+    }
+
+    /// A secret in hexadecimal, from a file.
+    fn shared_key_file(&mut self, path: &Text) -> Outcome<Secret> {
+        let wrong = |reason: &str| {
+            Diagnostic::at(&path.at, format!("failed to read {}: {reason}", path.text))
+        };
+        let read = self.environment.files.read(&path.text);
+        let bytes = read.map_err(|reason| wrong(&reason))?;
+        let digits = std::str::from_utf8(&bytes).map_err(|_| wrong("not hexadecimal"))?;
+        self.hex_key(digits.trim_ascii_end(), &path.at)
+    }
+
+    fn hex_key(&mut self, digits: &str, at: &Position) -> Outcome<Secret> {
         let wrong = || Diagnostic::at(at, "pre-shared key is not hexadecimal".to_owned());
         let mut nibbles = Zeroizing::new(Vec::with_capacity(digits.len()));
         for c in digits.chars() {
@@ -421,15 +460,7 @@ impl Resolver<'_> {
         let bytes = pairs
             .map(|pair| u8::try_from(byte(pair)).unwrap_or(0))
             .collect();
-        self.psk(bytes, at)
-    }
-
-    fn psk(&self, bytes: Vec<u8>, at: &Position) -> Outcome<Auth> {
-        match bytes.len() {
-            0 => Err(Diagnostic::at(at, "empty pre-shared key".to_owned())),
-            1..=PSK_MAX => Ok(Auth::Psk(Secret::new(bytes))),
-            _ => Err(Diagnostic::at(at, "pre-shared key too long".to_owned())),
-        }
+        shared_key(bytes, at)
     }
 
     fn config_entries(&self, entries: &[CfgText]) -> Outcome<Vec<CfgEntry>> {
@@ -504,6 +535,14 @@ fn parse_id(id: &Text) -> Outcome<crate::policy::Identity> {
     identity::parse_identity(&id.text).map_err(|message| Diagnostic::at(&id.at, message))
 }
 
+fn shared_key(bytes: Vec<u8>, at: &Position) -> Outcome<Secret> {
+    match bytes.len() {
+        0 => Err(Diagnostic::at(at, "empty pre-shared key".to_owned())),
+        1..=PSK_MAX => Ok(Secret::new(bytes)),
+        _ => Err(Diagnostic::at(at, "pre-shared key too long".to_owned())),
+    }
+}
+
 fn in_range(number: i64, least: u64, most: u64, what: &str, at: &Position) -> Outcome<u64> {
     let found = u64::try_from(number)
         .ok()
@@ -550,6 +589,9 @@ const NAME_MAX: usize = 1023;
 const USER_MAX: usize = 256;
 const TAG_MAX: usize = 63;
 const PSK_MAX: usize = 1024;
+const PPK_ID_MAX: usize = 255;
+/// Bytes of a PPK for 128 bits of security against a quantum computer (RFC 8784, 6).
+const PPK_LEAST: usize = 32;
 const PROTOCOLS_MAX: usize = 16;
 /// As many as a traffic selector payload can number.
 const FLOWS_MAX: usize = 255;

@@ -59,6 +59,8 @@ pub(super) struct Candidates {
     quick: Vec<u32>,
     last: Vec<u32>,
     default: Vec<u32>,
+    /// Of all these, those with a PPK.
+    ppk: Vec<u32>,
 }
 
 impl Candidates {
@@ -72,8 +74,16 @@ impl Candidates {
         }
     }
 
-    fn add(&mut self, selection: Selection, place: u32) {
-        match selection {
+    /// Those with a PPK, ascending.
+    pub(super) fn with_ppk(&self) -> &[u32] {
+        &self.ppk
+    }
+
+    fn add(&mut self, policy: &Policy, place: u32) {
+        if !policy.ppks.is_empty() && policy.selection != Selection::Skip {
+            self.ppk.push(place);
+        }
+        match policy.selection {
             Selection::Quick => self.quick.push(place),
             Selection::Last => self.last.push(place),
             Selection::Default => self.default.push(place),
@@ -139,7 +149,7 @@ impl Lists {
             let who = policy.dstid.as_ref().and_then(named);
             for who in [Who::All, who.unwrap_or(Who::Open)] {
                 let list = lists.lists.entry(Place { peer, who }).or_default();
-                list.add(policy.selection, place);
+                list.add(policy, place);
             }
         }
         lists

@@ -230,6 +230,8 @@ pub struct Policy {
     pub child_lifetime_bytes: u64,
     /// How both sides prove who they are.
     pub auth: Auth,
+    /// `ppk` (ours), in the order written.
+    pub ppks: Vec<Ppk>,
     /// `config` entries: what we answer a CFG_REQUEST with.
     pub config: Vec<CfgEntry>,
     /// `config dns-domain NAME`, each with the `config dnssec-ta` entries that follow it.
@@ -242,6 +244,17 @@ pub struct Policy {
     pub tag: Option<String>,
     /// `tap`.
     pub tap: Option<String>,
+}
+
+/// One `ppk ID SECRET` (RFC 8784): where we begin the first is used, else the one that the peer names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ppk {
+    /// What follows the type in a PPK_ID of type PPK_ID_FIXED; 1 to 255 bytes.
+    pub id: Vec<u8>,
+    /// The key itself.
+    pub secret: Secret,
+    /// `required`: without a PPK nobody gets up by this policy.
+    pub required: bool,
 }
 
 /// One proposal we offer or accept: transforms of one protocol, in order of preference per type.

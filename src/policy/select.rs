@@ -72,15 +72,30 @@ pub fn select<'c>(config: &'c Config, key: &PolicyKey<'_>) -> Option<&'c Arc<Pol
 
 /// Whether any policy is for these addresses, whoever the peer is.
 pub fn is_known(config: &Config, local: IpAddr, peer: IpAddr) -> bool {
-    let key = PolicyKey {
+    select(config, &anybody(local, peer)).is_some()
+}
+
+/// Whether any policy for these addresses has a PPK.
+pub fn has_ppk(config: &Config, local: IpAddr, peer: IpAddr) -> bool {
+    let key = anybody(local, peer);
+    let policies = &config.policies;
+    let lists = config.index.candidates(policies, peer, None).into_iter();
+    lists.flat_map(|list| list.with_ppk()).any(|&place| {
+        let policy = policies.get(place as usize);
+        policy.is_some_and(|policy| mismatch(policy, &key).is_none())
+    })
+}
+
+/// All that is known before a proposal was looked at.
+fn anybody(local: IpAddr, peer: IpAddr) -> PolicyKey<'static> {
+    PolicyKey {
         local,
         peer,
         peer_id: None,
         local_id: None,
         transport: false,
         fits: &|_| Ok(()),
-    };
-    select(config, &key).is_some()
+    }
 }
 
 /// Why none applies, for the log: each policy by its name.
@@ -190,6 +205,7 @@ mod tests {
             child_lifetime: Duration::ZERO,
             child_lifetime_bytes: 0,
             auth: Auth::PublicKey(PublicKeyAuth::Any),
+            ppks: Vec::new(),
             config: Vec::new(),
             domains: Vec::new(),
             request: Vec::new(),

@@ -83,6 +83,7 @@ pub(super) fn pair(
             child_lifetime,
             child_lifetime_bytes: 0,
             auth: secret.clone(),
+            ppks: Vec::new(),
             config: Vec::new(),
             domains: Vec::new(),
             request: Vec::new(),

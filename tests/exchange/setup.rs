@@ -136,6 +136,7 @@ pub(super) fn gateway() -> Policy {
         child_lifetime: Duration::from_secs(10_800),
         child_lifetime_bytes: 0,
         auth: psk(SECRET),
+        ppks: Vec::new(),
         config: Vec::new(),
         domains: Vec::new(),
         request: Vec::new(),
