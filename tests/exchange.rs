@@ -46,6 +46,8 @@ mod noise;
 mod path_mtu;
 #[path = "exchange/peer.rs"]
 mod peer;
+#[path = "exchange/ppk.rs"]
+mod ppk;
 #[path = "exchange/radius.rs"]
 mod radius;
 #[path = "exchange/refusals.rs"]

@@ -48,6 +48,12 @@ pub enum AuthError {
     /// EAP came to no good end.
     #[error("{0}")]
     Eap(#[from] eap::Refusal),
+    /// There is no agreement about a PPK (RFC 8784), and why.
+    #[error("PPK: {0}")]
+    Ppk(String),
+    /// A proof is wrong, made or checked with the PPK of this ID; it may be that which differs.
+    #[error("{0} with PPK '{1}'")]
+    WithPpk(Box<AuthError>, String),
     /// A key or certificate cannot be used.
     #[error("{0}")]
     Crypto(#[from] CryptoError),

@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::child_sa::ChildSa;
 use super::exchange::asking::Asking;
 use super::exchange::auth::AuthReply;
+use super::exchange::ppk::Blend;
 use super::exchange::{auth_eap, auth_eap_initiator};
 use super::negotiate::Chosen;
 use super::own::{Answering, Own};
@@ -69,6 +70,8 @@ pub struct HalfOpen {
     pub response: Vec<u8>,
     /// Hash algorithms the peer verifies (RFC 7427); empty: it does not do method 14.
     pub peer_hashes: Vec<HashAlgorithm>,
+    /// Both have said that they have PPKs (RFC 8784).
+    pub ppk: bool,
     /// The peer is in the middle of EAP.
     pub eap: Option<Box<auth_eap::Wait>>,
     /// The answer to its last request waits for the lookup thread.
@@ -119,6 +122,8 @@ pub struct AuthSent {
     pub peer_hashes: Vec<HashAlgorithm>,
     /// CERTREQ payloads of the responder.
     pub cert_requests: Vec<(CertEncoding, Vec<u8>)>,
+    /// The PPK that we name, and the keys with it, for when the responder takes it (RFC 8784).
+    pub ppk: Option<Box<Blend>>,
     /// The first Child SA is not asked for yet (RFC 6023).
     pub childless: bool,
     /// Our inbound SPI of the first Child SA.

@@ -94,7 +94,7 @@ impl Then {
                 Some((_, certs)) => certs,
                 None => return,
             },
-            Self::Prove { proof } => &mut proof.1,
+            Self::Prove { proof } => &mut proof.certs,
             Self::Relay { .. } | Self::Accept { .. } => return,
         };
         certs.push((CertEncoding::OCSP, response.to_vec()));

@@ -23,11 +23,13 @@ use super::asking;
 use super::auth_eap;
 use super::auth_request::{Request, identity, read};
 use super::mobike;
+use super::ppk::{self, Blend};
 use super::questions;
 use super::reauth;
 use super::sa_init::status;
 use crate::auth::pubkey::Claim;
 use crate::auth::{AuthError, octets, own as credentials, psk, pubkey};
+use crate::crypto::SecretBytes;
 use crate::crypto::keymat::{ChildKeys, IkeKeys, IkeSuite};
 use crate::kernel::KernelError;
 use crate::lookup::port::Question;
@@ -48,6 +50,8 @@ pub struct AuthReply {
     cp: Option<CfgReply>,
     /// `None`: the peer asked for no Child SA.
     child: Option<Result<Grant, (NotifyType, Vec<u8>)>>,
+    /// The peer's PPK is in the keys (RFC 8784).
+    ppk: bool,
     /// The peer says that this is its only IKE SA.
     initial_contact: bool,
 }
@@ -119,11 +123,14 @@ pub fn let_in(
     (message_id, digest): (u32, u64),
     payloads: &[Payload<'_>],
     request: &Request<'_>,
-    proof: Proof,
+    mut proof: Proof,
 ) {
-    let Some((half_open, keys)) = take_half_open(sa) else {
+    let Some((half_open, mut keys)) = take_half_open(sa) else {
         return;
     };
+    let ppk = proof.ppk.take();
+    let has_ppk = ppk.is_some();
+    ppk::settle(cx, sa, &proof.policy, &mut keys, ppk);
     sa.peer_id = Some(proof.peer_id.clone());
     sa.policy = Arc::clone(&proof.policy);
     mobike::agree(cx, sa, payloads);
@@ -132,6 +139,7 @@ pub fn let_in(
         digest,
         half_open,
         keys,
+        has_ppk,
     };
     grant(cx, sa, now, pending, request, proof);
 }
@@ -142,6 +150,7 @@ struct Pending {
     digest: u64,
     half_open: Box<HalfOpen>,
     keys: IkeKeys,
+    has_ppk: bool,
 }
 
 fn take_half_open(sa: &mut IkeSa) -> Option<(Box<HalfOpen>, IkeKeys)> {
@@ -167,6 +176,8 @@ pub struct Proof {
     pub certs: Vec<(CertEncoding, Vec<u8>)>,
     /// Our AUTH payload.
     pub auth: (AuthMethod, Vec<u8>),
+    /// The PPK that both proofs were made with, and the keys with it.
+    pub ppk: Option<Blend>,
 }
 
 fn prove(
@@ -181,13 +192,14 @@ fn prove(
     let peer_id = identity(&id_i).ok_or_else(no_identity)?;
     let policy = choose_policy(cx, sa, &half_open.chosen, &peer_id, request)?;
     let judged = judge(cx, sa, now, half_open, keys, request, (&peer_id, &policy));
-    let ((auth, certs), questions) = judged.map_err(|error| error.of(&peer_id, &policy))?;
+    let (ppk, (auth, certs), questions) = judged.map_err(|error| error.of(&peer_id, &policy))?;
     let proof = Proof {
         id: Some(policy.srcid.clone()),
         peer_id,
         policy,
         certs,
         auth,
+        ppk,
     };
     Ok((proof, questions))
 }
@@ -197,7 +209,7 @@ pub fn no_identity() -> Error {
     Error::NoPolicy(": an identity of impossible form".to_owned())
 }
 
-/// Checks the peer's proof under its policy, and makes ours.
+/// Checks the peer's proof under its policy, and makes ours, both with the PPK that it named.
 fn judge(
     cx: &mut Context,
     sa: &IkeSa,
@@ -206,18 +218,45 @@ fn judge(
     keys: &IkeKeys,
     request: &Request<'_>,
     (peer_id, policy): (&Identity, &Policy),
-) -> Result<(Ours, Vec<Question>), Error> {
+) -> Result<(Option<Blend>, Ours, Vec<Question>), Error> {
     let id_i = request.id_i.ok_or(Error::Missing("IDi"))?;
     let auth = request.auth.ok_or(Error::Missing("AUTH"))?;
+    let by = (keys, half_open.suite.prf);
+    let (ppk, data) = ppk::choose(half_open.ppk, &policy.ppks, by, request.ppk, auth.data)?;
+    let proving = keys.proving(ppk.as_ref().map(Blend::mixed));
+    let octets = both_octets(half_open, proving, &id_i, &policy.srcid);
+    let auth = Auth { data, ..auth };
+    let judged = judge_auth(
+        cx,
+        sa,
+        now,
+        half_open,
+        request,
+        (auth, peer_id, policy),
+        &octets,
+    );
+    let (ours, questions) = judged.map_err(|error| ppk::blame(ppk.as_ref(), error))?;
+    Ok((ppk, ours, questions))
+}
+
+/// Checks the peer's AUTH over its octets, and makes ours over ours.
+fn judge_auth(
+    cx: &mut Context,
+    sa: &IkeSa,
+    now: Now,
+    half_open: &HalfOpen,
+    request: &Request<'_>,
+    (auth, peer_id, policy): (Auth<'_>, &Identity, &Policy),
+    (theirs, ours): &(Vec<u8>, Vec<u8>),
+) -> Result<(Ours, Vec<Question>), Error> {
     let prf = half_open.suite.prf;
-    let (theirs, ours) = both_octets(half_open, keys, &id_i, &policy.srcid);
     let (method, data) = (auth.method, auth.data);
     let mut questions = Vec::new();
     let ours = match &policy.auth {
         AuthWords::Psk(secret) => {
             let secret = secret.expose();
-            psk::verify(&cx.provider, prf, secret, &theirs, method, data)?;
-            let mac = psk::shared_key_auth(prf, secret, &ours);
+            psk::verify(&cx.provider, prf, secret, theirs, method, data)?;
+            let mac = psk::shared_key_auth(prf, secret, ours);
             ((AuthMethod::SHARED_KEY, mac), Vec::new())
         }
         AuthWords::PublicKey(words) => {
@@ -226,7 +265,7 @@ fn judge(
                 certs: &request.certs,
                 method,
                 auth: data,
-                octets: &theirs,
+                octets: theirs,
                 // We announce ours to who announces its own (RFC 7427, 4).
                 hashes: match half_open.peer_hashes.as_slice() {
                     [] => &[],
@@ -241,7 +280,7 @@ fn judge(
                 pss: proven.pss,
             };
             questions = questions::revocation(cx, now, proven.vouched, &request.certs)?;
-            let ours = our_signature(cx, sa, *words, &policy.srcid, &wishes, &ours)?;
+            let ours = our_signature(cx, sa, *words, &policy.srcid, &wishes, ours)?;
             questions.extend(questions::own_status(cx, &request.cert_requests, &ours.1));
             ours
         }
@@ -284,10 +323,10 @@ pub fn our_signature(
     Ok((auth, certs.collect()))
 }
 
-/// What the initiator signs and what we sign (RFC 7296, 2.15).
+/// What the initiator signs and what we sign (RFC 7296, 2.15), with these SK_pi and SK_pr.
 pub fn both_octets(
     half_open: &HalfOpen,
-    keys: &IkeKeys,
+    (sk_pi, sk_pr): (&SecretBytes, &SecretBytes),
     id_i: &Id<'_>,
     srcid: &Identity,
 ) -> (Vec<u8>, Vec<u8>) {
@@ -296,7 +335,7 @@ pub fn both_octets(
         &half_open.request,
         &half_open.nonce_r,
         prf,
-        keys.sk_pi.expose(),
+        sk_pi.expose(),
         &id_i.body(),
     );
     let id_r = Id {
@@ -307,7 +346,7 @@ pub fn both_octets(
         &half_open.response,
         &half_open.nonce_i,
         prf,
-        keys.sk_pr.expose(),
+        sk_pr.expose(),
         &id_r.body(),
     );
     (theirs, ours)
@@ -394,6 +433,7 @@ fn grant(
         auth: proof.auth,
         cp,
         child,
+        ppk: pending.has_ppk,
         initial_contact: request.initial_contact,
     };
     settle(cx, sa, now, pending, reply, install);
@@ -414,6 +454,7 @@ fn settle(
         digest,
         half_open,
         keys,
+        has_ppk: _,
     } = pending;
     let suite = half_open.suite;
     match install {
@@ -642,6 +683,9 @@ fn answer(cx: &mut Context, sa: &mut IkeSa, message_id: u32, digest: u64, reply:
             kind: CfgType::REPLY,
             attributes,
         }));
+    }
+    if reply.ppk {
+        payloads.push(status(NotifyType::PPK_IDENTITY, &[]));
     }
     payloads.extend(mobike::support(sa.mobility.agreed));
     let lifetime = reauth::limit(cx, sa).map(reauth::data);

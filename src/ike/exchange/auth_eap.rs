@@ -14,6 +14,7 @@ use super::super::state::{HalfOpen, Keying, State};
 use super::asking::{self, Kept, Then};
 use super::auth::{self, Proof, Wishes};
 use super::auth_request::{auth_in, eap_in, identity, read};
+use super::ppk::{self, Blend};
 use super::questions;
 use super::relay::{self, Admission, Relay};
 use super::sa_init::has_notify;
@@ -138,8 +139,11 @@ fn opening(
     let AuthWords::Eap(eap) = &policy.auth else {
         return Err(Error::from(AuthError::Method).of(&peer_id, &policy));
     };
+    ppk::check(half_open.ppk, &policy.ppks).map_err(|error| error.of(&peer_id, &policy))?;
     mobike::check_nats(sa.asked_from, payloads)?;
-    let (_, ours) = auth::both_octets(half_open, keys, &id_i, &policy.srcid);
+    // Which PPK the peer has is said at the end (RFC 8784, 3).
+    let proving = keys.proving(None);
+    let (_, ours) = auth::both_octets(half_open, proving, &id_i, &policy.srcid);
     let wishes = Wishes {
         asked: &request.cert_requests,
         hashes: &half_open.peer_hashes,
@@ -359,21 +363,31 @@ fn conclude(
         data: &wait.peer_id.data,
     };
     let prf = half_open.suite.prf;
-    let (theirs, ours) = auth::both_octets(half_open, keys, &id_i, &wait.policy.srcid);
+    let (policy, said) = (&wait.policy, ppk::said(payloads));
+    let (ppk, data) = ppk::choose(half_open.ppk, &policy.ppks, (keys, prf), said, auth.data)?;
+    let proving = keys.proving(ppk.as_ref().map(Blend::mixed));
+    let (theirs, ours) = auth::both_octets(half_open, proving, &id_i, &policy.srcid);
     // RFC 7296, 2.16: without a key of the method each side's own SK_p stands in.
+    let (sk_pi, sk_pr) = proving;
     let msk = passed.msk.as_ref();
-    let (key_i, key_r) = (msk.unwrap_or(&keys.sk_pi), msk.unwrap_or(&keys.sk_pr));
-    let (method, data) = (auth.method, auth.data);
-    psk::verify(&cx.provider, prf, key_i.expose(), &theirs, method, data)?;
+    let (key_i, key_r) = (msk.unwrap_or(sk_pi), msk.unwrap_or(sk_pr));
+    psk::verify(
+        &cx.provider,
+        prf,
+        key_i.expose(),
+        &theirs,
+        auth.method,
+        data,
+    )
+    .map_err(|error| ppk::blame(ppk.as_ref(), error.into()))?;
+    let mac = psk::shared_key_auth(prf, key_r.expose(), &ours);
     Ok(Proof {
         peer_id: wait.peer_id.clone(),
-        policy: Arc::clone(&wait.policy),
+        policy: Arc::clone(policy),
         // The first answer had it.
         id: None,
         certs: Vec::new(),
-        auth: (
-            AuthMethod::SHARED_KEY,
-            psk::shared_key_auth(prf, key_r.expose(), &ours),
-        ),
+        auth: (AuthMethod::SHARED_KEY, mac),
+        ppk,
     })
 }

@@ -9,9 +9,10 @@ use super::super::message;
 use super::super::state::{AuthSent, State};
 use super::asking;
 use super::auth_eap::means;
-use super::auth_initiator::{self, our_octets, their_octets};
+use super::auth_initiator::{self, OurAuth, our_octets, their_octets};
 use super::auth_request::{auth_in, eap_in, identity};
 use super::create_child_initiator::error_in;
+use super::ppk::{self, Blend};
 use super::questions;
 use crate::auth::chain::Vouched;
 use crate::auth::eap::{Client, Reply};
@@ -21,7 +22,7 @@ use crate::lookup::port::Question;
 use crate::policy::{Auth as AuthWords, Eap, Identity, Policy};
 use crate::time::Now;
 use crate::wire::registry::{AuthMethod, ExchangeType};
-use crate::wire::{Auth, Id, Payload};
+use crate::wire::{Id, Payload};
 
 /// What is known in the middle of EAP.
 #[derive(Debug)]
@@ -60,7 +61,7 @@ enum Next {
     /// The next packet.
     Packet(Vec<u8>),
     /// Our proof.
-    Proof(Vec<u8>),
+    Proof(OurAuth),
     /// Both sides have proven the key; what is still to be asked of the responder's certificate.
     Up(Identity, Vec<Question>),
 }
@@ -99,15 +100,8 @@ fn advance(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<'_>])
     let next = step(cx, now, &policy, sent, &mut run, payloads);
     sent.eap = Some(run);
     match next {
-        Ok(Next::Packet(packet)) => ask(cx, sa, now, &Payload::Eap(&packet)),
-        Ok(Next::Proof(data)) => {
-            let method = AuthMethod::SHARED_KEY;
-            let proof = Payload::Auth(Auth {
-                method,
-                data: &data,
-            });
-            ask(cx, sa, now, &proof);
-        }
+        Ok(Next::Packet(packet)) => ask(cx, sa, now, &[Payload::Eap(&packet)]),
+        Ok(Next::Proof(auth)) => ask(cx, sa, now, &auth.payloads()),
         Ok(Next::Up(peer_id, questions)) => {
             let then = asking::accept(payloads, peer_id);
             asking::ask(cx, sa, now, questions, then);
@@ -116,8 +110,7 @@ fn advance(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<'_>])
     }
 }
 
-fn ask(cx: &mut Context, sa: &mut IkeSa, now: Now, payload: &Payload<'_>) {
-    let payloads = std::slice::from_ref(payload);
+fn ask(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<'_>]) {
     message::request(cx, sa, ExchangeType::IKE_AUTH, payloads, now.mono);
 }
 
@@ -137,10 +130,13 @@ fn step(
             kind: peer_id.kind,
             data: &peer_id.data,
         };
-        let theirs = their_octets(sent, &id_r);
+        let ppk = ppk::taken(sent.ppk.as_deref(), payloads)?;
+        let theirs = their_octets(sent, ppk, &id_r);
         // RFC 7296, 2.16: without a key of the method each side's own SK_p stands in.
-        let key = msk.as_ref().unwrap_or(&sent.keys.sk_pr).expose();
-        psk::verify(&cx.provider, prf, key, &theirs, auth.method, auth.data)?;
+        let (_, sk_pr) = sent.keys.proving(ppk.map(Blend::mixed));
+        let key = msk.as_ref().unwrap_or(sk_pr).expose();
+        psk::verify(&cx.provider, prf, key, &theirs, auth.method, auth.data)
+            .map_err(|error| ppk::blame(ppk, error.into()))?;
         let questions = questions::revocation(cx, now, run.vouched.take(), &[])?;
         return Ok(Next::Up(peer_id, questions));
     }
@@ -151,9 +147,13 @@ fn step(
         Reply::Answer(packet) => Ok(Next::Packet(packet)),
         Reply::Success(msk, vouched) => {
             run.vouched = vouched.filter(|_| run.left_to_eap);
-            let ours = our_octets(policy, sent);
-            let key = msk.as_ref().unwrap_or(&sent.keys.sk_pi).expose();
-            let proof = psk::shared_key_auth(prf, key, &ours);
+            let proof = OurAuth::make(sent.ppk.as_deref(), |ppk| {
+                let ours = our_octets(policy, sent, ppk);
+                let (sk_pi, _) = sent.keys.proving(ppk.map(Blend::mixed));
+                let key = msk.as_ref().unwrap_or(sk_pi).expose();
+                let mac = psk::shared_key_auth(prf, key, &ours);
+                Ok::<_, Error>((AuthMethod::SHARED_KEY, mac))
+            })?;
             run.passed = Some(msk);
             Ok(Next::Proof(proof))
         }

@@ -20,7 +20,8 @@ use super::auth_eap_initiator::{self, Run};
 use super::auth_request::identity;
 use super::create_child_initiator::{self, Granted, granted, make_single, offered_selectors};
 use super::informational;
-use super::sa_init::status;
+use super::ppk::{self, Blend};
+use super::sa_init::{has_notify, status};
 use super::{mobike, questions, reauth, redirect};
 use crate::auth::eap::Refusal;
 use crate::auth::pubkey::Claim;
@@ -52,6 +53,8 @@ pub struct Facts {
     pub peer_hashes: Vec<HashAlgorithm>,
     /// Its CERTREQ payloads.
     pub cert_requests: Vec<(CertEncoding, Vec<u8>)>,
+    /// The PPK to use.
+    pub ppk: Option<Box<Blend>>,
     /// It lets peers in without a Child SA (RFC 6023).
     pub takes_childless: bool,
 }
@@ -76,6 +79,7 @@ pub fn prepare(cx: &mut Context, sa: &mut IkeSa, facts: Facts) {
         response,
         peer_hashes,
         cert_requests,
+        ppk,
         takes_childless: _,
     } = facts;
     let sent = AuthSent {
@@ -87,6 +91,7 @@ pub fn prepare(cx: &mut Context, sa: &mut IkeSa, facts: Facts) {
         response,
         peer_hashes,
         cert_requests,
+        ppk,
         childless,
         inbound_spi,
         cpi,
@@ -115,14 +120,14 @@ pub fn send(cx: &mut Context, sa: &mut IkeSa, now: Now) {
     };
     let asked = sent.cert_requests.iter();
     let asked: Vec<_> = asked.map(|(kind, data)| (*kind, data.as_slice())).collect();
-    match questions::own_status(cx, &asked, &proof.1) {
+    match questions::own_status(cx, &asked, &proof.certs) {
         Some(question) => asking::ask(cx, sa, now, vec![question], Then::Prove { proof }),
         None => transmit(cx, sa, now, &proof),
     }
 }
 
 /// Sends the request with this proof.
-pub fn transmit(cx: &mut Context, sa: &mut IkeSa, now: Now, (auth, certs): &Proof) {
+pub fn transmit(cx: &mut Context, sa: &mut IkeSa, now: Now, proof: &Proof) {
     let State::AwaitAuthResponse(sent) = &sa.state else {
         return;
     };
@@ -134,7 +139,7 @@ pub fn transmit(cx: &mut Context, sa: &mut IkeSa, now: Now, (auth, certs): &Proo
         kind: policy.srcid.kind,
         data: &policy.srcid.data,
     })];
-    payloads.extend(certs.iter().map(|(encoding, data)| {
+    payloads.extend(proof.certs.iter().map(|(encoding, data)| {
         Payload::Cert(Cert {
             encoding: *encoding,
             data,
@@ -153,10 +158,8 @@ pub fn transmit(cx: &mut Context, sa: &mut IkeSa, now: Now, (auth, certs): &Proo
         }));
     }
     // Without AUTH we ask for EAP (RFC 7296, 2.16).
-    payloads.extend(auth.as_ref().map(|(method, data)| {
-        let method = *method;
-        Payload::Auth(Auth { method, data })
-    }));
+    let ours = proof.auth.as_ref();
+    payloads.extend(ours.into_iter().flat_map(OurAuth::payloads));
     if is_sole(cx, &policy) {
         payloads.push(status(NotifyType::INITIAL_CONTACT, &[]));
     }
@@ -198,33 +201,109 @@ fn pubkey_requests(cx: &Context, policy: &Policy) -> Vec<(CertEncoding, Vec<u8>)
     }
 }
 
-/// What our AUTH covers.
-pub fn our_octets(policy: &Policy, sent: &AuthSent) -> Vec<u8> {
+/// What our AUTH covers, with the PPK or without.
+pub fn our_octets(policy: &Policy, sent: &AuthSent, ppk: Option<&Blend>) -> Vec<u8> {
     let id = Id {
         kind: policy.srcid.kind,
         data: &policy.srcid.data,
     };
-    let (nonce, key) = (&sent.nonce_r, sent.keys.sk_pi.expose());
+    let (key, _) = sent.keys.proving(ppk.map(Blend::mixed));
+    let (nonce, key) = (&sent.nonce_r, key.expose());
     octets::signed_octets(&sent.request, nonce, sent.suite.prf, key, &id.body())
 }
 
-/// What the responder's AUTH covers.
-pub fn their_octets(sent: &AuthSent, id_r: &Id<'_>) -> Vec<u8> {
-    let (nonce, key) = (&sent.nonce_i, sent.keys.sk_pr.expose());
+/// What the responder's AUTH covers, with the PPK or without.
+pub fn their_octets(sent: &AuthSent, ppk: Option<&Blend>, id_r: &Id<'_>) -> Vec<u8> {
+    let (_, key) = sent.keys.proving(ppk.map(Blend::mixed));
+    let (nonce, key) = (&sent.nonce_i, key.expose());
     octets::signed_octets(&sent.response, nonce, sent.suite.prf, key, &id_r.body())
 }
 
-/// Our AUTH, if it comes first, and the certificates with it.
-pub type Proof = (Option<(AuthMethod, Vec<u8>)>, Vec<(CertEncoding, Vec<u8>)>);
+/// What proves us.
+#[derive(Debug)]
+pub struct Proof {
+    /// Our AUTH, if it comes first.
+    auth: Option<OurAuth>,
+    /// The certificates with it.
+    pub certs: Vec<(CertEncoding, Vec<u8>)>,
+}
+
+/// Our AUTH, and what is said of PPKs beside it (RFC 8784).
+#[derive(Debug)]
+pub struct OurAuth {
+    method: AuthMethod,
+    data: Vec<u8>,
+    /// The data of PPK_IDENTITY.
+    identity: Option<Vec<u8>>,
+    /// The same proof without the PPK, which the responder may do without.
+    plain: Option<Vec<u8>>,
+}
+
+impl OurAuth {
+    /// Makes it, by what makes method and data with this PPK or without.
+    pub fn make<E>(
+        ppk: Option<&Blend>,
+        mut make: impl FnMut(Option<&Blend>) -> Result<(AuthMethod, Vec<u8>), E>,
+    ) -> Result<Self, E> {
+        let (method, data) = make(ppk)?;
+        let plain = match ppk.filter(|ppk| ppk.is_optional()) {
+            Some(_) => Some(make(None)?.1),
+            None => None,
+        };
+        Ok(Self {
+            method,
+            data,
+            identity: ppk.map(Blend::identity),
+            plain,
+        })
+    }
+
+    /// The payloads.
+    pub fn payloads(&self) -> Vec<Payload<'_>> {
+        let auth = Auth {
+            method: self.method,
+            data: &self.data,
+        };
+        let mut payloads = vec![Payload::Auth(auth)];
+        let notes = [
+            (NotifyType::PPK_IDENTITY, &self.identity),
+            (NotifyType::NO_PPK_AUTH, &self.plain),
+        ];
+        for (kind, data) in notes {
+            payloads.extend(data.as_ref().map(|data| status(kind, data)));
+        }
+        payloads
+    }
+}
 
 fn prove(cx: &mut Context, sa: &IkeSa, sent: &AuthSent) -> Result<Proof, AuthError> {
+    let mut certs = Vec::new();
+    if sent.eap.is_some() {
+        return Ok(Proof { auth: None, certs });
+    }
+    let auth = OurAuth::make(sent.ppk.as_deref(), |ppk| {
+        let (auth, shown) = prove_with(cx, sa, sent, ppk)?;
+        certs = shown;
+        Ok::<_, AuthError>(auth)
+    })?;
+    let auth = Some(auth);
+    Ok(Proof { auth, certs })
+}
+
+/// Our AUTH with the PPK or without.
+fn prove_with(
+    cx: &mut Context,
+    sa: &IkeSa,
+    sent: &AuthSent,
+    ppk: Option<&Blend>,
+) -> Result<Ours, AuthError> {
     let policy = &sa.policy;
     let prf = sent.suite.prf;
-    let octets = our_octets(policy, sent);
-    let (auth, certs): Ours = match &policy.auth {
+    let octets = our_octets(policy, sent, ppk);
+    match &policy.auth {
         AuthWords::Psk(secret) => {
             let mac = psk::shared_key_auth(prf, secret.expose(), &octets);
-            ((AuthMethod::SHARED_KEY, mac), Vec::new())
+            Ok(((AuthMethod::SHARED_KEY, mac), Vec::new()))
         }
         AuthWords::PublicKey(words) => {
             let asked = sent.cert_requests.iter();
@@ -234,12 +313,10 @@ fn prove(cx: &mut Context, sa: &IkeSa, sent: &AuthSent) -> Result<Proof, AuthErr
                 hashes: &sent.peer_hashes,
                 pss: false,
             };
-            our_signature(cx, sa, *words, &policy.srcid, &wishes, &octets)?
+            our_signature(cx, sa, *words, &policy.srcid, &wishes, &octets)
         }
-        AuthWords::Eap(_) if sent.eap.is_some() => return Ok((None, Vec::new())),
-        AuthWords::Eap(_) => return Err(AuthError::NoUser),
-    };
-    Ok((Some(auth), certs))
+        AuthWords::Eap(_) => Err(AuthError::NoUser),
+    }
 }
 
 /// Whether this is the one IKE SA with its peer (RFC 7296, 2.4), which is said after a start to be
@@ -290,7 +367,8 @@ pub fn reject(cx: &mut Context, sa: &mut IkeSa, now: Now, error: &Error) {
         sa.state = State::Closed;
     } else {
         // RFC 7296, 2.21.2: the responder believes the SA is up, or soon to be, so it is told.
-        informational::delete(cx, sa, now.mono);
+        let why = ppk::is_refusal(error).then_some(NotifyType::AUTHENTICATION_FAILED);
+        informational::delete_because(cx, sa, now.mono, why);
     }
 }
 
@@ -327,7 +405,17 @@ pub fn accept(
     finish(cx, sa, now, *sent, payloads);
 }
 
-fn finish(cx: &mut Context, sa: &mut IkeSa, now: Now, sent: AuthSent, payloads: &[Payload<'_>]) {
+fn finish(
+    cx: &mut Context,
+    sa: &mut IkeSa,
+    now: Now,
+    mut sent: AuthSent,
+    payloads: &[Payload<'_>],
+) {
+    let blend = sent.ppk.take();
+    let taken = blend.filter(|_| has_notify(payloads, NotifyType::PPK_IDENTITY));
+    let taken = taken.map(|blend| *blend);
+    ppk::settle(cx, sa, &sa.policy, &mut sent.keys, taken);
     grant::take(cx, sa, payloads);
     if sent.childless {
         let suite = sent.suite;
@@ -419,8 +507,17 @@ fn verify(
         let why = format!(" for {peer_id}: '{}' wants dstid {wanted}", policy.name);
         return Err(Error::NoPolicy(why));
     }
-    let questions = judge(cx, now, policy, sent, (id_r, auth), &peer_id, &certs)
-        .map_err(|error| error.of(&peer_id, policy))?;
+    // With EAP the responder's first proof knows no PPK yet.
+    let taken = match &policy.auth {
+        AuthWords::Eap(_) => Ok(None),
+        AuthWords::Psk(_) | AuthWords::PublicKey(_) => ppk::taken(sent.ppk.as_deref(), payloads),
+    };
+    let judged = taken.and_then(|ppk| {
+        let octets = their_octets(sent, ppk, &id_r);
+        judge(cx, now, policy, sent, (auth, &octets), &peer_id, &certs)
+            .map_err(|error| ppk::blame(ppk, error))
+    });
+    let questions = judged.map_err(|error| error.of(&peer_id, policy))?;
     Ok((peer_id, questions))
 }
 
@@ -430,12 +527,11 @@ fn judge(
     now: Now,
     policy: &Policy,
     sent: &AuthSent,
-    (id_r, auth): (Id<'_>, Auth<'_>),
+    (auth, octets): (Auth<'_>, &[u8]),
     peer_id: &Identity,
     certs: &[(CertEncoding, &[u8])],
 ) -> Result<Vec<Question>, Error> {
     let prf = sent.suite.prf;
-    let octets = their_octets(sent, &id_r);
     // RFC 7296, 2.16: with EAP the responder signs.
     let words = match &policy.auth {
         AuthWords::Psk(secret) => {
@@ -443,7 +539,7 @@ fn judge(
                 &cx.provider,
                 prf,
                 secret.expose(),
-                &octets,
+                octets,
                 auth.method,
                 auth.data,
             )?;
@@ -457,7 +553,7 @@ fn judge(
         certs,
         method: auth.method,
         auth: auth.data,
-        octets: &octets,
+        octets,
         hashes: cx.provider.signature_hashes,
         peer_hashes: &sent.peer_hashes,
     };

@@ -2,6 +2,7 @@
 
 use super::super::error::Error;
 use super::super::ipcomp;
+use super::ppk::{self, Said};
 use super::sa_init::has_notify;
 use crate::policy::Identity;
 use crate::wire::registry::{CertEncoding, IdType, NotifyType};
@@ -35,6 +36,8 @@ pub struct Request<'a> {
     pub transport: bool,
     /// IPCOMP_SUPPORTED was said: the peer's CPI.
     pub ipcomp: Option<Cpi>,
+    /// What was said of PPKs.
+    pub ppk: Said<'a>,
 }
 
 impl Request<'_> {
@@ -50,6 +53,7 @@ pub fn read<'a>(payloads: &'a [Payload<'a>]) -> Result<Request<'a>, Error> {
         initial_contact: has_notify(payloads, NotifyType::INITIAL_CONTACT),
         transport: has_notify(payloads, NotifyType::USE_TRANSPORT_MODE),
         ipcomp: ipcomp::said(payloads),
+        ppk: ppk::said(payloads),
         ..Request::default()
     };
     for payload in payloads {

@@ -11,6 +11,7 @@ use super::super::message;
 use super::super::own::{self, Own};
 use super::super::state::{Deleting, Keying, State};
 use super::create_child::up;
+use super::sa_init::status;
 use super::{mobike, reauth, redirect, rekey_ike};
 use crate::radius::request::Cause;
 use crate::time::Now;
@@ -236,6 +237,11 @@ pub fn delete_children(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
 
 /// Deletes an established IKE SA: tells the peer, and gives everything up at once.
 pub fn delete(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
+    delete_because(cx, sa, now, None);
+}
+
+/// The same, with the error that is the reason.
+pub fn delete_because(cx: &mut Context, sa: &mut IkeSa, now: Instant, why: Option<NotifyType>) {
     let payload = Payload::Delete(Delete {
         protocol: ProtocolId::IKE,
         spi_size: 0,
@@ -243,7 +249,9 @@ pub fn delete(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
     });
     // A request that is out already will never matter; its Message ID is still used up.
     sa.window.settle();
-    message::request(cx, sa, ExchangeType::INFORMATIONAL, &[payload], now);
+    let notify = why.map(|kind| status(kind, &[]));
+    let payloads: Vec<_> = notify.into_iter().chain([payload]).collect();
+    message::request(cx, sa, ExchangeType::INFORMATIONAL, &payloads, now);
     cx.info(format_args!("{}: sent delete, closing SA", sa.tag()));
     linger(cx, sa, now);
 }

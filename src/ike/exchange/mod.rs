@@ -10,6 +10,7 @@ pub mod create_child;
 pub mod create_child_initiator;
 pub mod informational;
 pub mod mobike;
+pub mod ppk;
 pub mod questions;
 pub mod reauth;
 pub mod redirect;

@@ -229,9 +229,12 @@ fn accept(
     let fragmentation = cx.config.settings.fragmentation
         && has_notify(request.payloads, NotifyType::FRAGMENTATION_SUPPORTED);
     let peer_hashes = signature_hashes(request.payloads);
+    let ppk = has_notify(request.payloads, NotifyType::USE_PPK)
+        && select::has_ppk(&cx.config, path.local.ip(), path.remote.ip());
     let facts = Facts {
         nat: nat.supported,
         fragmentation,
+        ppk,
         hashes: !peer_hashes.is_empty(),
     };
     let response = build(
@@ -255,6 +258,7 @@ fn accept(
         request: bytes.to_vec(),
         response,
         peer_hashes,
+        ppk,
         eap: None,
         asking: None,
     };
@@ -286,6 +290,7 @@ fn detect_nat(cx: &Context, path: Path, request: &Request<'_>, policy: &Policy) 
 struct Facts {
     nat: bool,
     fragmentation: bool,
+    ppk: bool,
     hashes: bool,
 }
 
@@ -335,6 +340,9 @@ fn build(
     }
     // RFC 6023: whoever wants to may come without a Child SA.
     payloads.push(status(NotifyType::CHILDLESS_IKEV2_SUPPORTED, &[]));
+    if facts.ppk {
+        payloads.push(status(NotifyType::USE_PPK, &[]));
+    }
     let hash_list = hash_list(cx.provider.signature_hashes);
     if facts.hashes {
         payloads.push(status(NotifyType::SIGNATURE_HASH_ALGORITHMS, &hash_list));

@@ -13,6 +13,7 @@ use super::super::natt;
 use super::super::negotiate::{self, Chosen, Rules};
 use super::super::state::{SaInitSent, State};
 use super::auth_initiator;
+use super::ppk;
 use super::redirect::{self, Start};
 use super::sa_init::{
     NONCE_LEN, find_notify, has_notify, hash_list, header, signature_hashes, status,
@@ -116,6 +117,9 @@ fn send(cx: &mut Context, sa: &mut IkeSa, now: Now) {
         payloads.extend(natt::notifications(&hashes));
     }
     payloads.push(status(NotifyType::SIGNATURE_HASH_ALGORITHMS, &hash_list));
+    if !sa.policy.ppks.is_empty() {
+        payloads.push(status(NotifyType::USE_PPK, &[]));
+    }
     let from = sa.trail.from.map(redirect::gateway);
     payloads.push(match &from {
         Some(from) => status(NotifyType::REDIRECTED_FROM, from),
@@ -264,6 +268,8 @@ fn accept(
         sa.own_spi,
         responder,
     )?;
+    let answered = has_notify(payloads, NotifyType::USE_PPK);
+    let ppk = ppk::offer(answered, &sa.policy.ppks, &keys, suite.prf)?;
     let State::AwaitSaInitResponse(sent) = std::mem::replace(&mut sa.state, State::Closed) else {
         return Ok(());
     };
@@ -286,6 +292,7 @@ fn accept(
         response: bytes.to_vec(),
         peer_hashes: signature_hashes(payloads),
         cert_requests: cert_requests(payloads),
+        ppk,
         takes_childless: has_notify(payloads, NotifyType::CHILDLESS_IKEV2_SUPPORTED),
     };
     auth_initiator::prepare(cx, sa, facts);
