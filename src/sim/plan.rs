@@ -154,8 +154,9 @@ pub fn draw(dice: &mut Dice) -> Plan {
     for from in 1..ends {
         let to = dice.below(from.min(first_spoke));
         let leased = taste.leases && from >= first_spoke;
-        let (initiator, responder) =
+        let (mut initiator, mut responder) =
             tunnel::pair(dice, &taste, (from, &hosts[from]), (to, &hosts[to]), leased);
+        (initiator.ppks, responder.ppks) = tunnel::ppks(dice);
         tunnels.push(Tunnel {
             from,
             policy: u32::try_from(policies[from].len()).unwrap_or(0),

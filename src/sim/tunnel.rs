@@ -8,7 +8,7 @@ use super::dice::Dice;
 use super::plan::{HostPlan, Taste, Tunnel};
 use crate::kernel::SelectorPair;
 use crate::policy::{
-    Auth, CfgEntry, Flow, FlowEnd, Identity, IpNet, Policy, Proposal, Secret, Selection,
+    Auth, CfgEntry, Flow, FlowEnd, Identity, IpNet, Policy, Ppk, Proposal, Secret, Selection,
 };
 use crate::wire::registry::{CfgAttrType, EsnId, IdType, KeId, PrfId, ProtocolId};
 use crate::wire::{Transform, TransformId};
@@ -102,6 +102,22 @@ pub(super) fn pair(
         }];
     }
     (initiator, responder)
+}
+
+/// The PPKs of both ends: none, one that both may or must have, or one of each that the other lacks.
+pub(super) fn ppks(dice: &mut Dice) -> (Vec<Ppk>, Vec<Ppk>) {
+    let ppk = |id: &str, required| Ppk {
+        id: id.as_bytes().to_vec(),
+        secret: Secret::new(format!("{SECRET}{id}").into_bytes()),
+        required,
+    };
+    let (ours, theirs, required) = match dice.below(6) {
+        0 => ("shared", "shared", true),
+        1 => ("shared", "shared", false),
+        2 => ("ours", "theirs", false),
+        _ => return (Vec::new(), Vec::new()),
+    };
+    (vec![ppk(ours, required)], vec![ppk(theirs, required)])
 }
 
 /// Of the IKE SA and of its Child SAs.
