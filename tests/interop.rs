@@ -58,6 +58,8 @@ mod paths;
 mod pki;
 #[path = "interop/pluto_session.rs"]
 mod pluto_session;
+#[path = "interop/ppk.rs"]
+mod ppk;
 #[path = "interop/radius.rs"]
 mod radius;
 #[path = "interop/refusals.rs"]

@@ -8,6 +8,7 @@ use super::credentials::{asks_for_passwords, by_password, by_signature, certifie
 use super::gateway::{CLIENT_ID, Conf, GATEWAY_ID, Gateway};
 use super::keys::{Keys, Kind};
 use super::pki::Holder;
+use super::ppk::{Named, ONE, TWO, asking, holding};
 use super::refusals::is_refused;
 use super::session::{kernel_holds_traps, raw_keys};
 use super::strongswan::{Client, StrongSwan};
@@ -28,6 +29,20 @@ pub struct Impostor {
 const NOTIFIED: &str = "received AUTHENTICATION_FAILED notify error";
 const MALLORY: &str = "mallory.example";
 
+/// The gateway requires a PPK; the client has this one, and may require it.
+fn with_ppk(ppk: Option<Named>, required: bool) -> (Conf, Client) {
+    let conf = Conf {
+        auth: asking(&Conf::default().auth, ONE, "required"),
+        ..Conf::default()
+    };
+    let client = Client::default();
+    let client = match ppk {
+        Some(ppk) => holding(client, ppk, required),
+        None => client,
+    };
+    (conf, client)
+}
+
 /// By whom and under what name nobody gets in.
 pub const IMPOSTORS: &[Impostor] = &[
     Impostor {
@@ -42,6 +57,27 @@ pub const IMPOSTORS: &[Impostor] = &[
         told: NOTIFIED,
         why: "authentication failed: pre-shared key mismatch",
         // charon looks at ours first.
+        answers: false,
+    },
+    Impostor {
+        name: "another_ppk_of_this_name",
+        setup: |_| with_ppk(Some((ONE.0, TWO.1)), true),
+        told: NOTIFIED,
+        why: "authentication failed: pre-shared key mismatch with PPK 'one'",
+        answers: false,
+    },
+    Impostor {
+        name: "another_ppk_where_one_is_required",
+        setup: |_| with_ppk(Some(TWO), false),
+        told: NOTIFIED,
+        why: "authentication failed: PPK: unknown ID 'two'",
+        answers: false,
+    },
+    Impostor {
+        name: "no_ppk_where_one_is_required",
+        setup: |_| with_ppk(None, false),
+        told: NOTIFIED,
+        why: "authentication failed: PPK: required, and the peer has none",
         answers: false,
     },
     Impostor {

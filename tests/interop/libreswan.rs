@@ -23,6 +23,8 @@ pub struct Client {
     /// Empty: the address that it assigns.
     pub remote_ts: String,
     pub secret: String,
+    /// A post-quantum pre-shared key: ID and secret.
+    pub ppk: Option<(&'static str, &'static str)>,
     /// Own key and the gateway's, instead of the secret.
     pub keys: Option<(NssKey, Keys)>,
     /// The line that says how both ends prove themselves.
@@ -46,6 +48,7 @@ impl Default for Client {
             esp: "aes_gcm256".to_owned(),
             remote_ts: INSIDE_NET.to_owned(),
             secret: SECRET.to_owned(),
+            ppk: None,
             keys: None,
             auth: "authby=secret",
             lines: Vec::new(),
@@ -179,7 +182,10 @@ impl Libreswan {
         database(world);
         let conf = folder.join("ipsec.conf");
         fs::write(&conf, client.conf(text(&folder))).unwrap();
-        let secret = format!("@{CLIENT_ID} @{GATEWAY_ID} : PSK \"{}\"\n", client.secret);
+        let mut secret = format!("@{CLIENT_ID} @{GATEWAY_ID} : PSK \"{}\"\n", client.secret);
+        if let Some((id, key)) = client.ppk {
+            secret += &format!("@{CLIENT_ID} @{GATEWAY_ID} : PPKS \"{id}\" \"{key}\"\n");
+        }
         fs::write(folder.join("secrets"), secret).unwrap();
         let root = release::running().root();
         let mut command = world.command_in("rw", root.as_deref(), "/usr/libexec/ipsec/pluto");

@@ -106,13 +106,18 @@ pub fn the_gateway_rekeys_with_key_exchange() {
 }
 
 pub fn the_gateway_begins() {
-    let world = World::new(Layout::Wire);
     let (conf, client) = networks("active");
+    begins(&conf, &client);
+}
+
+/// The gateway begins, either side rekeys, and it ends; what the gateway has logged.
+pub fn begins(conf: &Conf, client: &Client) -> String {
+    let world = World::new(Layout::Wire);
     let lines =
         format!("addr add {BEHIND}/32 dev lo\nroute add {INSIDE}/32 dev wan src {BEHIND}\n");
     world.batch("rw", &lines);
-    let swan = Libreswan::start(&world, &client);
-    let gateway = Gateway::start(&world, &conf);
+    let swan = Libreswan::start(&world, client);
+    let gateway = Gateway::start(&world, conf);
     gateway.wait_for_count("IKE SA currently established", 1);
     let up = [&format!("<FQDN/{CLIENT_ID}>["), "] ESTABLISHED i"];
     assert_says(&gateway.show_sa(), &up);
@@ -128,6 +133,7 @@ pub fn the_gateway_begins() {
     gateway.ikectl(&["reset", "sa"]);
     swan.wait_for_states(|states| !states.contains("ESTABLISHED_IKE_SA"));
     gateway_has_let_go(&world, &gateway);
+    gateway.log()
 }
 
 pub fn in_transport_mode() {

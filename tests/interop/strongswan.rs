@@ -36,6 +36,8 @@ pub struct Client {
     pub secret: String,
     /// Own keys and the gateway's, instead of the secret.
     pub keys: Option<(Keys, Keys)>,
+    /// Post-quantum pre-shared keys: ID and secret.
+    pub ppks: Vec<(&'static str, &'static str)>,
     /// How both ends prove themselves, where it is neither of these.
     pub credentials: Option<Credentials>,
     /// More lines of the connection.
@@ -76,6 +78,7 @@ impl Default for Client {
             pools: Vec::new(),
             secret: SECRET.to_owned(),
             keys: None,
+            ppks: Vec::new(),
             credentials: None,
             lines: Vec::new(),
             children: Vec::new(),
@@ -140,6 +143,10 @@ impl Client {
                 "secrets {{ ike-home {{ secret = \"{}\" }} }}\n",
                 self.secret
             );
+        }
+        for (number, (id, secret)) in self.ppks.iter().enumerate() {
+            let words = format!("id = {id}\n secret = \"{secret}\"\n");
+            out += &format!("secrets {{ ppk-{number} {{ {words} }} }}\n");
         }
         out
     }
