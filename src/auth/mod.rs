@@ -53,7 +53,7 @@ pub enum AuthError {
     Ppk(String),
     /// A proof is wrong, made or checked with the PPK of this ID; it may be that which differs.
     #[error("{0} with PPK '{1}'")]
-    WithPpk(Box<AuthError>, String),
+    WithPpk(Box<Self>, String),
     /// A key or certificate cannot be used.
     #[error("{0}")]
     Crypto(#[from] CryptoError),

@@ -25,6 +25,7 @@ const RFCS: &[(u32, &str)] = &[
     (4478, "Repeated authentication"),
     (4806, "OCSP inside of IKEv2"),
     (8598, "Split DNS"),
+    (8784, "Mixing preshared keys for post-quantum security"),
 ];
 
 /// The document.

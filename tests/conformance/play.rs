@@ -607,6 +607,7 @@ fn configure(role: Role, words: &[&str]) -> Config {
                 policy.child_proposals = suites.map(setup::esp).to_vec();
             }
             "long-id" => policy.srcid = setup::fqdn(&"g".repeat(600)),
+            "ppk" => policy.ppks.push(setup::ppk(value)),
             "dstid" => policy.dstid = Some(setup::fqdn(value)),
             _ => {}
         }
@@ -640,7 +641,7 @@ fn settings(policy: Policy, words: &[&str]) -> Config {
             "single" => settings.enforce_single_ike_sa = true,
             "two-suites" | "long-id" | "role" | "pool" | "ask-address" | "active" | "transport"
             | "ipcomp" | "two-networks" | "natt" | "suite" | "ike-ke" | "child-ke" | "lifetime"
-            | "dstid" | "log" => {}
+            | "dstid" | "ppk" | "log" => {}
             other => panic!("config: {other}?"),
         }
     }

@@ -21,21 +21,16 @@ use super::world::{Host, Pair, Side, at};
 const AUTH: ExchangeType = ExchangeType::IKE_AUTH;
 const BOTH: [Side; 2] = [Side::Initiator, Side::Responder];
 
-/// `ppk ID SECRET`, with `required` where the ID ends with `!`.
+/// A PPK with another secret than is usual.
 fn ppk(id: &str, secret: &[u8]) -> Ppk {
     Ppk {
-        id: id.trim_end_matches('!').as_bytes().to_vec(),
         secret: Secret::new(secret.to_vec()),
-        required: id.ends_with('!'),
+        ..setup::ppk(id)
     }
 }
 
-/// One for each ID, each with a secret of its own.
 fn ppks(ids: &[&str]) -> Vec<Ppk> {
-    let secret = |id: &str| format!("a long secret of {}", id.trim_end_matches('!'));
-    ids.iter()
-        .map(|id| ppk(id, secret(id).as_bytes()))
-        .collect()
+    ids.iter().map(|id| setup::ppk(id)).collect()
 }
 
 fn with(policy: Policy, ppks: Vec<Ppk>) -> Policy {

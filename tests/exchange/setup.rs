@@ -12,7 +12,7 @@ use boring::rsa::Rsa;
 use iked::auth::store::CredentialStore;
 use iked::crypto::sign::PrivateKey;
 use iked::policy::{
-    Auth, CfgEntry, Config, Eap, EapMethod, EapUser, Flow, FlowEnd, Identity, IpNet, Policy,
+    Auth, CfgEntry, Config, Eap, EapMethod, EapUser, Flow, FlowEnd, Identity, IpNet, Policy, Ppk,
     Proposal, PublicKeyAuth, Secret, Selection,
 };
 use iked::wire::registry::{CfgAttrType, EncrId, EsnId, IdType, IntegId, KeId, PrfId, ProtocolId};
@@ -67,6 +67,16 @@ pub(super) fn leased() -> FlowEnd {
 
 pub(super) fn psk(secret: &[u8]) -> Auth {
     Auth::Psk(Secret::new(secret.to_vec()))
+}
+
+/// `ppk ID SECRET`, with `required` where the ID ends with `!`; each ID has a secret of its own.
+pub(super) fn ppk(id: &str) -> Ppk {
+    let name = id.trim_end_matches('!');
+    Ppk {
+        id: name.as_bytes().to_vec(),
+        secret: Secret::new(format!("a long secret of {name}").into_bytes()),
+        required: id.ends_with('!'),
+    }
 }
 
 /// The ciphers of IKE that the tests run through.

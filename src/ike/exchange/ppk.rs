@@ -183,10 +183,12 @@ pub fn settle(
 
 /// Whether there is no agreement about a PPK. Then an initiator says AUTHENTICATION_FAILED, too.
 pub fn is_refusal(error: &Error) -> bool {
-    match error {
-        Error::Denied(denied) => is_refusal(&denied.why),
-        error => matches!(error, Error::Authentication(AuthError::Ppk(_))),
-    }
+    let why = if let Error::Denied(denied) = error {
+        &denied.why
+    } else {
+        error
+    };
+    matches!(why, Error::Authentication(AuthError::Ppk(_)))
 }
 
 fn refused(why: &str) -> Error {
