@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::wire::registry::{EncrId, HashAlgorithm, IntegId, KeId, PrfId};
 
+pub mod algorithm;
 pub mod asn1;
 pub mod boring;
 pub mod crl;

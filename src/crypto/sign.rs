@@ -13,6 +13,7 @@ use boring::rsa::{Padding, Rsa};
 use boring::sign::{RsaPssSaltlen, Signer, Verifier};
 
 use super::CryptoError;
+use super::algorithm::Algorithm;
 use crate::wire::registry::{AuthMethod, HashAlgorithm};
 
 /// The kinds of keys that sign here.
@@ -69,7 +70,7 @@ impl PrivateKey {
     /// AUTH data of method 14 (RFC 7427, 3): length and DER of the AlgorithmIdentifier, signature.
     /// RSA signs with PKCS #1 v1.5, which every peer verifies.
     pub fn sign_rfc7427(&self, hash: HashAlgorithm, data: &[u8]) -> Result<Vec<u8>, CryptoError> {
-        self.sign_identified(algorithm(self.kind, false, hash), data)
+        self.sign_hashed(false, hash, data)
     }
 
     /// The same with RSASSA-PSS.
@@ -78,15 +79,26 @@ impl PrivateKey {
         hash: HashAlgorithm,
         data: &[u8],
     ) -> Result<Vec<u8>, CryptoError> {
-        self.sign_identified(algorithm(self.kind, true, hash), data)
+        self.sign_hashed(true, hash, data)
     }
 
-    fn sign_identified(
+    fn sign_hashed(
         &self,
-        algorithm: Option<Algorithm>,
+        pss: bool,
+        hash: HashAlgorithm,
         data: &[u8],
     ) -> Result<Vec<u8>, CryptoError> {
-        let algorithm = algorithm.ok_or(CryptoError::UnsupportedKey)?;
+        let of_pss = |algorithm: Algorithm| matches!(algorithm, Algorithm::RsaPss(_)) == pss;
+        let algorithm =
+            Algorithm::all().find(|one| one.fits(self.kind) && one.hash() == hash && of_pss(*one));
+        self.sign_as(algorithm.ok_or(CryptoError::UnsupportedKey)?, data)
+    }
+
+    /// The same with an algorithm that fits this key.
+    pub fn sign_as(&self, algorithm: Algorithm, data: &[u8]) -> Result<Vec<u8>, CryptoError> {
+        if !algorithm.fits(self.kind) {
+            return Err(CryptoError::UnsupportedKey);
+        }
         let identifier = algorithm.identifier();
         let length = u8::try_from(identifier.len()).map_err(|_| CryptoError::Library)?;
         let mut out = vec![length];
@@ -96,7 +108,7 @@ impl PrivateKey {
     }
 
     fn sign(&self, algorithm: Algorithm, data: &[u8]) -> Result<Vec<u8>, CryptoError> {
-        let Some(digest) = algorithm.digest() else {
+        let Some(digest) = digest_of(algorithm) else {
             return Ok(Signer::new_without_digest(&self.key)?.sign_oneshot_to_vec(data)?);
         };
         let mut signer = Signer::new(digest, &self.key)?;
@@ -203,17 +215,8 @@ impl PublicKey {
         let (identifier, signature) = rest
             .split_at_checked(usize::from(length))
             .ok_or(CryptoError::Signature)?;
-        let algorithm = HASHES
-            .iter()
-            .filter(|hash| allowed.contains(hash))
-            .flat_map(|&hash| {
-                [
-                    algorithm(self.kind, false, hash),
-                    algorithm(self.kind, true, hash),
-                ]
-            })
-            .flatten()
-            .find(|algorithm| algorithm.is(identifier))
+        let algorithm = Algorithm::named(identifier)
+            .filter(|algorithm| algorithm.fits(self.kind) && allowed.contains(&algorithm.hash()))
             .ok_or(CryptoError::Signature)?;
         self.verify(algorithm, signature, signed)
     }
@@ -224,7 +227,7 @@ impl PublicKey {
         signature: &[u8],
         signed: &[u8],
     ) -> Result<(), CryptoError> {
-        let good = match algorithm.digest() {
+        let good = match digest_of(algorithm) {
             None => {
                 let mut verifier = Verifier::new_without_digest(&self.key)?;
                 verifier.verify_oneshot(signature, signed).unwrap_or(false)
@@ -283,15 +286,11 @@ impl PublicKey {
 
 /// Whether AUTH data of method 14 name RSASSA-PSS.
 pub fn is_pss(auth_data: &[u8]) -> bool {
-    let Some((&length, rest)) = auth_data.split_first() else {
-        return false;
-    };
-    rest.split_at_checked(usize::from(length))
-        .is_some_and(|(identifier, _)| {
-            HASHES
-                .iter()
-                .any(|&hash| Algorithm::RsaPss(hash).is(identifier))
-        })
+    let named = auth_data.split_first().and_then(|(&length, rest)| {
+        let (identifier, _) = rest.split_at_checked(usize::from(length))?;
+        Algorithm::named(identifier)
+    });
+    matches!(named, Some(Algorithm::RsaPss(_)))
 }
 
 fn kind_of<T: HasParams + HasPublic>(key: &PKeyRef<T>) -> Result<KeyKind, CryptoError> {
@@ -324,6 +323,16 @@ fn kind_of<T: HasParams + HasPublic>(key: &PKeyRef<T>) -> Result<KeyKind, Crypto
     }
 }
 
+/// The hash that is signed; Ed25519 signs the whole message.
+fn digest_of(algorithm: Algorithm) -> Option<MessageDigest> {
+    match algorithm.hash() {
+        HashAlgorithm::SHA2_256 => Some(MessageDigest::sha256()),
+        HashAlgorithm::SHA2_384 => Some(MessageDigest::sha384()),
+        HashAlgorithm::SHA2_512 => Some(MessageDigest::sha512()),
+        _ => None,
+    }
+}
+
 /// RFC 4754, 7: each curve has its hash.
 fn legacy_ecdsa(kind: KeyKind) -> Option<(AuthMethod, MessageDigest, usize)> {
     match kind {
@@ -334,125 +343,6 @@ fn legacy_ecdsa(kind: KeyKind) -> Option<(AuthMethod, MessageDigest, usize)> {
     }
 }
 
-/// A signature algorithm with its hash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Algorithm {
-    RsaPkcs1(HashAlgorithm),
-    RsaPss(HashAlgorithm),
-    Ecdsa(HashAlgorithm),
-    Ed25519,
-}
-
-fn algorithm(kind: KeyKind, pss: bool, hash: HashAlgorithm) -> Option<Algorithm> {
-    let sha2 = hash_byte(hash).is_some();
-    match kind {
-        KeyKind::Rsa if sha2 && pss => Some(Algorithm::RsaPss(hash)),
-        KeyKind::Rsa if sha2 => Some(Algorithm::RsaPkcs1(hash)),
-        KeyKind::EcdsaP256 | KeyKind::EcdsaP384 | KeyKind::EcdsaP521 if sha2 && !pss => {
-            Some(Algorithm::Ecdsa(hash))
-        }
-        KeyKind::Ed25519 if hash == HashAlgorithm::IDENTITY && !pss => Some(Algorithm::Ed25519),
-        KeyKind::Rsa
-        | KeyKind::EcdsaP256
-        | KeyKind::EcdsaP384
-        | KeyKind::EcdsaP521
-        | KeyKind::Ed25519 => None,
-    }
-}
-
-/// 1, 2 and 3 for the three members of SHA-2, as their object identifiers count them.
-fn hash_byte(hash: HashAlgorithm) -> Option<u8> {
-    match hash {
-        HashAlgorithm::SHA2_256 => Some(1),
-        HashAlgorithm::SHA2_384 => Some(2),
-        HashAlgorithm::SHA2_512 => Some(3),
-        _ => None,
-    }
-}
-
-impl Algorithm {
-    fn digest(self) -> Option<MessageDigest> {
-        match self {
-            Self::Ed25519 => None,
-            Self::RsaPkcs1(hash) | Self::RsaPss(hash) | Self::Ecdsa(hash) => match hash {
-                HashAlgorithm::SHA2_256 => Some(MessageDigest::sha256()),
-                HashAlgorithm::SHA2_384 => Some(MessageDigest::sha384()),
-                _ => Some(MessageDigest::sha512()),
-            },
-        }
-    }
-
-    /// The DER of the AlgorithmIdentifier, RFC 7427, appendix A.
-    fn identifier(self) -> Vec<u8> {
-        match self {
-            Self::RsaPkcs1(hash) => {
-                // sha256WithRSAEncryption is 11, the next two follow; parameters are NULL.
-                let last = 10 + hash_byte(hash).unwrap_or(0);
-                let oid = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, last];
-                der(0x30, &[der(0x06, &oid), NULL.to_vec()].concat())
-            }
-            Self::Ecdsa(hash) => {
-                let last = 1 + hash_byte(hash).unwrap_or(0);
-                let oid = [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, last];
-                der(0x30, &der(0x06, &oid))
-            }
-            Self::Ed25519 => der(0x30, &der(0x06, &[0x2b, 0x65, 0x70])),
-            Self::RsaPss(hash) => pss_identifier(hash, false),
-        }
-    }
-
-    /// Whether these bytes name this algorithm, in any of the forms that are in use.
-    fn is(self, identifier: &[u8]) -> bool {
-        match self {
-            Self::RsaPss(hash) => {
-                identifier == pss_identifier(hash, false)
-                    || identifier == pss_identifier(hash, true)
-            }
-            Self::RsaPkcs1(_) | Self::Ecdsa(_) | Self::Ed25519 => identifier == self.identifier(),
-        }
-    }
-}
-
-/// RSASSA-PSS with one hash for both uses and a salt as long as it; `trailer` writes out the default
-/// trailer field too, as some do.
-fn pss_identifier(hash: HashAlgorithm, trailer: bool) -> Vec<u8> {
-    let number = hash_byte(hash).unwrap_or(0);
-    let salt_len = [0, 32, 48, 64]
-        .get(usize::from(number))
-        .copied()
-        .unwrap_or(0);
-    let hash_oid = [0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, number];
-    let hash_id = der(0x30, &[der(0x06, &hash_oid), NULL.to_vec()].concat());
-    let mgf1 = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x08];
-    let mgf1 = der(0x30, &[der(0x06, &mgf1), hash_id.clone()].concat());
-    let mut parameters = [
-        der(0xa0, &hash_id),
-        der(0xa1, &mgf1),
-        der(0xa2, &der(0x02, &[salt_len])),
-    ]
-    .concat();
-    if trailer {
-        parameters.extend(der(0xa3, &der(0x02, &[1])));
-    }
-    let pss = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0a];
-    der(0x30, &[der(0x06, &pss), der(0x30, &parameters)].concat())
-}
-
-/// A DER value of fewer than 128 bytes.
-fn der(tag: u8, content: &[u8]) -> Vec<u8> {
-    let mut out = vec![tag, content.len() as u8];
-    out.extend_from_slice(content);
-    out
-}
-
-const NULL: [u8; 2] = [5, 0];
-/// The hashes of `Algorithm`.
-const HASHES: [HashAlgorithm; 4] = [
-    HashAlgorithm::SHA2_256,
-    HashAlgorithm::SHA2_384,
-    HashAlgorithm::SHA2_512,
-    HashAlgorithm::IDENTITY,
-];
 const RSA_BITS_MIN: i32 = 2048;
 /// A verification with more takes a shard too long.
 const RSA_BITS_MAX: i32 = 8192;
