@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use crate::auth::announce::Announced;
 use crate::auth::store::CredentialStore;
 use crate::crypto::{Rng, boring};
 use crate::ike::{Endpoint, EndpointParts, Path};
@@ -17,11 +18,12 @@ use crate::radius::packet::PACKET_MAX;
 use crate::radius::{Builder, Code, Fault, Packet, Reply, attribute};
 use crate::steer::ShardId;
 use crate::time::Now;
-use crate::wire::registry::{ExchangeType, PayloadType};
+use crate::wire::registry::{ExchangeType, NotifyType, PayloadType};
 use crate::wire::sk::{self, SkFailure, SkKey};
 use crate::wire::spi::IkeSpi;
 use crate::wire::{
-    Flags, Header, Message, Payload, decode_payloads, encode_message, encode_payloads, print,
+    Flags, Header, Message, Payload, announce, decode_payloads, encode_message, encode_payloads,
+    print,
 };
 
 mod kernel;
@@ -104,6 +106,7 @@ pub fn message(bytes: &[u8]) {
         return;
     };
     assert!(print::details(&first).starts_with(&print::one_line(&first)));
+    first.payloads.iter().for_each(announcements);
     if !encodable(&first.payloads) {
         return;
     }
@@ -120,6 +123,24 @@ pub fn message(bytes: &[u8]) {
     // was, nothing may have changed.
     if once.len() == bytes.len() {
         assert_eq!(second, first);
+    }
+}
+
+/// What can be read of announced methods (RFC 9593) is written as it was.
+fn announcements(payload: &Payload<'_>) {
+    let Payload::Notify(notify) = payload else {
+        return;
+    };
+    if notify.kind != NotifyType::SUPPORTED_AUTH_METHODS {
+        return;
+    }
+    let read = announce::decode(notify.data);
+    assert_eq!(read.is_ok(), Announced::read(notify.data).is_ok());
+    if let Ok(list) = read {
+        let mut written = Vec::new();
+        list.iter()
+            .for_each(|one| announce::encode(one, &mut written));
+        assert_eq!(written, notify.data);
     }
 }
 

@@ -643,6 +643,7 @@ fn post_quantum_keys_stand_beside_any_authentication() {
 fn authentication_words_are_understood() {
     let auth = |word: &str| policy(&format!("{LEAST} {word}")).auth;
     assert_eq!(auth("rsa"), Auth::PublicKey(PublicKeyAuth::Rsa));
+    assert_eq!(auth("rsa-pss"), Auth::PublicKey(PublicKeyAuth::RsaPss));
     assert_eq!(auth("ecdsa256"), Auth::PublicKey(PublicKeyAuth::Ecdsa256));
     assert_eq!(auth("rfc7427"), Auth::PublicKey(PublicKeyAuth::Rfc7427));
     assert_eq!(auth("signature"), Auth::PublicKey(PublicKeyAuth::Any));

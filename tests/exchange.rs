@@ -10,6 +10,8 @@
     reason = "a test looks for one payload among many"
 )]
 
+#[path = "exchange/announced.rs"]
+mod announced;
 #[path = "exchange/asking.rs"]
 mod asking;
 #[path = "exchange/bounds.rs"]

@@ -3,6 +3,7 @@
 
 use crate::crypto::CryptoError;
 
+pub mod announce;
 pub mod chain;
 pub mod eap;
 pub mod octets;

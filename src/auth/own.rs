@@ -2,13 +2,14 @@
 //! with it (RFC 7296, 3.6 and 3.7; RFC 7670 and OpenIKED's own encodings).
 
 use super::AuthError;
+use super::announce::{Announced, Way};
 use super::pubkey::{allows_key, named};
 use super::store::{CredentialStore, OwnKey};
 use crate::crypto::CryptoError;
 use crate::crypto::sign::KeyKind;
 use crate::crypto::x509::Certificate;
 use crate::policy::{Identity, PublicKeyAuth};
-use crate::wire::registry::CertEncoding;
+use crate::wire::registry::{CertEncoding, HashAlgorithm};
 
 /// A certificate of ours, for a key of ours.
 #[derive(Debug)]
@@ -119,24 +120,81 @@ pub fn show<'s>(
         if let Some(own) = best.or_else(|| own().next())
             && let Some(key) = keys.get(own.key)
         {
-            let chain = own.chain.iter();
-            return Ok(Shown {
-                key,
-                certs: chain
-                    .map(|der| (CertEncoding::X509, der.as_slice()))
-                    .collect(),
-                note: None,
-            });
+            return Ok(certified(key, own));
         }
     }
     let key = keys.iter().find(|key| allows_key(words, key.public.kind()));
     let key = key.ok_or(AuthError::NoPrivateKey)?;
+    Ok(bare(key, srcid, requested, wanted))
+}
+
+/// A key with its certificates.
+fn certified<'s>(key: &'s OwnKey, own: &'s OwnCertificate) -> Shown<'s> {
+    let chain = own.chain.iter();
+    Shown {
+        key,
+        certs: chain
+            .map(|der| (CertEncoding::X509, der.as_slice()))
+            .collect(),
+        note: None,
+    }
+}
+
+/// A raw key, where a certificate may have been wanted.
+fn bare<'s>(
+    key: &'s OwnKey,
+    srcid: &Identity,
+    requested: &[(CertEncoding, &[u8])],
+    wanted: bool,
+) -> Shown<'s> {
     let missed = wanted && !requested.is_empty();
-    Ok(Shown {
+    Shown {
         key,
         certs: raw(key, requested),
         note: missed.then(|| format!("no valid local certificate found for {srcid}")),
-    })
+    }
+}
+
+/// The same choice among what the peer announced that it takes (RFC 9593), in its order, with the way
+/// to sign that came first. `None` where none of it can be had from the keys and the policy's word.
+/// `hashes` are those that the peer verifies.
+pub fn show_announced<'s>(
+    store: &'s CredentialStore,
+    words: PublicKeyAuth,
+    srcid: &Identity,
+    requested: &[(CertEncoding, &[u8])],
+    (announced, hashes): (&Announced, &[HashAlgorithm]),
+) -> Option<(Shown<'s>, Way)> {
+    let keys = store.keys();
+    let can = |way: Way, key: &OwnKey| way.fits(words, key.public.kind(), hashes);
+    let authorities = authorities(requested);
+    let wanted = requested.is_empty() || authorities.is_some();
+    let asked = authorities.unwrap_or_default();
+    let ours = |way: Way, under: &dyn Fn(&OwnCertificate) -> bool| {
+        let named = |own: &&OwnCertificate| own.names.iter().any(|name| name.same(srcid));
+        let own = store.own_certificates().iter().filter(|_| wanted);
+        let mut own = own.filter(named).filter(|own| under(own));
+        own.find_map(|own| {
+            let key = keys.get(own.key).filter(|key| can(way, key))?;
+            Some((certified(key, own), way))
+        })
+    };
+    // Below the authority that the announcement is for, or any that was asked for.
+    let below = |own: &OwnCertificate, authority: u8| match usize::from(authority).checked_sub(1) {
+        None => own.above.iter().any(|id| asked.contains(id)),
+        Some(place) => asked.get(place).is_some_and(|id| own.above.contains(id)),
+    };
+    let for_any = || announced.ways().filter(|(_, authority)| *authority == 0);
+    announced
+        .ways()
+        .find_map(|(way, authority)| ours(way, &|own| below(own, authority)))
+        .or_else(|| for_any().find_map(|(way, _)| ours(way, &|_| true)))
+        .or_else(|| {
+            for_any().find_map(|(way, _)| {
+                let key = keys.iter().find(|key| can(way, key))?;
+                Some((bare(key, srcid, requested, wanted), way))
+            })
+        })
 }
 
 /// The key identifiers in the requests for X.509 certificates; `None` if there is no such request.

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use super::AuthError;
+use super::announce::Way;
 use super::chain::{self, ChainCache, Vouched};
 use super::store::CredentialStore;
 use crate::crypto::CryptoError;
@@ -13,7 +14,7 @@ use crate::wire::registry::{AuthMethod, CertEncoding, HashAlgorithm, IdType};
 
 /// Makes our AUTH: method 14 where the peer announced a hash that our key can use (RFC 7427), else
 /// the older method of the key, if the policy lets it pass. `pss`: an RSA key signs with RSASSA-PSS,
-/// as the peer did.
+/// as the peer did; under the word `rsa-pss` it always does.
 pub fn sign(
     key: &PrivateKey,
     words: PublicKeyAuth,
@@ -25,6 +26,7 @@ pub fn sign(
         .iter()
         .find(|hash| peer_hashes.contains(hash));
     if let Some(&hash) = hash {
+        let pss = pss || words == PublicKeyAuth::RsaPss;
         let data = if pss && key.kind() == KeyKind::Rsa {
             key.sign_rfc7427_pss(hash, octets)
         } else {
@@ -34,11 +36,27 @@ pub fn sign(
     }
     // The method is part of what both sides agree on ("mutually" in iked.conf(5)).
     match older_method(key.kind()) {
-        Some(method) if allows(words, method, peer_hashes) => {
+        Some(method) if allows(words, method, !peer_hashes.is_empty()) => {
             key.sign_legacy(octets).map_err(AuthError::Signature)
         }
         Some(_) | None => Err(AuthError::NoCommonHash),
     }
+}
+
+/// Makes our AUTH in a way that the peer announced (RFC 9593) and that fits this key.
+pub fn sign_by(
+    key: &PrivateKey,
+    way: Way,
+    octets: &[u8],
+) -> Result<(AuthMethod, Vec<u8>), AuthError> {
+    let made = match way {
+        Way::Named(algorithm) => {
+            let data = key.sign_as(algorithm, octets);
+            data.map(|data| (AuthMethod::SIGNATURE, data))
+        }
+        Way::Older(_) => key.sign_legacy(octets),
+    };
+    made.map_err(AuthError::Signature)
 }
 
 /// The hashes a key signs with, the best first: the hash as strong as the curve.
@@ -53,7 +71,7 @@ fn preferred(kind: KeyKind) -> &'static [HashAlgorithm] {
 }
 
 /// How a key signs for peers without RFC 7427.
-fn older_method(kind: KeyKind) -> Option<AuthMethod> {
+pub(super) fn older_method(kind: KeyKind) -> Option<AuthMethod> {
     match kind {
         KeyKind::Rsa => Some(AuthMethod::RSA),
         KeyKind::EcdsaP256 => Some(AuthMethod::ECDSA_256),
@@ -100,7 +118,8 @@ pub fn verify(
     words: PublicKeyAuth,
     claim: &Claim<'_>,
 ) -> Result<Proven, AuthError> {
-    if !allows(words, claim.method, claim.peer_hashes) {
+    let strict = words == PublicKeyAuth::RsaPss && !sign::is_pss(claim.auth);
+    if strict || !allows(words, claim.method, !claim.peer_hashes.is_empty()) {
         return Err(AuthError::Method);
     }
     let mut failure = AuthError::KeyMismatch;
@@ -190,8 +209,8 @@ pub(super) fn named(certificate: &Certificate) -> Result<Vec<Identity>, CryptoEr
 }
 
 /// Which methods each word of iked.conf(5) lets in. Method 1 means SHA-1: without the word `rsa` it is
-/// for peers that do not know RFC 7427.
-fn allows(words: PublicKeyAuth, method: AuthMethod, peer_hashes: &[HashAlgorithm]) -> bool {
+/// for peers that do not know RFC 7427; a `newer` one does.
+pub(super) fn allows(words: PublicKeyAuth, method: AuthMethod, newer: bool) -> bool {
     let any = [
         AuthMethod::SIGNATURE,
         AuthMethod::RSA,
@@ -200,9 +219,9 @@ fn allows(words: PublicKeyAuth, method: AuthMethod, peer_hashes: &[HashAlgorithm
         AuthMethod::ECDSA_521,
     ];
     match words {
-        PublicKeyAuth::Any if method == AuthMethod::RSA => peer_hashes.is_empty(),
+        PublicKeyAuth::Any if method == AuthMethod::RSA => !newer,
         PublicKeyAuth::Any => any.contains(&method),
-        PublicKeyAuth::Rfc7427 => method == AuthMethod::SIGNATURE,
+        PublicKeyAuth::Rfc7427 | PublicKeyAuth::RsaPss => method == AuthMethod::SIGNATURE,
         PublicKeyAuth::Rsa => matches!(method, AuthMethod::SIGNATURE | AuthMethod::RSA),
         PublicKeyAuth::Ecdsa256 => {
             matches!(method, AuthMethod::SIGNATURE | AuthMethod::ECDSA_256)
@@ -220,7 +239,7 @@ fn allows(words: PublicKeyAuth, method: AuthMethod, peer_hashes: &[HashAlgorithm
 pub(super) fn allows_key(words: PublicKeyAuth, kind: KeyKind) -> bool {
     match words {
         PublicKeyAuth::Any | PublicKeyAuth::Rfc7427 => true,
-        PublicKeyAuth::Rsa => kind == KeyKind::Rsa,
+        PublicKeyAuth::Rsa | PublicKeyAuth::RsaPss => kind == KeyKind::Rsa,
         PublicKeyAuth::Ecdsa256 => kind == KeyKind::EcdsaP256,
         PublicKeyAuth::Ecdsa384 => kind == KeyKind::EcdsaP384,
         PublicKeyAuth::Ecdsa521 => kind == KeyKind::EcdsaP521,

@@ -149,6 +149,7 @@ pub(super) const GROUP: &[Row<KeId>] = &[
 /// The authentication words that take no argument.
 pub(super) const METHOD: &[Row<PublicKeyAuth>] = &[
     ("rsa", PublicKeyAuth::Rsa),
+    ("rsa-pss", PublicKeyAuth::RsaPss),
     ("ecdsa256", PublicKeyAuth::Ecdsa256),
     ("ecdsa384", PublicKeyAuth::Ecdsa384),
     ("ecdsa521", PublicKeyAuth::Ecdsa521),

@@ -14,6 +14,7 @@ use super::agenda::Task;
 use super::child_sa::ChildSa;
 use super::cookie::Cookies;
 use super::event::{Event, Level, News, Path, Reply};
+use super::exchange::announce;
 use super::exchange::redirect::Start;
 use super::exchange::relay::Admission;
 use super::ike_sa::IkeSa;
@@ -37,6 +38,8 @@ pub struct Context {
     pub shard: ShardId,
     /// The configuration in force.
     pub config: Arc<Config>,
+    /// What of it an IKE_SA_INIT response announces.
+    pub announced: announce::Ours,
     /// The command line.
     pub options: Arc<Options>,
     /// Keys and certificates.
@@ -143,8 +146,10 @@ impl Context {
         let hasher = SeedableRandomState::with_seed(seed, foldhash::SharedSeed::global_fixed());
         let coupled = parts.config.settings.couple;
         let active = parts.config.settings.active;
+        let hashes = parts.provider.signature_hashes;
         Self {
             shard: parts.shard,
+            announced: announce::Ours::of(&parts.config, hashes),
             config: parts.config,
             options: parts.options,
             store: parts.store,

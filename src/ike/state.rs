@@ -11,6 +11,7 @@ use super::exchange::ppk::Blend;
 use super::exchange::{auth_eap, auth_eap_initiator};
 use super::negotiate::Chosen;
 use super::own::{Answering, Own};
+use crate::auth::announce::Announced;
 use crate::crypto::ActiveKeyExchange;
 use crate::crypto::keymat::{self, IkeKeys, IkeSuite};
 use crate::kernel::RequestId;
@@ -124,6 +125,8 @@ pub struct AuthSent {
     pub cert_requests: Vec<(CertEncoding, Vec<u8>)>,
     /// The PPK that we name, and the keys with it, for when the responder takes it (RFC 8784).
     pub ppk: Option<Box<Blend>>,
+    /// What the responder announced that it takes as proof (RFC 9593).
+    pub announced: Announced,
     /// The first Child SA is not asked for yet (RFC 6023).
     pub childless: bool,
     /// Our inbound SPI of the first Child SA.

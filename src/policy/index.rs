@@ -107,7 +107,9 @@ impl Index {
             who: Who::All,
         };
         let all = lists.lists.get(&place);
-        all.map_or(0, |all| all.quick.len() + all.last.len() + all.default.len())
+        all.map_or(0, |all| {
+            all.quick.len() + all.last.len() + all.default.len()
+        })
     }
 
     /// The lists that hold every policy which may apply to this peer, and others.

@@ -363,7 +363,7 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// `psk`, `rsa`, `ecdsa*`, `rfc7427`, `signature` or `eap`.
+/// `psk`, `rsa`, `rsa-pss`, `ecdsa*`, `rfc7427`, `signature` or `eap`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Auth {
     /// Pre-shared key.
@@ -383,6 +383,8 @@ pub enum PublicKeyAuth {
     Rfc7427,
     /// `rsa`.
     Rsa,
+    /// `rsa-pss`: RSA keys that sign with RSASSA-PSS.
+    RsaPss,
     /// `ecdsa256`.
     Ecdsa256,
     /// `ecdsa384`.

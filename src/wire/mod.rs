@@ -3,6 +3,7 @@
 //! Decoding borrows from the datagram and is total: any bytes give a message or a [`DecodeError`].
 //! What a message means is not decided here.
 
+pub mod announce;
 pub mod codec;
 pub mod cp;
 pub mod header;
@@ -18,6 +19,7 @@ pub mod ts;
 #[cfg(test)]
 mod tests;
 
+pub use announce::Announcement;
 pub use codec::{DecodeError, DecodeErrorKind};
 pub use cp::{CfgAttribute, Cp};
 pub use header::{Flags, Header};

@@ -20,6 +20,7 @@ const RFCS: &[(u32, &str)] = &[
     (5685, "Redirect mechanism"),
     (6023, "Childless initiation of the IKE SA"),
     (7427, "Signature authentication"),
+    (9593, "Announced authentication methods"),
     (8247, "Algorithms to implement"),
     (3948, "UDP encapsulation of ESP"),
     (4478, "Repeated authentication"),

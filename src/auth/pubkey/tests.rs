@@ -16,10 +16,11 @@ const KEYS: [(&str, KeyKind); 5] = [
     ("p521", KeyKind::EcdsaP521),
     ("ed25519", KeyKind::Ed25519),
 ];
-const WORDS: [PublicKeyAuth; 6] = [
+const WORDS: [PublicKeyAuth; 7] = [
     PublicKeyAuth::Any,
     PublicKeyAuth::Rfc7427,
     PublicKeyAuth::Rsa,
+    PublicKeyAuth::RsaPss,
     PublicKeyAuth::Ecdsa256,
     PublicKeyAuth::Ecdsa384,
     PublicKeyAuth::Ecdsa521,
@@ -206,7 +207,8 @@ fn every_key_proves_itself_by_method_14_to_a_peer_that_knows_it() {
         let (method, data) = signed(&store(key, &[]), PublicKeyAuth::Rfc7427, hashes).unwrap();
         assert_eq!(method, AuthMethod::SIGNATURE);
         for words in WORDS {
-            let expected = match allows_key(words, kind) {
+            let lets_in = allows_key(words, kind) && words != PublicKeyAuth::RsaPss;
+            let expected = match lets_in {
                 true => Ok(()),
                 false => Err(AuthError::Method),
             };
@@ -240,7 +242,8 @@ fn a_peer_without_rfc_7427_gets_the_older_method_where_the_policy_has_it() {
         for hashes in [&[][..], &[HashAlgorithm::SHA1]] {
             for words in WORDS {
                 let signed = signed(&store(key, &[]), words, hashes);
-                let older = older_method(kind).filter(|method| allows(words, *method, hashes));
+                let older =
+                    older_method(kind).filter(|method| allows(words, *method, !hashes.is_empty()));
                 let Some(older) = older else {
                     assert_eq!(signed, Err(AuthError::NoCommonHash), "{key} {words:?}");
                     continue;
@@ -257,12 +260,13 @@ fn a_peer_without_rfc_7427_gets_the_older_method_where_the_policy_has_it() {
 #[test]
 fn each_word_lets_its_own_methods_in() {
     let methods = |words| {
-        let methods = (0..=u8::MAX).filter(|number| allows(words, AuthMethod(*number), &[]));
+        let methods = (0..=u8::MAX).filter(|number| allows(words, AuthMethod(*number), false));
         methods.collect::<Vec<u8>>()
     };
     assert_eq!(methods(PublicKeyAuth::Any), [1, 9, 10, 11, 14]);
     assert_eq!(methods(PublicKeyAuth::Rfc7427), [14]);
     assert_eq!(methods(PublicKeyAuth::Rsa), [1, 14]);
+    assert_eq!(methods(PublicKeyAuth::RsaPss), [14]);
     assert_eq!(methods(PublicKeyAuth::Ecdsa256), [9, 14]);
     assert_eq!(methods(PublicKeyAuth::Ecdsa384), [10, 14]);
     assert_eq!(methods(PublicKeyAuth::Ecdsa521), [11, 14]);
@@ -392,4 +396,20 @@ fn sha_1_is_for_peers_that_know_nothing_better_or_for_the_word_rsa() {
     assert_eq!(rsa.0, AuthMethod::RSA);
     let old = signed(&store("rsa", &[]), PublicKeyAuth::Any, &[]).unwrap();
     assert_eq!(old.0, AuthMethod::RSA);
+}
+
+#[test]
+fn the_word_rsa_pss_signs_with_pss_and_takes_nothing_else() {
+    let hashes = boring::provider().signature_hashes;
+    let (own, peers) = (store("rsa", &[]), store("p256", &["rsa"]));
+    let word = PublicKeyAuth::RsaPss;
+    let (method, data) = signed(&own, word, hashes).unwrap();
+    assert!(sign::is_pss(&data));
+    assert_eq!(proof(word, method, &data).check(&peers), Ok(()));
+    let (method, data) = signed(&own, PublicKeyAuth::Rsa, hashes).unwrap();
+    assert!(!sign::is_pss(&data));
+    let refused = proof(word, method, &data).check(&peers);
+    assert_eq!(refused, Err(AuthError::Method));
+    // A peer without RFC 7427 cannot have it.
+    assert_eq!(signed(&own, word, &[]), Err(AuthError::NoCommonHash));
 }

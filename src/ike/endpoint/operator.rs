@@ -8,7 +8,7 @@ use super::super::account;
 use super::super::event::{Command, Level, Reply};
 use super::super::exchange::redirect::{self, Start};
 use super::super::exchange::relay;
-use super::super::exchange::{informational, mobike, reauth, sa_init_initiator};
+use super::super::exchange::{announce, informational, mobike, reauth, sa_init_initiator};
 use super::super::ike_sa::IkeSa;
 use super::super::own;
 use super::super::record;
@@ -190,6 +190,8 @@ impl Endpoint {
     pub fn handle_config(&mut self, now: Now, config: Arc<Config>) {
         self.cx.coupled = config.settings.couple;
         self.cx.active = config.settings.active;
+        let hashes = self.cx.provider.signature_hashes;
+        self.cx.announced = announce::Ours::of(&config, hashes);
         self.cx.config = config;
         self.plan_starts(now.mono);
         trap::refresh(&mut self.cx);

@@ -19,7 +19,6 @@ use super::super::negotiate::{Chosen, Rules};
 use super::super::own;
 use super::super::show;
 use super::super::state::{AwaitKernel, Established, HalfOpen, Keying, State};
-use super::asking;
 use super::auth_eap;
 use super::auth_request::{Request, identity, read};
 use super::mobike;
@@ -27,6 +26,8 @@ use super::ppk::{self, Blend};
 use super::questions;
 use super::reauth;
 use super::sa_init::status;
+use super::{announce, asking};
+use crate::auth::announce::Announced;
 use crate::auth::pubkey::Claim;
 use crate::auth::{AuthError, octets, own as credentials, psk, pubkey};
 use crate::crypto::SecretBytes;
@@ -278,6 +279,7 @@ fn judge_auth(
                 asked: &request.cert_requests,
                 hashes: &half_open.peer_hashes,
                 pss: proven.pss,
+                announced: &announce::heard(cx, sa.tag(), request.announced),
             };
             questions = questions::revocation(cx, now, proven.vouched, &request.certs)?;
             let ours = our_signature(cx, sa, *words, &policy.srcid, &wishes, ours)?;
@@ -300,6 +302,8 @@ pub struct Wishes<'a> {
     pub hashes: &'a [HashAlgorithm],
     /// It signs with RSASSA-PSS itself.
     pub pss: bool,
+    /// What it announced that it takes (RFC 9593).
+    pub announced: &'a Announced,
 }
 
 /// Signs with the key that the policy's word, the identity we use and the peer's wishes lead to.
@@ -312,12 +316,28 @@ pub fn our_signature(
     octets: &[u8],
 ) -> Result<Ours, AuthError> {
     let store = Arc::clone(&cx.store);
-    let shown = credentials::show(&store, words, srcid, wishes.asked)?;
+    let said = (wishes.announced, wishes.hashes);
+    let guided = credentials::show_announced(&store, words, srcid, wishes.asked, said);
+    let (shown, way) = match guided {
+        Some((shown, way)) => (shown, Some(way)),
+        None => {
+            if !wishes.announced.is_empty() {
+                cx.info(format_args!(
+                    "{}: none of the proofs that the peer announced can be had",
+                    sa.tag()
+                ));
+            }
+            (credentials::show(&store, words, srcid, wishes.asked)?, None)
+        }
+    };
     if let Some(note) = &shown.note {
         cx.info(format_args!("{}: {note}", sa.tag()));
     }
     let key = &shown.key.private;
-    let auth = pubkey::sign(key, words, wishes.hashes, wishes.pss, octets)?;
+    let auth = match way {
+        Some(way) => pubkey::sign_by(key, way, octets)?,
+        None => pubkey::sign(key, words, wishes.hashes, wishes.pss, octets)?,
+    };
     let certs = shown.certs.into_iter();
     let certs = certs.map(|(encoding, data)| (encoding, data.to_vec()));
     Ok((auth, certs.collect()))

@@ -11,6 +11,7 @@ use super::super::error::Error;
 use super::super::ike_sa::IkeSa;
 use super::super::message;
 use super::super::state::{HalfOpen, Keying, State};
+use super::announce;
 use super::asking::{self, Kept, Then};
 use super::auth::{self, Proof, Wishes};
 use super::auth_request::{auth_in, eap_in, identity, read};
@@ -148,6 +149,7 @@ fn opening(
         asked: &request.cert_requests,
         hashes: &half_open.peer_hashes,
         pss: false,
+        announced: &announce::heard(cx, sa.tag(), request.announced),
     };
     let only = has_notify(payloads, NotifyType::EAP_ONLY_AUTHENTICATION) && eap.is_mutual();
     let shown = if only {

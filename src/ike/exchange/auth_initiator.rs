@@ -14,6 +14,7 @@ use super::super::negotiate::{self, Rules};
 use super::super::own;
 use super::super::state::{AuthSent, AwaitKernel, Established, State};
 use super::super::{grant, lease};
+use super::announce;
 use super::asking::{self, Then};
 use super::auth::{Ours, Wishes, add_child, establish, no_identity, our_signature};
 use super::auth_eap_initiator::{self, Run};
@@ -23,6 +24,7 @@ use super::informational;
 use super::ppk::{self, Blend};
 use super::sa_init::{has_notify, status};
 use super::{mobike, questions, reauth, redirect};
+use crate::auth::announce::Announced;
 use crate::auth::eap::Refusal;
 use crate::auth::pubkey::Claim;
 use crate::auth::{AuthError, octets, own as credentials, psk, pubkey};
@@ -55,6 +57,8 @@ pub struct Facts {
     pub cert_requests: Vec<(CertEncoding, Vec<u8>)>,
     /// The PPK to use.
     pub ppk: Option<Box<Blend>>,
+    /// What it announced that it takes as proof (RFC 9593).
+    pub announced: Announced,
     /// It lets peers in without a Child SA (RFC 6023).
     pub takes_childless: bool,
 }
@@ -80,6 +84,7 @@ pub fn prepare(cx: &mut Context, sa: &mut IkeSa, facts: Facts) {
         peer_hashes,
         cert_requests,
         ppk,
+        announced,
         takes_childless: _,
     } = facts;
     let sent = AuthSent {
@@ -92,6 +97,7 @@ pub fn prepare(cx: &mut Context, sa: &mut IkeSa, facts: Facts) {
         peer_hashes,
         cert_requests,
         ppk,
+        announced,
         childless,
         inbound_spi,
         cpi,
@@ -163,6 +169,11 @@ pub fn transmit(cx: &mut Context, sa: &mut IkeSa, now: Now, proof: &Proof) {
     if is_sole(cx, &policy) {
         payloads.push(status(NotifyType::INITIAL_CONTACT, &[]));
     }
+    // RFC 9593, 3.1: beside our CERTREQ payloads, whether the responder knows it or not.
+    let newer = !sent.peer_hashes.is_empty();
+    let announced = announce::to_responder(&policy, newer, cx.provider.signature_hashes);
+    let announced = announced.iter();
+    payloads.extend(announced.map(|data| status(NotifyType::SUPPORTED_AUTH_METHODS, data)));
     payloads.extend(mobike::support(cx.config.settings.mobike));
     if matches!(&policy.auth, AuthWords::Eap(eap) if eap.is_mutual()) {
         payloads.push(status(NotifyType::EAP_ONLY_AUTHENTICATION, &[]));
@@ -312,6 +323,7 @@ fn prove_with(
                 asked: &asked,
                 hashes: &sent.peer_hashes,
                 pss: false,
+                announced: &sent.announced,
             };
             our_signature(cx, sa, *words, &policy.srcid, &wishes, &octets)
         }

@@ -3,7 +3,7 @@
 use super::super::error::Error;
 use super::super::ipcomp;
 use super::ppk::{self, Said};
-use super::sa_init::has_notify;
+use super::sa_init::{find_notify, has_notify};
 use crate::policy::Identity;
 use crate::wire::registry::{CertEncoding, IdType, NotifyType};
 use crate::wire::spi::Cpi;
@@ -38,6 +38,8 @@ pub struct Request<'a> {
     pub ipcomp: Option<Cpi>,
     /// What was said of PPKs.
     pub ppk: Said<'a>,
+    /// Data of SUPPORTED_AUTH_METHODS (RFC 9593).
+    pub announced: Option<&'a [u8]>,
 }
 
 impl Request<'_> {
@@ -54,6 +56,7 @@ pub fn read<'a>(payloads: &'a [Payload<'a>]) -> Result<Request<'a>, Error> {
         transport: has_notify(payloads, NotifyType::USE_TRANSPORT_MODE),
         ipcomp: ipcomp::said(payloads),
         ppk: ppk::said(payloads),
+        announced: find_notify(payloads, NotifyType::SUPPORTED_AUTH_METHODS),
         ..Request::default()
     };
     for payload in payloads {

@@ -1,5 +1,6 @@
 //! One file for each exchange of RFC 7296, section 1; both roles of an exchange share its file.
 
+pub mod announce;
 pub mod asking;
 pub mod auth;
 pub mod auth_eap;

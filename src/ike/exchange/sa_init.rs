@@ -11,6 +11,7 @@ use super::super::ike_sa::{IkeSa, Tag};
 use super::super::natt::{self, NatState};
 use super::super::negotiate::{self, Chosen, Rules};
 use super::super::state::{HalfOpen, Keying, State};
+use super::announce;
 use crate::policy::select::{self, PolicyKey};
 use crate::policy::{Auth, Policy};
 use crate::time::Now;
@@ -357,6 +358,13 @@ fn build(
     let header = header(request.spi, Some(own_spi), true);
     let mut out = Vec::with_capacity(512);
     encode_message(&header, &payloads, &mut out);
+    if let Some(data) = cx.announced.to(facts.hashes)
+        && out.len() + NOTIFY_HEADER_LEN + data.len() <= announce::RESPONSE_MAX
+    {
+        payloads.push(status(NotifyType::SUPPORTED_AUTH_METHODS, data));
+        out.clear();
+        encode_message(&header, &payloads, &mut out);
+    }
     out
 }
 
@@ -469,5 +477,7 @@ pub fn hash_list(hashes: &[HashAlgorithm]) -> Vec<u8> {
 pub const NONCE_LEN: usize = 32;
 /// What `set vendorid` sends.
 pub const VENDOR_ID: &[u8] = concat!("iked-rs-", env!("CARGO_PKG_VERSION")).as_bytes();
+/// Length of a notification without SPI and data.
+const NOTIFY_HEADER_LEN: usize = 8;
 /// Hash algorithms of a peer that are remembered; more than exist.
 const HASHES_MAX: usize = 16;

@@ -12,12 +12,12 @@ use super::super::ike_sa::IkeSa;
 use super::super::natt;
 use super::super::negotiate::{self, Chosen, Rules};
 use super::super::state::{SaInitSent, State};
-use super::auth_initiator;
 use super::ppk;
 use super::redirect::{self, Start};
 use super::sa_init::{
     NONCE_LEN, find_notify, has_notify, hash_list, header, signature_hashes, status,
 };
+use super::{announce, auth_initiator};
 use crate::crypto::keymat::{self, IkeKeys};
 use crate::policy::Policy;
 use crate::time::Now;
@@ -283,6 +283,8 @@ fn accept(
     traverse_nat(cx, sa, responder, path, payloads);
     sa.fragmentation = cx.config.settings.fragmentation
         && has_notify(payloads, NotifyType::FRAGMENTATION_SUPPORTED);
+    let announced = find_notify(payloads, NotifyType::SUPPORTED_AUTH_METHODS);
+    let announced = announce::heard(cx, sa.tag(), announced);
     let facts = auth_initiator::Facts {
         keys,
         suite,
@@ -293,6 +295,7 @@ fn accept(
         peer_hashes: signature_hashes(payloads),
         cert_requests: cert_requests(payloads),
         ppk,
+        announced,
         takes_childless: has_notify(payloads, NotifyType::CHILDLESS_IKEV2_SUPPORTED),
     };
     auth_initiator::prepare(cx, sa, facts);
