@@ -409,6 +409,11 @@ impl Drops {
         }
     }
 
+    /// Whether a line would be written now.
+    pub const fn is_open(&self) -> bool {
+        self.left > 0
+    }
+
     /// Takes one, if there is one; how many were refused since the last.
     fn take(&mut self) -> Option<u64> {
         let Some(left) = self.left.checked_sub(1) else {

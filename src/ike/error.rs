@@ -23,6 +23,9 @@ pub enum Error {
     /// No proposal of the peer fits.
     #[error("no proposal chosen")]
     NoProposal,
+    /// None fits any policy for this peer; for the log, why not.
+    #[error("no proposal chosen{0}")]
+    NoCommonProposal(String),
     /// The KE payload is not of the method chosen.
     #[error("want dh {0}")]
     InvalidKe(KeId),
@@ -143,7 +146,7 @@ impl Error {
                 | DecodeErrorKind::Duplicate
                 | DecodeErrorKind::TooMany => Answer::Silent,
             },
-            Self::NoProposal => notify(NotifyType::NO_PROPOSAL_CHOSEN),
+            Self::NoProposal | Self::NoCommonProposal(_) => notify(NotifyType::NO_PROPOSAL_CHOSEN),
             Self::InvalidKe(wanted) => invalid_ke(*wanted),
             Self::Denied(denied) => denied.why.answer_in_the_clear(),
             Self::Missing(_)
@@ -190,7 +193,7 @@ impl Error {
                 Trust::Authenticated => close(NotifyType::INVALID_SYNTAX),
                 Trust::Clear | Trust::Protected => Answer::Silent,
             },
-            Self::NoProposal => notify(NotifyType::NO_PROPOSAL_CHOSEN),
+            Self::NoProposal | Self::NoCommonProposal(_) => notify(NotifyType::NO_PROPOSAL_CHOSEN),
             Self::InvalidKe(wanted) => invalid_ke(*wanted),
             Self::NoPolicy(_) | Self::Authentication(_) => close(NotifyType::AUTHENTICATION_FAILED),
             Self::TrafficSelectors => notify(NotifyType::TS_UNACCEPTABLE),
@@ -258,6 +261,7 @@ mod tests {
             (Error::Missing("SA"), ["-", "7!", "7!"]),
             (Error::Unexpected(ExchangeType::IKE_AUTH), ["-", "-", "7!"]),
             (Error::NoProposal, ["14", "14", "14"]),
+            (Error::NoCommonProposal(String::new()), ["14", "14", "14"]),
             (
                 Error::InvalidKe(KeId::ECP_256),
                 ["17+0013", "17+0013", "17+0013"],

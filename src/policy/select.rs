@@ -2,6 +2,7 @@
 //! `skip` is never chosen, and `default` is taken when nothing else matches. Child proposals and
 //! traffic selectors play no part.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -98,11 +99,32 @@ fn anybody(local: IpAddr, peer: IpAddr) -> PolicyKey<'static> {
     }
 }
 
-/// Why none applies, for the log: each policy by its name.
+/// Why none applies, for the log: each policy by its name. Of many only a few are named, first those
+/// that come into question for the peer's address and identity; all in the order of the file.
 pub fn explain(config: &Config, key: &PolicyKey<'_>) -> String {
+    let policies = &config.policies;
+    let mut places = BTreeSet::new();
+    for list in config.index.candidates(policies, key.peer, key.peer_id) {
+        for selection in [Selection::Quick, Selection::Last, Selection::Default] {
+            places.extend(list.of(selection).iter().take(EXPLAINED_MAX));
+        }
+    }
+    while places.len() > EXPLAINED_MAX {
+        places.pop_last();
+    }
+    for place in (0..).take(policies.len()) {
+        if places.len() < EXPLAINED_MAX {
+            places.insert(place);
+        } else {
+            break;
+        }
+    }
     let mut out = String::new();
-    let total = config.policies.len();
-    for policy in config.policies.iter().take(EXPLAINED_MAX) {
+    let total = policies.len();
+    for policy in places
+        .iter()
+        .filter_map(|place| policies.get(*place as usize))
+    {
         let separator = if out.is_empty() { "" } else { ", " };
         let why = why_not(policy, key).unwrap_or_else(|| "fits".to_owned());
         out += &format!("{separator}'{}' {why}", policy.name);
@@ -474,8 +496,35 @@ mod tests {
                     'rest' offers nothing common";
         assert_eq!(explain(&all, &key), said);
         let many = (0..10_000).map(|_| Arc::new(policy("x", Selection::Last, None)));
+        let mut all = config(policies.clone());
         all.policies = many.collect();
         let said = explain(&all, &key);
         assert!(said.ends_with(" and 9992 more"), "{said}");
+        assert_eq!(said.matches("'x' offers nothing common").count(), 8);
+    }
+
+    #[test]
+    fn of_many_policies_those_in_question_are_named_before_others() {
+        let far = Some(("203.0.113.0", 24));
+        let mut all = config(
+            (0..100)
+                .map(|_| policy("far", Selection::Last, far))
+                .collect(),
+        );
+        let mut bobs = policy("bob", Selection::Quick, None);
+        bobs.dstid = Some(fqdn("bob"));
+        for one in [bobs, policy("any", Selection::Default, None)] {
+            all.policies.push(Arc::new(one));
+        }
+        let bob = fqdn("bob");
+        let key = PolicyKey {
+            peer_id: Some(&bob),
+            fits: &|_| Err("offers nothing common"),
+            ..key("8.8.8.8")
+        };
+        let said = explain(&all, &key);
+        assert_eq!(said.matches("'far' is for another peer address").count(), 6);
+        let last = "'bob' offers nothing common, 'any' offers nothing common and 94 more";
+        assert!(said.ends_with(last), "{said}");
     }
 }

@@ -111,6 +111,21 @@ fn proofs_that_are_none_are_refused() {
             "{name}"
         );
         assert_thrown_out(&mut host, &opened, NotifyType::AUTHENTICATION_FAILED);
+        let why = match name {
+            "no AUTH" => {
+                "no compatible policy found for FQDN/warrior.example: 'gateway' has no EAP"
+            }
+            "another method" | "NULL" => {
+                "peer FQDN/warrior.example policy 'gateway': authentication failed: authentication \
+                 method not allowed"
+            }
+            _ => {
+                "peer FQDN/warrior.example policy 'gateway': authentication failed: pre-shared key \
+                 mismatch"
+            }
+        };
+        let said = host.lines.iter().filter(|line| line.contains(why));
+        assert_eq!(said.count(), 1, "{name}: {:?}", host.lines);
     }
 }
 
@@ -120,6 +135,9 @@ fn a_proof_for_another_identity_is_refused() {
     let change = |p: &mut AuthPayloads| p.id = setup::fqdn("somebody.else");
     let opened = log_in_with(&mut host, &mut Peer::new(1), change);
     assert_thrown_out(&mut host, &opened, NotifyType::AUTHENTICATION_FAILED);
+    let why =
+        "peer FQDN/somebody.else policy 'gateway': authentication failed: pre-shared key mismatch";
+    assert!(host.said(why), "{:?}", host.lines);
 }
 
 #[test]
@@ -285,6 +303,51 @@ fn no_common_proposal_is_refused_in_the_clear_and_leaves_nothing() {
     assert!(host.endpoint.is_empty());
     assert_eq!((stats.sa_created, stats.half_open), (0, 0));
     assert_eq!(stats.sa_proposals_negotiate_failures, 2);
+    let why =
+        "no proposal chosen: 'gateway' has no common IKE proposal, failed to negotiate IKE SA";
+    let said = host.lines.iter().filter(|line| line.contains(why));
+    assert_eq!(said.count(), 2, "{:?}", host.lines);
+}
+
+/// Whatever stage it fails at, one line names the peer and why each policy that comes into question does
+/// not let it in.
+#[test]
+fn who_is_refused_by_every_policy_has_one_line_that_says_why_each_refused() {
+    let policy = |name: &str| Policy {
+        name: name.to_owned(),
+        ..gateway()
+    };
+    let alice = Policy {
+        dstid: Some(setup::fqdn("alice")),
+        ..policy("alice")
+    };
+    let eap = Policy {
+        auth: iked::policy::Auth::Eap(iked::policy::Eap::of(iked::policy::EapMethod::MsChapV2)),
+        ..policy("passwords")
+    };
+    let far = Policy {
+        peer: Some(setup::net("203.0.113.0/24")),
+        ..policy("far")
+    };
+    let other = Policy {
+        ike_proposals: vec![setup::ike(Suite::ChaCha20, &[KeId::CURVE25519])],
+        ..policy("ciphers")
+    };
+    let mut host = Host::new(config([alice, eap, far.clone(), other]), no_keys(), 2);
+    let opened = log_in_with(&mut host, &mut Peer::new(1), |_| {});
+    assert_thrown_out(&mut host, &opened, NotifyType::AUTHENTICATION_FAILED);
+    let why = "no compatible policy found for FQDN/warrior.example: 'alice' wants dstid FQDN/alice, \
+               'passwords' wants EAP, 'far' is for another peer address, \
+               'ciphers' has other IKE proposals than agreed";
+    let said = host.lines.iter().filter(|line| line.contains(why));
+    assert_eq!(said.count(), 1, "{:?}", host.lines);
+    // Nobody comes from there.
+    let mut host = Host::new(config([far]), no_keys(), 2);
+    let peer = Peer::new(1).sa_init(&[], &[]);
+    assert_eq!(Peer::new(1).send(&mut host, at(0), &peer), []);
+    let why = "from 192.0.2.1:500 to 192.0.2.2:500: no compatible policy found: 'far' is for \
+               another peer address, failed";
+    assert!(host.said(why), "{:?}", host.lines);
 }
 
 #[test]
@@ -583,4 +646,26 @@ fn a_peer_that_wants_transport_mode_of_a_tunnel_policy_gets_a_tunnel() {
     let opened = log_in_with(&mut host, &mut peer, change);
     assert_eq!(opened.notifies(), []);
     assert!(!host.kernel.installed[0].names.transport);
+}
+
+/// What the gateway or its peer signs over has the other's nonce and both names in it, so what came from
+/// one end is no proof for the other.
+#[test]
+fn our_own_proof_sent_back_is_refused() {
+    let mut host = host();
+    let mut peer = Peer::new(1);
+    let first = log_in_with(&mut host, &mut peer, |_| {});
+    let ours = first.payloads().iter().find_map(|payload| match payload {
+        Payload::Auth(auth) => Some((auth.method, auth.data.to_vec())),
+        _ => None,
+    });
+    let mut host = Host::new(config([gateway()]), no_keys(), 2);
+    let change = |p: &mut AuthPayloads| {
+        p.id = setup::fqdn("gateway.example");
+        p.auth = ours.clone();
+    };
+    let opened = log_in_with(&mut host, &mut Peer::new(1), change);
+    assert_thrown_out(&mut host, &opened, NotifyType::AUTHENTICATION_FAILED);
+    let why = "peer FQDN/gateway.example policy 'gateway': authentication failed: pre-shared key mismatch";
+    assert!(host.said(why), "{:?}", host.lines);
 }

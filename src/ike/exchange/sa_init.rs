@@ -92,7 +92,15 @@ fn answer(
     }
     if !select::is_known(&cx.config, path.local.ip(), path.remote.ip()) {
         cx.stats.no_policy += 1;
-        return Err(Error::NoPolicy(String::new()));
+        let key = PolicyKey {
+            local: path.local.ip(),
+            peer: path.remote.ip(),
+            peer_id: None,
+            local_id: None,
+            transport: false,
+            fits: &|_| Ok(()),
+        };
+        return Err(Error::NoPolicy(explained(cx, &key)));
     }
     let (policy, chosen) = choose_policy(cx, path, &request)?;
     let method = chosen.ke().ok_or(Error::NoProposal)?;
@@ -204,8 +212,16 @@ fn choose_policy(
         .and_then(|policy| choose(policy).map(|chosen| (policy.clone(), chosen)));
     found.ok_or_else(|| {
         cx.stats.sa_proposals_negotiate_failures += 1;
-        Error::NoProposal
+        Error::NoCommonProposal(explained(cx, &key))
     })
+}
+
+/// Why no policy applies, unless nobody will read it.
+fn explained(cx: &Context, key: &PolicyKey<'_>) -> String {
+    if !cx.drops.is_open() {
+        return String::new();
+    }
+    format!(": {}", select::explain(&cx.config, key))
 }
 
 fn accept(
