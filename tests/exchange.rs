@@ -28,6 +28,8 @@ mod eap;
 mod handshake;
 #[path = "exchange/impostor.rs"]
 mod impostor;
+#[path = "exchange/impostor_certified.rs"]
+mod impostor_certified;
 #[path = "exchange/impostor_eap.rs"]
 mod impostor_eap;
 #[path = "exchange/in_band.rs"]

@@ -113,6 +113,12 @@ impl Certified {
 
     /// With changes to both policies.
     pub(super) fn pair_with(&self, change: impl Fn(&mut Policy)) -> Pair {
+        let [(client, ours), (server, theirs)] = self.ends(change);
+        Pair::of(Host::new(client, ours, 1), Host::new(server, theirs, 2))
+    }
+
+    /// What the client and the gateway are made of.
+    pub(super) fn ends(&self, change: impl Fn(&mut Policy)) -> [(Config, CredentialStore); 2] {
         let [authority, stranger] = [Holder::authority(), Holder::authority()];
         let by = if self.stranger { &stranger } else { &authority };
         let client = issue(self.client, Some(by), self.expired, self.filler);
@@ -136,9 +142,9 @@ impl Certified {
             config([policy])
         };
         let client = store((!self.bare).then_some(&client));
-        Pair::of(
-            Host::new(policy(warrior()), client, 1),
-            Host::new(policy(gateway()), store(Some(&server)), 2),
-        )
+        [
+            (policy(warrior()), client),
+            (policy(gateway()), store(Some(&server))),
+        ]
     }
 }

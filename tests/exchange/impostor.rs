@@ -34,13 +34,17 @@ pub(super) fn octets_of(peer: &Peer) -> Vec<u8> {
 
 /// No trace of the peer but the line that names it, and why.
 pub(super) fn nothing_is_left(host: &mut Host, name: &str, why: &str) {
+    is_refused_in_one_line(host, name, &format!("{PEER}{why}"));
+}
+
+/// No trace of the peer but one line with this in it.
+pub(super) fn is_refused_in_one_line(host: &mut Host, name: &str, line: &str) {
     let stats = host.stats();
     assert_eq!(stats.sa_established_total, 0, "{name}");
     assert_eq!(stats.sa_established_failures, 1, "{name}");
     assert_eq!((stats.half_open, stats.leases), (0, 0), "{name}");
     assert!(host.kernel.installed.is_empty(), "{name}");
-    let line = format!("{PEER}{why}");
-    let said = host.lines.iter().filter(|said| said.contains(&line));
+    let said = host.lines.iter().filter(|said| said.contains(line));
     assert_eq!(said.count(), 1, "{name}: `{line}` in {:?}", host.lines);
     host.wake(at(11));
     assert!(host.endpoint.is_empty(), "{name}");
@@ -59,8 +63,8 @@ fn knows(key: &[u8]) -> Host {
 }
 
 /// A proof, made of what the peer must sign.
-type Proof = (AuthMethod, Vec<u8>);
-type Forge = fn(&PrivateKey, &[u8]) -> Proof;
+pub(super) type Proof = (AuthMethod, Vec<u8>);
+pub(super) type Forge = fn(&PrivateKey, &[u8]) -> Proof;
 
 /// Method 14 as it should be.
 fn honest(key: &PrivateKey, octets: &[u8]) -> Proof {
@@ -103,7 +107,7 @@ fn tries_knowing(host: &mut Host, key: &PrivateKey, forge: Forge, hashes: &[u8])
 }
 
 /// Whatever the kind of key.
-const FORGERIES: &[(&str, Forge)] = &[
+pub(super) const FORGERIES: &[(&str, Forge)] = &[
     ("empty", |_, _| (AuthMethod::SIGNATURE, Vec::new())),
     ("zeroes", |key, octets| {
         changed(key, octets, |data| data.fill(0))
@@ -312,7 +316,7 @@ fn nobody_rekeys_deletes_or_asks_before_authentication() {
 }
 
 /// The initiator refuses the one who answers, tells it, and neither keeps anything.
-fn responder_is_refused(mut pair: Pair, line: &str) {
+pub(super) fn responder_is_refused(mut pair: Pair, line: &str) {
     pair.connect();
     assert!(pair.initiator.said(line), "{:?}", pair.initiator.lines);
     pair.pass_time(20);

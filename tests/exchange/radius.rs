@@ -329,3 +329,62 @@ fn a_server_changes_how_long_a_peer_stays_and_how_often_that_is_told() {
     assert_eq!(stop.moment, Moment::Stop(Cause::SessionTimeout));
     assert!(pair.responder.said("by a RADIUS server"));
 }
+
+/// The peer got in at the server, and still must have the key that the server tells us.
+#[test]
+fn a_key_that_the_peer_does_not_have_lets_nobody_in() {
+    let mut pair = pair();
+    pair.connect();
+    for _ in 0..2 {
+        serve(&mut pair, |reply| {
+            reply.msk = Some(iked::crypto::SecretBytes::new(vec![7; 64]));
+        });
+    }
+    let why = "peer FQDN/warrior.example policy 'gateway': authentication failed: pre-shared key \
+               mismatch";
+    is_refused(&mut pair, why);
+}
+
+/// RFC 3579, 2.6.3: the kind of the server's packet counts, and what is in it must say the same.
+#[test]
+fn success_inside_of_a_challenge_and_failure_inside_of_an_accept_let_nobody_in() {
+    for (verdict, eap, why) in [
+        (Verdict::Challenge, vec![3, 9, 0, 4], "no EAP request"),
+        (
+            Verdict::Accept,
+            vec![4, 9, 0, 4],
+            "no EAP Success in Access-Accept",
+        ),
+        (
+            Verdict::Reject,
+            vec![3, 9, 0, 4],
+            "wrong user name or password for 'alice'",
+        ),
+    ] {
+        let mut pair = pair();
+        pair.connect();
+        serve(&mut pair, |reply| {
+            (reply.verdict, reply.eap) = (verdict, eap.clone());
+        });
+        is_refused(&mut pair, why);
+    }
+}
+
+/// One line names the peer, the policy and the reason, and nothing is left.
+fn is_refused(pair: &mut Pair, why: &str) {
+    let who = "peer FQDN/warrior.example policy 'gateway': ";
+    let lines = &pair.responder.lines;
+    let said = lines
+        .iter()
+        .filter(|line| line.contains(who) && line.contains(why));
+    assert_eq!(said.count(), 1, "{why}: {lines:?}");
+    pair.pass_time(60);
+    for side in [Side::Initiator, Side::Responder] {
+        let host = pair.host(side);
+        assert_eq!(host.stats().sa_established_total, 0, "{why}");
+        assert!(host.kernel.installed.is_empty(), "{why}");
+        assert!(host.endpoint.is_empty(), "{why}");
+    }
+    assert_eq!(pair.responder.stats().leases, 0);
+    assert_eq!(told(pair), [], "{why}");
+}
