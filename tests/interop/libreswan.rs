@@ -6,9 +6,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use super::gateway::{CLIENT_ID, GATEWAY_ID, SECRET};
 use super::keys::Keys;
+use super::pki::Holder;
 use super::release::{self, Release};
 use super::world::{CLIENT, GATEWAY, INSIDE_NET, Process, World, lossy, read, text, wait_for};
 
@@ -16,6 +18,7 @@ use super::world::{CLIENT, GATEWAY, INSIDE_NET, Process, World, lossy, read, tex
 /// warrior that asks for an address.
 #[derive(Clone, Debug)]
 pub struct Client {
+    pub id: &'static str,
     pub own: String,
     pub gateway: String,
     pub ike: String,
@@ -42,6 +45,7 @@ pub struct Client {
 impl Default for Client {
     fn default() -> Self {
         Self {
+            id: CLIENT_ID,
             own: CLIENT.to_owned(),
             gateway: GATEWAY.to_owned(),
             ike: "aes_gcm256-sha2_256-dh31".to_owned(),
@@ -69,9 +73,9 @@ impl Client {
         let mut out = format!(
             "config setup\n nssdir={folder}/nss\n ipsecdir={folder}\n dumpdir={folder}\n \
              secretsfile={folder}/secrets\n logtime=no\n\
-             conn home\n ikev2=insist\n left={}\n leftid=@{CLIENT_ID}\n right={}\n \
+             conn home\n ikev2=insist\n left={}\n leftid=@{}\n right={}\n \
              rightid=@{GATEWAY_ID}\n ike={}\n esp={}\n leftupdown=%disabled\n auto=ignore\n",
-            self.own, self.gateway, self.ike, self.esp
+            self.own, self.id, self.gateway, self.ike, self.esp
         );
         if !self.remote_ts.is_empty() {
             out += &format!(" rightsubnet={}\n", self.remote_ts);
@@ -147,6 +151,31 @@ impl NssKey {
     }
 }
 
+/// Puts a certificate with its key, what is above it and who is trusted into the NSS database; gives
+/// the lines of a connection that shows it.
+pub fn certify(world: &World, own: &Holder, above: &[Holder], trusted: &Holder) -> Vec<String> {
+    let place = format!("sql:{}", database(world));
+    let archive = world.path("client.p12");
+    let mut command = Command::new("openssl");
+    command.args(["pkcs12", "-export", "-name", "client", "-passout", "pass:p"]);
+    command.args(["-inkey", text(&own.keys.private)]);
+    command.args(["-in", text(&own.certificate), "-out", text(&archive)]);
+    assert!(command.status().unwrap().success(), "{command:?}");
+    let words = ["-i", text(&archive), "-d", &place, "-W", "p", "-K", ""];
+    tool(world, "/usr/bin/pk12util", &words);
+    let trust = |name: &str, flags: &str, holder: &Holder| {
+        let words = ["-A", "-a", "-d", &place, "-n", name, "-t", flags, "-i"];
+        let file = [text(&holder.certificate)];
+        tool(world, "/usr/bin/certutil", &[&words[..], &file].concat());
+    };
+    trust("root", "CT,,", trusted);
+    for (number, holder) in above.iter().enumerate() {
+        trust(&format!("above-{number}"), ",,", holder);
+    }
+    let lines = ["leftcert=client", "leftsendcert=always", "rightca=%any"];
+    lines.map(str::to_owned).to_vec()
+}
+
 /// Makes the NSS database once and gives its folder.
 fn database(world: &World) -> String {
     let folder = world.folder("libreswan/nss");
@@ -182,9 +211,10 @@ impl Libreswan {
         database(world);
         let conf = folder.join("ipsec.conf");
         fs::write(&conf, client.conf(text(&folder))).unwrap();
-        let mut secret = format!("@{CLIENT_ID} @{GATEWAY_ID} : PSK \"{}\"\n", client.secret);
-        if let Some((id, key)) = client.ppk {
-            secret += &format!("@{CLIENT_ID} @{GATEWAY_ID} : PPKS \"{id}\" \"{key}\"\n");
+        let id = client.id;
+        let mut secret = format!("@{id} @{GATEWAY_ID} : PSK \"{}\"\n", client.secret);
+        if let Some((ppk, key)) = client.ppk {
+            secret += &format!("@{id} @{GATEWAY_ID} : PPKS \"{ppk}\" \"{key}\"\n");
         }
         fs::write(folder.join("secrets"), secret).unwrap();
         let root = release::running().root();

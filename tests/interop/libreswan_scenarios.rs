@@ -8,6 +8,7 @@
 use super::gateway::{Conf, Gateway};
 use super::keys::{Keys, Kind};
 use super::libreswan::{Client, Libreswan, NssKey};
+use super::libreswan_rekey::networks;
 use super::pluto_session::Session;
 use super::session::{gateway_has_let_go, kernel_is_clean};
 use super::world::{
@@ -137,6 +138,39 @@ const ECDSA: &str = "P-256 ECDSA with SHA2_256";
 
 pub fn raw_rsa_keys_with_pss_on_both_sides_aes_cbc_sha2_modp2048() {
     gets_in_with_keys(CBC_MODP2048, "authby=rsa-sha2", rsa_keys, RSA_PSS);
+}
+
+pub fn raw_rsa_keys_with_nothing_but_pss() {
+    let world = World::new(Layout::Wire);
+    let (mut conf, mut client) = ends(GCM_X25519);
+    conf.auth = "rsa-pss".to_owned();
+    client.keys = rsa_keys(&world);
+    client.auth = "authby=rsa-sha2";
+    let session = Session::open(&world, &conf, &client);
+    assert_says(&session.said, &[RSA_PSS]);
+}
+
+/// It says nowhere that it takes nothing else, so the word has to.
+pub fn the_gateway_begins_with_pss() {
+    for (word, says) in [
+        (
+            "rsa-pss",
+            "responder established IKE SA; authenticated peer",
+        ),
+        ("rsa", "authentication failed"),
+    ] {
+        let world = World::new(Layout::Wire);
+        let (mut conf, mut client) = networks("active");
+        conf.auth = word.to_owned();
+        client.keys = rsa_keys(&world);
+        client.auth = "authby=rsa-sha2";
+        let swan = Libreswan::start(&world, &client);
+        let gateway = Gateway::start(&world, &conf);
+        swan.wait_for_log(says);
+        let pss = swan.log().contains(RSA_PSS);
+        assert_eq!(pss, word == "rsa-pss", "{}", swan.log());
+        assert_eq!(gateway.count("faults"), 0);
+    }
 }
 
 pub fn raw_rsa_keys_by_method_1_aes_gcm_x25519() {

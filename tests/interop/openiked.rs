@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::gateway::{CLIENT_ID, Conf, GATEWAY_ID, SECRET};
 use super::keys::{Keys, Kind};
+use super::pki::Holder;
 use super::release;
 use super::world::{CLIENT, GATEWAY, Process, World, lossy, text, wait_for};
 
@@ -38,6 +39,10 @@ pub struct Peer {
     pub config: &'static str,
     /// Own keys and the gateway's, instead of the secret.
     pub keys: Option<(Keys, Keys)>,
+    pub id: &'static str,
+    pub secret: String,
+    /// Own certificate and the authority that it trusts, instead of either.
+    pub certified: Option<(Holder, Holder)>,
 }
 
 /// Words of iked.conf(5), the same at both ends.
@@ -69,6 +74,9 @@ impl Peer {
             lifetimes: String::new(),
             config: "",
             keys: None,
+            id: CLIENT_ID,
+            secret: SECRET.to_owned(),
+            certified: None,
         }
     }
 
@@ -86,13 +94,17 @@ impl Peer {
             flows: format!("from 10.8.0.0/24 to {BEHIND_NET}"),
             ikesa: vec![self.suite.ikesa.to_owned()],
             childsa: vec![self.suite.childsa.to_owned()],
-            auth: match self.keys {
-                Some(_) => String::new(),
-                None => format!("psk \"{SECRET}\""),
-            },
+            auth: self.auth(SECRET),
             config: Vec::new(),
             ..Conf::default()
         }
+    }
+
+    fn auth(&self, secret: &str) -> String {
+        if self.keys.is_some() || self.certified.is_some() {
+            return String::new();
+        }
+        format!("psk \"{secret}\"")
     }
 
     fn conf(&self) -> String {
@@ -100,13 +112,10 @@ impl Peer {
         for set in &self.set {
             out += &format!("set {set}\n");
         }
-        let auth = match self.keys {
-            Some(_) => String::new(),
-            None => format!("psk \"{SECRET}\""),
-        };
+        let (id, auth) = (self.id, self.auth(&self.secret));
         out + &format!(
             "ikev2 \"home\" {} {} esp {} {} \\\n  ikesa {} \\\n  \
-             childsa {} \\\n  srcid {CLIENT_ID} dstid {GATEWAY_ID} {} {auth} {}\n",
+             childsa {} \\\n  srcid {id} dstid {GATEWAY_ID} {} {auth} {}\n",
             self.mode,
             self.encap,
             self.flows,
@@ -139,14 +148,19 @@ impl OpenIked {
         for part in ["ca", "certs", "crls", "private", "pubkeys/fqdn"] {
             fs::create_dir_all(keys.join(part)).unwrap();
         }
-        let own = match &peer.keys {
-            Some((own, gateway)) => {
+        let own = match (&peer.keys, &peer.certified) {
+            (_, Some((own, trusted))) => {
+                fs::copy(&trusted.certificate, keys.join("ca/root.crt")).unwrap();
+                fs::copy(&own.certificate, keys.join("certs/own.crt")).unwrap();
+                own.keys.clone()
+            }
+            (Some((own, gateway)), None) => {
                 let pin = keys.join("pubkeys/fqdn").join(GATEWAY_ID);
                 fs::copy(&gateway.public, pin).unwrap();
                 own.clone()
             }
             // It does not start without a key, whether or not it needs one.
-            None => Keys::make(world, "unused", Kind::EcdsaP256),
+            (None, None) => Keys::make(world, "unused", Kind::EcdsaP256),
         };
         fs::copy(&own.private, keys.join("private/local.key")).unwrap();
         let mut command = world.command_with(

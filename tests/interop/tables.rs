@@ -7,6 +7,7 @@
 //! - libreswan survives no two rekeys of the IKE SA at once: while it computes for the gateway's request
 //!   it discards the answer to its own (4.10: `discarding packet received during asynchronous work`, 5.2:
 //!   `EXPECTATION FAILED: state already has outstanding crypto`), or keeps both IKE SAs.
+//! - libreswan loads no certificate that has expired or is not yet valid: one row has it expire later.
 //! - OpenIKED has no REDIRECT (RFC 5685), and is MOBIKE's responder only (iked.conf(5)): its client moves
 //!   nowhere. It puts all flows of a policy into one Child SA and takes all of ours into one, so only
 //!   its kernel makes it ask for a second.
@@ -15,7 +16,7 @@ use std::env;
 
 use libtest_mimic::Trial;
 
-use super::impostors::IMPOSTORS;
+use super::impostors::{IMPOSTORS, Impostor};
 use super::release::{Release, play};
 use super::world::coupled;
 
@@ -95,28 +96,41 @@ pub fn trials() -> Vec<Trial> {
     trials
 }
 
-/// Each row of `impostors.rs` in each role that it can have.
+/// Each row of `impostors.rs` with each peer that can try it, in each role that it can have.
 fn impostors() -> Vec<Trial> {
-    let cells = [Cell::Dry, Cell::Yes];
-    let releases = STRONGSWAN.releases.into_iter().zip(cells);
-    let played = releases.filter(|(_, cell)| cell.is_played());
-    let all = played.flat_map(|((column, release), _)| {
-        IMPOSTORS.iter().flat_map(move |one| {
-            let name = |role| format!("strongswan::refused::{}_{role}::{column}", one.name);
-            let begins = Trial::test(name("begins"), move || {
-                play(release, || one.begins());
-                Ok(())
-            });
-            let answers = one.answers.then(|| {
-                Trial::test(name("answers"), move || {
-                    play(release, || one.answers());
+    let mut trials = Vec::new();
+    for one in IMPOSTORS {
+        let mut add = |table: &Table, cells: [Cell; 2], role, play_it: fn(&Impostor)| {
+            let releases = table.releases.into_iter().zip(cells);
+            for ((column, release), _) in releases.filter(|(_, cell)| cell.is_played()) {
+                let name = format!("{}::refused::{}_{role}::{column}", table.peer, one.name);
+                trials.push(Trial::test(name, move || {
+                    play(release, || play_it(one));
                     Ok(())
-                })
-            });
-            [Some(begins), answers].into_iter().flatten()
-        })
-    });
-    all.collect()
+                }));
+            }
+        };
+        let cells = [Cell::Dry, Cell::Yes];
+        add(&STRONGSWAN, cells, "begins", Impostor::begins);
+        if one.answers {
+            add(&STRONGSWAN, cells, "answers", Impostor::answers);
+        }
+        if one.libreswan {
+            let cells = [Cell::Yes, Cell::Dry];
+            add(&LIBRESWAN, cells, "begins", Impostor::libreswan_begins);
+            if one.answers {
+                add(&LIBRESWAN, cells, "answers", Impostor::libreswan_answers);
+            }
+        }
+        if one.openiked.is_some() {
+            let cells = [Cell::All, Cell::Rig];
+            add(&OPENIKED, cells, "begins", Impostor::openiked_begins);
+            if one.answers {
+                add(&OPENIKED, cells, "answers", Impostor::openiked_answers);
+            }
+        }
+    }
+    trials
 }
 
 macro_rules! rows {
@@ -307,6 +321,8 @@ const LIBRESWAN_ROWS: &[Row] = rows! {
     libreswan_scenarios::psk_aes_gcm_ecp256 [yes dry]
     libreswan_scenarios::psk_aes_cbc_sha2_modp2048 [yes dry]
     libreswan_scenarios::raw_rsa_keys_with_pss_on_both_sides_aes_cbc_sha2_modp2048 [yes dry]
+    libreswan_scenarios::raw_rsa_keys_with_nothing_but_pss [yes dry]
+    libreswan_scenarios::the_gateway_begins_with_pss [yes dry]
     libreswan_scenarios::raw_rsa_keys_by_method_1_aes_gcm_x25519 [yes dry]
     libreswan_scenarios::raw_ecdsa_keys_aes_gcm_ecp256 [yes yes]
     libreswan_scenarios::the_client_has_an_ecdsa_key_and_the_gateway_an_rsa_key [yes dry]
@@ -318,6 +334,7 @@ const LIBRESWAN_ROWS: &[Row] = rows! {
     libreswan_scenarios::behind_a_nat [yes yes]
     libreswan_scenarios::fragments_with_rsa_keys [yes dry]
     libreswan_scenarios::a_wrong_secret_fails_authentication [yes dry]
+    impostors::a_certificate_expires_after_pluto_has_loaded_it [yes dry]
     libreswan_scenarios::no_common_proposal [yes dry]
     libreswan_scenarios::disjoint_selectors_keep_the_ike_sa_until_the_client_deletes_it [yes dry]
     libreswan_scenarios::no_common_esp_proposal_keeps_the_ike_sa [yes dry]
