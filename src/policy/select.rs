@@ -483,7 +483,7 @@ mod tests {
         change("alice", |policy| policy.dstid = Some(fqdn("alice")));
         change("gate2", |policy| policy.srcid = fqdn("gate2"));
         change("rest", |_| {});
-        let mut all = config(policies.clone());
+        let all = config(policies.clone());
         let (bob, gate) = (fqdn("bob"), fqdn("gate"));
         let key = PolicyKey {
             peer_id: Some(&bob),

@@ -45,6 +45,11 @@ struct Attempt {
 
 enum Proof {
     Secret(&'static str),
+    /// The right secret, and this PPK.
+    Ppk {
+        ppk: Named,
+        required: bool,
+    },
     /// By a raw key that is on file, or one that is not.
     RawKey {
         kind: Kind,
@@ -73,18 +78,13 @@ const NOT_ISSUED: &str =
 
 const EXPIRED: &str = "authentication failed: certificate: certificate has expired";
 
-/// The gateway requires a PPK; the client has this one, and may require it.
-fn with_ppk(ppk: Option<Named>, required: bool) -> (Conf, Client) {
+/// The gateway requires a PPK; what else the client proves itself with is right.
+fn requires_ppk(proof: Proof) -> (Conf, Attempt) {
     let conf = Conf {
         auth: asking(&Conf::default().auth, ONE, "required"),
         ..Conf::default()
     };
-    let client = Client::default();
-    let client = match ppk {
-        Some(ppk) => holding(client, ppk, required),
-        None => client,
-    };
-    (conf, client)
+    (conf, called(CLIENT_ID, proof))
 }
 
 /// By whom and under what name nobody gets in.
@@ -104,24 +104,30 @@ pub const IMPOSTORS: &[Impostor] = &[
     },
     Impostor {
         name: "another_ppk_of_this_name",
-        setup: |_| with_ppk(Some((ONE.0, TWO.1)), true),
-        told: NOTIFIED,
+        setup: |_| {
+            let (ppk, required) = ((ONE.0, TWO.1), true);
+            requires_ppk(Proof::Ppk { ppk, required })
+        },
         why: "authentication failed: pre-shared key mismatch with PPK 'one'",
-        answers: false,
+        libreswan: false,
+        ..LIKE_MOST
     },
     Impostor {
         name: "another_ppk_where_one_is_required",
-        setup: |_| with_ppk(Some(TWO), false),
-        told: NOTIFIED,
+        setup: |_| {
+            let (ppk, required) = (TWO, false);
+            requires_ppk(Proof::Ppk { ppk, required })
+        },
         why: "authentication failed: PPK: unknown ID 'two'",
-        answers: false,
+        libreswan: false,
+        ..LIKE_MOST
     },
     Impostor {
         name: "no_ppk_where_one_is_required",
-        setup: |_| with_ppk(None, false),
-        told: NOTIFIED,
+        setup: |_| requires_ppk(Proof::Secret(SECRET)),
         why: "authentication failed: PPK: required, and the peer has none",
-        answers: false,
+        openiked: Some("authentication failed: PPK: required, and the peer has none"),
+        ..LIKE_MOST
     },
     Impostor {
         name: "secret_under_another_name",
@@ -347,6 +353,7 @@ impl Attempt {
                 secret: secret.to_owned(),
                 ..Client::default()
             },
+            Proof::Ppk { ppk, required } => holding(Client::default(), ppk, required),
             Proof::RawKey { kind, on_file } => Client {
                 keys: Some(Self::raw_keys(world, kind, on_file)),
                 ..Client::default()
@@ -391,6 +398,7 @@ impl Attempt {
                     .extend(libreswan::certify(world, &own, &above, &root));
                 client.auth = "authby=ecdsa";
             }
+            Proof::Ppk { .. } => panic!("libreswan insists on its PPK, or names none"),
             Proof::Password { .. } => panic!("libreswan has no EAP-MSCHAPv2"),
         }
         client
@@ -408,6 +416,7 @@ impl Attempt {
                 peer.keys = Some(Self::raw_keys(world, kind, on_file));
             }
             Proof::Certificate { own, root, .. } => peer.certified = Some((own, root)),
+            Proof::Ppk { .. } => panic!("OpenIKED has no PPKs"),
             Proof::Password { .. } => panic!("OpenIKED has no EAP as initiator"),
         }
         peer
