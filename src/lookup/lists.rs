@@ -1,7 +1,8 @@
 //! Revocation lists as certificates name them (RFC 5280, 4.2.1.13): one fetch for each list however
-//! many ask, and what was fetched counts until the next one is due.
+//! many ask, and what was fetched counts until the next one is due. Of several places of one list the next
+//! is tried when the one before fails, or keeps silent for a while.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -53,47 +54,86 @@ struct Waiter {
     from: ShardId,
     id: LookupId,
     certificate: Certificate,
+    issuer: Certificate,
+    /// Places that were not tried yet.
+    rest: VecDeque<String>,
+    /// When it must be told.
+    until: Instant,
 }
 
 impl Lists {
     /// Takes a question.
     pub fn ask(
         &mut self,
-        (web, replies): (&mut Web, &mut Replies),
+        tools: (&mut Web, &mut Replies),
         now: Now,
         from: ShardId,
         (id, until): (LookupId, Instant),
         question: CrlQuestion,
     ) {
-        match self.seek(web, now, &question) {
-            Ok(Found::Known(status)) => replies.push((from, id, Answer::Crl(Ok(status)))),
-            Ok(Found::Asked(key)) => {
-                let certificate = question.certificate;
-                let waiter = Waiter {
-                    from,
-                    id,
-                    certificate,
-                };
-                if let Err(waiter) = self.waiters.add(key, until, waiter) {
-                    waiter.tell(Err(Failure::Busy), replies);
+        let CrlQuestion {
+            mut urls,
+            certificate,
+            issuer,
+        } = question;
+        // Nobody waits for one place while the list of another is there.
+        urls.sort_by_key(|url| !key(url, &issuer).is_ok_and(|key| self.known.contains_key(&key)));
+        let waiter = Waiter {
+            from,
+            id,
+            certificate,
+            issuer,
+            rest: urls.into(),
+            until,
+        };
+        self.pursue(tools, now, waiter, Failure::Url);
+    }
+
+    /// Goes on to the next place; where there is none left, the last one's failure is the answer.
+    fn pursue(
+        &mut self,
+        (web, replies): (&mut Web, &mut Replies),
+        now: Now,
+        mut waiter: Waiter,
+        mut failure: Failure,
+    ) {
+        while let Some(url) = waiter.rest.pop_front() {
+            match self.seek(web, now, &url, &waiter) {
+                Ok(Found::Known(status)) => return waiter.tell(Ok(status), replies),
+                Ok(Found::Asked(key)) => {
+                    let patience = now.mono + PATIENCE;
+                    let until = if waiter.rest.is_empty() {
+                        waiter.until
+                    } else {
+                        waiter.until.min(patience)
+                    };
+                    if let Err(waiter) = self.waiters.add(key, until, waiter) {
+                        waiter.tell(Err(Failure::Busy), replies);
+                    }
+                    return;
                 }
+                Err(next) => failure = next,
             }
-            Err(failure) => replies.push((from, id, Answer::Crl(Err(failure)))),
         }
+        waiter.tell(Err(failure), replies);
     }
 
     /// What is known, or the flight that will tell.
-    fn seek(&mut self, web: &mut Web, now: Now, question: &CrlQuestion) -> Result<Found, Failure> {
-        let library = |_: CryptoError| Failure::Crl(crl::CrlError::Unsupported);
-        let issuer = question.issuer.fingerprint().map_err(library)?;
-        let key = Arc::new((question.url.clone(), issuer));
+    fn seek(
+        &mut self,
+        web: &mut Web,
+        now: Now,
+        url: &str,
+        waiter: &Waiter,
+    ) -> Result<Found, Failure> {
+        let key = key(url, &waiter.issuer)?;
         if let Some(known) = self.known.get_mut(&key) {
             if seconds(now) <= known.list.until() {
                 known.used_at = now.mono;
-                let status = known.status(&question.certificate);
+                let status = known.status(&waiter.certificate);
                 if now.mono >= known.renew_at {
                     known.renew_at = now.mono + RETRY;
-                    self.fetch(web, now, &key, question)?;
+                    self.fetch(web, now, &key, &waiter.issuer)?;
                 }
                 return Ok(Found::Known(status?));
             }
@@ -104,7 +144,7 @@ impl Lists {
             Some((failure, until)) if now.mono < *until => return Err(failure.clone()),
             Some(_) | None => self.failed.remove(&key),
         };
-        self.fetch(web, now, &key, question)?;
+        self.fetch(web, now, &key, &waiter.issuer)?;
         Ok(Found::Asked(key))
     }
 
@@ -113,12 +153,12 @@ impl Lists {
         web: &mut Web,
         now: Now,
         key: &Key,
-        question: &CrlQuestion,
+        issuer: &Certificate,
     ) -> Result<(), Failure> {
         if self.flights.contains_key(key) {
             return Ok(());
         }
-        let url = Url::read(&question.url).ok_or(Failure::Url)?;
+        let url = Url::read(&key.0).ok_or(Failure::Url)?;
         let fetch = Fetch {
             request: url.get(),
             url,
@@ -127,18 +167,17 @@ impl Lists {
         };
         let ticket = web.begin(fetch, now.mono);
         self.tickets.insert(ticket, Arc::clone(key));
-        self.flights
-            .insert(Arc::clone(key), question.issuer.clone());
+        self.flights.insert(Arc::clone(key), issuer.clone());
         Ok(())
     }
 
     /// Takes what came of a fetch; false if it was not ours.
     pub fn fetched(
         &mut self,
+        (web, replies): (&mut Web, &mut Replies),
         now: Now,
         ticket: Ticket,
         result: &Result<Vec<u8>, Failure>,
-        replies: &mut Replies,
     ) -> bool {
         let Some(key) = self.tickets.remove(&ticket) else {
             return false;
@@ -162,7 +201,10 @@ impl Lists {
                 (None, Err(failure)) => Err(failure.clone()),
                 (None, Ok(())) => Err(Failure::Busy),
             };
-            waiter.tell(answer, replies);
+            match answer {
+                Ok(status) => waiter.tell(Ok(status), replies),
+                Err(failure) => self.pursue((web, replies), now, waiter, failure),
+            }
         }
         true
     }
@@ -211,11 +253,15 @@ impl Lists {
         self.known.values().map(|known| known.length).sum()
     }
 
-    /// Tells those whose time is over. What they asked for is still fetched: others may wait for it,
-    /// and the peer will come again.
-    pub fn look(&mut self, now: Instant, replies: &mut Replies) {
-        for (_, waiter) in self.waiters.late(now) {
-            waiter.tell(Err(Failure::Late), replies);
+    /// Tells those whose time is over, and lets those try another place who have waited long for one.
+    /// What they asked for is still fetched: others may wait for it, and the peer will come again.
+    pub fn look(&mut self, (web, replies): (&mut Web, &mut Replies), now: Now) {
+        for (_, waiter) in self.waiters.late(now.mono) {
+            if waiter.until <= now.mono {
+                waiter.tell(Err(Failure::Late), replies);
+            } else {
+                self.pursue((web, replies), now, waiter, Failure::Late);
+            }
         }
     }
 
@@ -236,6 +282,13 @@ impl Lists {
         });
         Some(lines.collect())
     }
+}
+
+/// The name of a list.
+fn key(url: &str, issuer: &Certificate) -> Result<Key, Failure> {
+    let library = |_: CryptoError| Failure::Crl(crl::CrlError::Unsupported);
+    let issuer = issuer.fingerprint().map_err(library)?;
+    Ok(Arc::new((url.to_owned(), issuer)))
 }
 
 enum Found {
@@ -268,6 +321,8 @@ impl Waiter {
 
 /// How long a server is waited for.
 const FETCH_MAX: Duration = Duration::from_secs(30);
+/// How long one place is waited for while there is another.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Bytes of a list: 100,000 certificates, a tenth of a second of work for this thread. The library needs
 /// ten times as much memory.
 const LIST_MAX: usize = 4 * 1024 * 1024;

@@ -234,11 +234,12 @@ impl Desk {
         for (ticket, result) in self.web.take_done() {
             let replies = &mut self.replies;
             if !self.revocation.fetched(now, ticket, &result, replies) {
-                self.lists.fetched(now, ticket, &result, replies);
+                let tools = (&mut self.web, replies);
+                self.lists.fetched(tools, now, ticket, &result);
             }
         }
         self.revocation.look(now.mono, &mut self.replies);
-        self.lists.look(now.mono, &mut self.replies);
+        self.lists.look((&mut self.web, &mut self.replies), now);
         self.radius.look(&mut self.rng, now.mono, &mut self.replies);
         self.accounting.look(now.mono);
     }

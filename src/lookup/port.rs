@@ -96,8 +96,8 @@ pub struct OcspQuestion {
 /// verified and whose key has signed, and for those above it.
 #[derive(Clone, Debug)]
 pub struct CrlQuestion {
-    /// Where the list is.
-    pub url: String,
+    /// Where the list is: each place is tried where the one before it has none that counts.
+    pub urls: Vec<String>,
     /// The certificate.
     pub certificate: Certificate,
     /// Who issued it.

@@ -60,7 +60,7 @@ fn host_by(
 }
 
 /// The one with this certificate is the other than who asks.
-fn pair(side: Side, name: &str, crl: CrlFetch) -> Pair {
+pub(super) fn pair(side: Side, name: &str, crl: CrlFetch) -> Pair {
     let how = |asks| (asks == side).then_some(crl);
     let who = |asks| if asks == side { "revoked" } else { name };
     let (initiator, responder) = (Side::Initiator, Side::Responder);
@@ -92,7 +92,7 @@ fn each_certificate_below_the_trusted_one_is_looked_up_in_the_list_that_it_names
             let asked = question(&lookup);
             assert_eq!(asked.certificate, certificates(name)[0]);
             assert_eq!(asked.issuer, certificates(issuer)[0]);
-            assert_eq!(asked.url, format!("http://192.0.2.80:8081/{list}"));
+            assert_eq!(asked.urls, [format!("http://192.0.2.80:8081/{list}")]);
             tell(&mut pair, side, &lookup, Ok(Status::Good));
         }
         assert!(pair.is_up(), "{side:?} {:?}", pair.host(side).lines);

@@ -37,16 +37,17 @@ pub fn revocation(
     if cx.config.settings.crl.is_some() {
         let chain = [leaf].into_iter().chain(above.iter().cloned());
         for (certificate, issuer) in chain.zip(&above) {
-            let mut named = certificate.crl_urls().into_iter();
+            let named = certificate.crl_urls().into_iter();
+            let urls = named.filter(|url| Url::read(url).is_some());
+            let urls: Vec<String> = urls.take(LIST_URLS_MAX).collect();
             let issuer = issuer.clone();
-            let url = named.find(|url| Url::read(url).is_some());
-            questions.extend(url.map(|url| {
-                Question::Crl(Box::new(CrlQuestion {
-                    url,
+            if !urls.is_empty() {
+                questions.push(Question::Crl(Box::new(CrlQuestion {
+                    urls,
                     certificate,
                     issuer,
-                }))
-            }));
+                })));
+            }
         }
     }
     Ok(questions)
@@ -120,5 +121,7 @@ fn ocsp_question(
 const IN_BAND_MAX: Duration = Duration::from_secs(300);
 /// Responses of a peer that are looked at.
 const RESPONSES_MAX: usize = 4;
+/// Places of one list that are tried.
+const LIST_URLS_MAX: usize = 4;
 /// How far a responder's clock may be off where the configuration says nothing of it.
 const TOLERATE: Duration = Duration::from_secs(300);

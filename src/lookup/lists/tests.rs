@@ -52,8 +52,12 @@ impl Desk {
     }
 
     fn ask(&mut self, url: &str, about: &str, issuer: &str, seconds: u64) {
+        self.ask_any(&[url], about, issuer, seconds);
+    }
+
+    fn ask_any(&mut self, urls: &[&str], about: &str, issuer: &str, seconds: u64) {
         let question = CrlQuestion {
-            url: url.to_owned(),
+            urls: urls.iter().map(|&url| url.to_owned()).collect(),
             certificate: certificate(about),
             issuer: certificate(issuer),
         };
@@ -81,12 +85,12 @@ impl Desk {
         }
         self.web.look(self.now.mono);
         for (ticket, result) in self.web.take_done() {
-            let ours = self
-                .lists
-                .fetched(self.now, ticket, &result, &mut self.replies);
+            let tools = (&mut self.web, &mut self.replies);
+            let ours = self.lists.fetched(tools, self.now, ticket, &result);
             assert!(ours);
         }
-        self.lists.look(self.now.mono, &mut self.replies);
+        self.lists
+            .look((&mut self.web, &mut self.replies), self.now);
     }
 
     /// Goes on until nothing is being fetched.
@@ -324,4 +328,62 @@ fn lists_are_forgotten_by_age_before_there_are_too_many_or_too_large() {
         learn(number, LIST_MAX);
     }
     assert_eq!(learn(5, LIST_MAX), (4, BYTES_MAX));
+}
+
+/// A port where nobody listens.
+fn nobody() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    format!("http://{}/ca.crl", listener.local_addr().unwrap())
+}
+
+#[test]
+fn another_place_is_tried_where_one_fails_or_has_nothing_that_counts() {
+    let (broken, first) = files(&["make.sh"]);
+    let (good, second) = files(&["ca.crl"]);
+    let mut desk = Desk::new();
+    let urls = [&nobody(), "ldap://ca.example/", &broken, &good];
+    desk.ask_any(&urls, "revoked", "ca", 10);
+    assert_eq!(desk.answers(1), [(1, Ok(Status::Revoked))]);
+    first.join().unwrap();
+    second.join().unwrap();
+    // That list is there now, so nobody is asked in vain for the others.
+    desk.pass(3000);
+    desk.ask_any(&urls, "good", "ca", 10);
+    assert_eq!(desk.answers(1), [(2, Ok(Status::Good))]);
+    assert!(desk.lists.flights.is_empty());
+}
+
+#[test]
+fn where_every_place_fails_the_last_ones_failure_is_told() {
+    let (broken, serving) = files(&["make.sh"]);
+    let mut desk = Desk::new();
+    desk.ask_any(&[&nobody(), &broken], "good", "ca", 10);
+    let malformed = Err(Failure::Crl(CrlError::Malformed));
+    assert_eq!(desk.answers(1), [(1, malformed.clone())]);
+    serving.join().unwrap();
+    // Remembered of both.
+    desk.ask_any(&[&nobody(), &broken], "good", "ca", 10);
+    assert_eq!(desk.answers(1), [(2, malformed)]);
+    assert!(desk.lists.waiters.is_empty());
+}
+
+#[test]
+fn a_silent_place_is_left_for_the_next_after_two_seconds() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mute = format!("http://{}/", listener.local_addr().unwrap());
+    let (good, serving) = files(&["ca.crl"]);
+    let mut desk = Desk::new();
+    desk.ask_any(&[&mute, &good], "good", "ca", 10);
+    // Who has less time than that is told when it is over.
+    desk.ask_any(&[&mute, &good], "good", "ca", 1);
+    let first = desk.now.mono + Duration::from_secs(1);
+    assert_eq!(desk.lists.deadline(), Some(first));
+    desk.pass(1);
+    assert_eq!(desk.answers(1), [(2, Err(Failure::Late))]);
+    assert_eq!(desk.lists.flights.len(), 1);
+    desk.pass(1);
+    assert_eq!(desk.answers(1), [(1, Ok(Status::Good))]);
+    serving.join().unwrap();
+    // The silent one is still being asked.
+    assert_eq!(desk.lists.flights.len(), 1);
 }
