@@ -230,6 +230,15 @@ fn ike_auth_takes_what_is_published_as_good_and_nothing_else() {
                 assert_eq!(taken, expected, "{} {words:?}", vector.place);
             }
         }
+        // `rsa-pss` takes what names RSASSA-PSS, and that alone.
+        if expected == Ok(true) || expected == Ok(false) {
+            let strict = through_auth(&key, PublicKeyAuth::RsaPss, true, proof, &message);
+            let wanted = expected.clone().and_then(|pss| match pss {
+                true => Ok(true),
+                false => Err(AuthError::Method),
+            });
+            assert_eq!(strict, wanted, "{}", vector.place);
+        }
         let other = if key.kind() == KeyKind::Rsa {
             PublicKeyAuth::Ecdsa256
         } else {

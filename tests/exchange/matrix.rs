@@ -27,7 +27,7 @@ const AHEAD: [u32; 3] = [1, 100, u32::MAX - 8];
 /// AUTHENTICATION_FAILED and the end of the IKE SA.
 /// The columns are those of [`Ask::ALL`].
 #[rustfmt::skip]
-const REQUESTS: [(Stage, &str); 19] = [
+const REQUESTS: [(Stage, &str); 23] = [
     //                       IKE_SA_INIT, IKE_AUTH, further Child SA, rekey of it, of the IKE SA,
     //                       INFORMATIONAL, IKE_INTERMEDIATE, IKE_SESSION_RESUME, unassigned
     (Stage::SaInitSent,      ". . . . . . . . ."),
@@ -41,6 +41,12 @@ const REQUESTS: [(Stage, &str); 19] = [
     (Stage::AwaitKernel,     ". . . . . . . . ."),
     (Stage::InitiatorAwaitsKernel, ". . . . . . . . ."),
     (Stage::Answering,       ". . . . . . . . ."),
+    // The answer waits for the lookup thread: a revocation list, or a RADIUS server.
+    (Stage::AwaitList,       ". . . . . . . . ."),
+    (Stage::InitiatorAwaitsList, ". . . . . . . . ."),
+    (Stage::AwaitRadius,     ". . . . . . . . ."),
+    // Up, and an accounting server is told of it.
+    (Stage::Accounted,       "X X + + + + X X X"),
     (Stage::Idle,            "X X + + + + X X X"),
     (Stage::Probe,           "X X + + + + X X X"),
     // RFC 7296, 2.25.1: it is being deleted; 2.25.2: a Child SA goes, comes or changes.
@@ -57,7 +63,7 @@ const REQUESTS: [(Stage, &str); 19] = [
 ];
 
 /// The exchange whose response is awaited, and taken only if it is that one.
-const AWAITED: [(Stage, Option<ExchangeType>); 19] = [
+const AWAITED: [(Stage, Option<ExchangeType>); 23] = [
     (Stage::SaInitSent, Some(ExchangeType::IKE_SA_INIT)),
     (Stage::HalfOpen, None),
     (Stage::AuthSent, Some(ExchangeType::IKE_AUTH)),
@@ -66,6 +72,10 @@ const AWAITED: [(Stage, Option<ExchangeType>); 19] = [
     (Stage::AwaitKernel, None),
     (Stage::InitiatorAwaitsKernel, None),
     (Stage::Answering, None),
+    (Stage::AwaitList, None),
+    (Stage::InitiatorAwaitsList, None),
+    (Stage::AwaitRadius, None),
+    (Stage::Accounted, None),
     (Stage::Idle, None),
     (Stage::Probe, Some(ExchangeType::INFORMATIONAL)),
     (Stage::DeleteChild, Some(ExchangeType::INFORMATIONAL)),

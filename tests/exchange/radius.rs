@@ -8,7 +8,7 @@ use iked::ike::Command;
 use iked::kernel::KernelEvent;
 use iked::lookup::port::{Answer, Question, Record};
 use iked::policy::radius::{Radius, Server, Servers};
-use iked::policy::{Auth, Eap, EapMethod, Secret};
+use iked::policy::{Auth, Eap, EapMethod, Policy, Secret};
 use iked::radius::dae::{Order, Rights, Target};
 use iked::radius::request::Cause;
 use iked::radius::{Figures, Moment, Reply, Verdict};
@@ -40,16 +40,28 @@ fn pair() -> Pair {
     pair_of(0, |_| ())
 }
 
+/// The same between fixed networks.
+pub(super) fn plain_pair() -> Pair {
+    pair_by(|_, _| (), |_| ())
+}
+
 /// The same; the client's IKE SAs live for so many seconds.
 fn pair_of(lifetime: u64, change: impl Fn(&mut Radius)) -> Pair {
+    let leases = |warrior: &mut Policy, gateway: &mut Policy| {
+        warrior.flows = vec![flow(leased(), end("10.1.0.0/16"))];
+        warrior.request = setup::pool_warrior().request;
+        warrior.ike_lifetime = Duration::from_secs(lifetime);
+        gateway.flows = vec![flow(end("10.1.0.0/16"), leased())];
+    };
+    pair_by(leases, change)
+}
+
+fn pair_by(policies: impl Fn(&mut Policy, &mut Policy), change: impl Fn(&mut Radius)) -> Pair {
     let [(mut client, ours), (mut config, theirs)] =
         setup::with_passwords(&[EapMethod::Gtc], &[EapMethod::Gtc], "secret");
     let warrior = Arc::make_mut(&mut client.policies[0]);
-    warrior.flows = vec![flow(leased(), end("10.1.0.0/16"))];
-    warrior.request = setup::pool_warrior().request;
-    warrior.ike_lifetime = Duration::from_secs(lifetime);
     let gateway = Arc::make_mut(&mut config.policies[0]);
-    gateway.flows = vec![flow(end("10.1.0.0/16"), leased())];
+    policies(warrior, gateway);
     gateway.auth = Auth::Eap(Eap::of(EapMethod::Radius));
     let server = Server {
         address: "192.0.2.80:1813".parse().unwrap(),
@@ -87,7 +99,7 @@ fn serve(pair: &mut Pair, change: impl Fn(&mut Reply)) {
     pair.run(Side::Responder, sent);
 }
 
-fn connect(pair: &mut Pair, change: impl Fn(&mut Reply)) {
+pub(super) fn connect(pair: &mut Pair, change: impl Fn(&mut Reply)) {
     pair.connect();
     serve(pair, &change);
     serve(pair, &change);

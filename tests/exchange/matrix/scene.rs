@@ -11,12 +11,14 @@ use iked::ike::state::State;
 use iked::ike::window::Arrival;
 use iked::ike::{Command, Path, Role};
 use iked::kernel::KernelEvent;
-use iked::policy::{EapMethod, Policy};
+use iked::policy::{CrlFetch, EapMethod, Policy};
 use iked::wire::registry::{ExchangeType, KeId, NotifyType, ProtocolId};
 use iked::wire::spi::IkeSpi;
 use iked::wire::{Ke, Notify, Payload, Proposal, encode_message};
 
+use super::super::lists;
 use super::super::peer::{Opened, open_with, range, seal_with};
+use super::super::radius;
 use super::super::setup::{self, Suite, config, gateway, no_keys, warrior};
 use super::super::world::{Datagram, Host, Mood, Pair, Side, at, options};
 
@@ -39,6 +41,14 @@ pub(super) enum Stage {
     InitiatorAwaitsKernel,
     /// Responder of CREATE_CHILD_SA: the answer waits for the kernel.
     Answering,
+    /// Responder: the answer to IKE_AUTH waits for a revocation list.
+    AwaitList,
+    /// Initiator: so does what follows from it.
+    InitiatorAwaitsList,
+    /// Responder: the answer to an EAP packet waits for a RADIUS server.
+    AwaitRadius,
+    /// Responder: up, let in by a RADIUS server, with an account.
+    Accounted,
     /// Up, nothing under way.
     Idle,
     /// Up, a liveness check of ours is out.
@@ -375,6 +385,14 @@ fn first(host: &Host) -> &IkeSa {
 }
 
 fn pair(stage: Stage) -> Pair {
+    match stage {
+        Stage::AwaitList => return lists::pair(Side::Responder, "good", CrlFetch::Required),
+        Stage::InitiatorAwaitsList => {
+            return lists::pair(Side::Initiator, "good", CrlFetch::Required);
+        }
+        Stage::AwaitRadius | Stage::Accounted => return radius::plain_pair(),
+        _ => {}
+    }
     let lifetime = match stage {
         Stage::RekeyIke | Stage::Succeeded => Duration::from_secs(100),
         _ => Duration::ZERO,
@@ -444,6 +462,20 @@ fn play(pair: &mut Pair, stage: Stage) -> Side {
             host.kernel.mood = Mood::Slow;
             pair.connect();
             return slow;
+        }
+        Stage::AwaitList | Stage::AwaitRadius => {
+            pair.connect();
+            return Side::Responder;
+        }
+        Stage::InitiatorAwaitsList => {
+            pair.connect();
+            return Side::Initiator;
+        }
+        Stage::Accounted => {
+            radius::connect(pair, |_| ());
+            let start = pair.responder.endpoint.poll_record();
+            assert!(start.is_some(), "nobody is told");
+            return Side::Responder;
         }
         _ => {}
     }
@@ -540,10 +572,18 @@ fn is_at(stage: Stage, sa: &IkeSa) -> bool {
     let initiator = sa.role == Role::OriginalInitiator;
     let up = match &sa.state {
         State::AwaitSaInitResponse(_) => return stage == Stage::SaInitSent,
+        State::AwaitAuthRequest(half_open) if half_open.asking.is_some() => {
+            let relayed = half_open.eap.is_some();
+            let asked = [Stage::AwaitList, Stage::AwaitRadius];
+            return stage == asked[usize::from(relayed)];
+        }
         State::AwaitAuthRequest(half_open) if half_open.eap.is_some() => {
             return stage == Stage::EapAsked;
         }
         State::AwaitAuthRequest(_) => return stage == Stage::HalfOpen,
+        State::AwaitAuthResponse(sent) if sent.asking.is_some() => {
+            return stage == Stage::InitiatorAwaitsList;
+        }
         State::AwaitAuthResponse(sent) if sent.is_in_eap() => return stage == Stage::EapSent,
         State::AwaitAuthResponse(_) => return stage == Stage::AuthSent,
         State::AwaitKernel(_) if initiator => return stage == Stage::InitiatorAwaitsKernel,
@@ -554,6 +594,7 @@ fn is_at(stage: Stage, sa: &IkeSa) -> bool {
         State::Established(up) => up,
     };
     let reached = match (&up.own, &up.answering, up.successor) {
+        (Own::Idle, None, None) if stage == Stage::Accounted => Stage::Accounted,
         (Own::Idle, None, None) => Stage::Idle,
         (Own::Idle, Some(_), None) => Stage::Answering,
         (Own::Idle, None, Some(_)) => Stage::Succeeded,
