@@ -32,6 +32,8 @@ mod impostor;
 mod impostor_certified;
 #[path = "exchange/impostor_eap.rs"]
 mod impostor_eap;
+#[path = "exchange/impostor_responder.rs"]
+mod impostor_responder;
 #[path = "exchange/in_band.rs"]
 mod in_band;
 #[path = "exchange/ipcomp.rs"]

@@ -3,9 +3,10 @@
 use boring::asn1::Asn1Time;
 use boring::bn::BigNum;
 use boring::hash::MessageDigest;
+use boring::nid::Nid;
 use boring::pkey::{PKey, Private};
 use boring::x509::extension::{BasicConstraints, KeyUsage, SubjectAlternativeName};
-use boring::x509::{X509, X509NameBuilder};
+use boring::x509::{X509, X509Extension, X509NameBuilder};
 use iked::auth::store::{CredentialStore, Parts};
 use iked::crypto::sign::PrivateKey;
 use iked::crypto::x509::Certificate;
@@ -29,6 +30,8 @@ pub(super) struct Certified {
     pub(super) bare: bool,
     /// Further names, to make certificates long.
     pub(super) filler: usize,
+    /// Where the revocation list is, in the words of openssl(1).
+    pub(super) lists: &'static str,
 }
 
 impl Default for Certified {
@@ -40,6 +43,7 @@ impl Default for Certified {
             expired: false,
             bare: false,
             filler: 0,
+            lists: "",
         }
     }
 }
@@ -51,7 +55,7 @@ struct Holder {
 
 impl Holder {
     fn authority() -> Self {
-        issue("authority", None, false, 0)
+        issue("authority", None, false, 0, "")
     }
 
     fn certificate(&self) -> Certificate {
@@ -63,7 +67,7 @@ impl Holder {
     }
 }
 
-fn issue(name: &str, by: Option<&Holder>, expired: bool, filler: usize) -> Holder {
+fn issue(name: &str, by: Option<&Holder>, expired: bool, filler: usize, lists: &str) -> Holder {
     let key = PKey::private_key_from_pem(&setup::ecdsa()).unwrap();
     let mut subject = X509NameBuilder::new().unwrap();
     subject.append_entry_by_text("CN", name).unwrap();
@@ -99,6 +103,11 @@ fn issue(name: &str, by: Option<&Holder>, expired: bool, filler: usize) -> Holde
         let names = names.build(&builder.x509v3_context(None, None)).unwrap();
         builder.append_extension(&names).unwrap();
     }
+    if !lists.is_empty() {
+        let kind = Nid::CRL_DISTRIBUTION_POINTS;
+        let points = X509Extension::new_nid(None, None, kind, lists).unwrap();
+        builder.append_extension(&points).unwrap();
+    }
     let signer = by.map_or(&key, |by| &by.key);
     builder.sign(signer, MessageDigest::sha256()).unwrap();
     let x509 = builder.build();
@@ -121,8 +130,8 @@ impl Certified {
     pub(super) fn ends(&self, change: impl Fn(&mut Policy)) -> [(Config, CredentialStore); 2] {
         let [authority, stranger] = [Holder::authority(), Holder::authority()];
         let by = if self.stranger { &stranger } else { &authority };
-        let client = issue(self.client, Some(by), self.expired, self.filler);
-        let server = issue(self.gateway, Some(&authority), false, self.filler);
+        let client = issue(self.client, Some(by), self.expired, self.filler, self.lists);
+        let server = issue(self.gateway, Some(&authority), false, self.filler, "");
         let store = |own: Option<&Holder>| {
             let parts = Parts {
                 keys: own.iter().map(|own| own.private()).collect(),

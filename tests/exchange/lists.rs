@@ -14,6 +14,7 @@ use iked::lookup::port::{Answer, CrlQuestion, Failure, Lookup, Question};
 use iked::policy::{Auth, CrlFetch, Eap, EapMethod, Ocsp, Policy, PublicKeyAuth};
 
 use super::asking::{answer, asked};
+use super::certified::Certified;
 use super::setup::{config, fqdn, gateway, warrior};
 use super::world::{Host, Pair, Side};
 
@@ -302,4 +303,23 @@ fn with_eap_tls_too_the_list_is_asked_for() {
             assert_eq!(pair.is_up(), good, "{side:?}");
         }
     }
+}
+
+#[test]
+fn each_place_that_a_certificate_names_is_handed_on_up_to_four() {
+    let certified = Certified {
+        lists: "URI:ldap://192.0.2.80/cn=ca,URI:http://192.0.2.80/a,URI:http://192.0.2.81/a,\
+                URI:https://192.0.2.82/a,URI:http://192.0.2.83/a,URI:http://192.0.2.84/a,\
+                URI:http://192.0.2.85/a",
+        ..Certified::default()
+    };
+    let [(client, ours), (mut server, theirs)] = certified.ends(|_| {});
+    server.settings.crl = Some(CrlFetch::Required);
+    let mut pair = Pair::of(Host::new(client, ours, 1), Host::new(server, theirs, 2));
+    pair.connect();
+    let lookup = asked(&mut pair, Side::Responder);
+    let places = [80, 81, 83, 84].map(|last| format!("http://192.0.2.{last}/a"));
+    assert_eq!(question(&lookup).urls, places);
+    tell(&mut pair, Side::Responder, &lookup, Ok(Status::Good));
+    assert!(pair.is_up(), "{:?}", pair.responder.lines);
 }
