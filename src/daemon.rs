@@ -120,6 +120,7 @@ impl Loader {
             passive: self.passive,
             resolver: &SystemResolver {
                 interface_addresses: process::interface_addresses,
+                host_addresses: lookup::names::ask_all,
             },
             files: &SystemFiles,
         };

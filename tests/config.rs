@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::IpAddr;
@@ -26,6 +27,8 @@ use zeroize::Zeroizing;
 #[derive(Default)]
 struct World {
     files: BTreeMap<&'static str, &'static str>,
+    /// The host names that were asked for, each time.
+    asked: RefCell<Vec<Vec<String>>>,
 }
 
 impl Resolver for World {
@@ -36,12 +39,16 @@ impl Resolver for World {
         }
     }
 
-    fn host(&self, name: &str) -> Vec<IpAddr> {
-        match name {
-            "peer.example" => vec![addr("198.51.100.1")],
-            "both.example" => vec![addr("2001:db8::2"), addr("198.51.100.2")],
-            _ => Vec::new(),
-        }
+    fn hosts(&self, names: &[String]) -> Vec<Option<Vec<IpAddr>>> {
+        self.asked.borrow_mut().push(names.to_vec());
+        let find = |name: &String| match name.as_str() {
+            "peer.example" => Some(vec![addr("198.51.100.1")]),
+            "both.example" => Some(vec![addr("2001:db8::2"), addr("198.51.100.2")]),
+            "two.example" => Some(vec![addr("198.51.100.3"), addr("198.51.100.4")]),
+            "late.example" => None,
+            _ => Some(Vec::new()),
+        };
+        names.iter().map(find).collect()
     }
 
     fn service(&self, name: &str) -> Option<u16> {
@@ -325,6 +332,49 @@ fn hosts_are_addresses_then_interfaces_then_names() {
 }
 
 #[test]
+fn all_names_are_asked_for_at_once_and_each_once() {
+    let world = World::default();
+    let text = "ikev2 from peer.example to both.example/24 local eth0 peer two.example \\
+                config name-server peer.example
+ikev2 active from 10.0.0.1 (two.example) to 10.0.0.2 peer peer.example
+ikev2 from any to 10.0.0.2 peer nowhere.example
+ikev2 from any to 10.0.0.2 peer late.example";
+    let errors: Vec<String> = match parse_in(&world, text) {
+        Ok(_) => panic!("accepted"),
+        Err(errors) => errors.iter().map(ToString::to_string).collect(),
+    };
+    let end = "could not parse host specification";
+    let wanted = [
+        "test: 1: cannot mix different address families: invalid flow".to_owned(),
+        format!("test: 4: no IP address found for nowhere.example: {end}"),
+        format!("test: 5: no answer in time for late.example: {end}"),
+    ];
+    assert_eq!(errors, wanted);
+    let names = ["both", "late", "nowhere", "peer", "two"].map(|name| format!("{name}.example"));
+    assert_eq!(*world.asked.borrow(), [names]);
+}
+
+#[test]
+fn addresses_of_names_are_taken_in_step_and_the_first_that_fits() {
+    let local = "local any peer any";
+    let of = |text: &str| flows(&policy(&format!("ikev2 {text} {local}")));
+    let two = [
+        "0 198.51.100.3/32 > 198.51.100.3/32",
+        "0 198.51.100.4/32 > 198.51.100.4/32",
+    ];
+    assert_eq!(of("from two.example to two.example"), two);
+    assert_eq!(
+        of("from any to two.example"),
+        ["0 0.0.0.0/0 > 198.51.100.3/32"]
+    );
+    let policy = policy("ikev2 active inet from any to any peer both.example");
+    assert_eq!(policy.peer, Some(net("198.51.100.2/32")));
+    let uneven = format!("ikev2 from 10.0.0.1 to two.example {local}");
+    let warning = "test: 1: a side of the flow has more addresses than the other: those go without";
+    assert_eq!(parse(&uneven).unwrap().warnings, [warning]);
+}
+
+#[test]
 fn port_0_is_every_port() {
     let policy = policy("ikev2 from 10.0.0.1 port 0 to 10.0.0.2 port 80 peer any");
     let ports = |flow: &iked::policy::Flow| (flow.from.port, flow.to.port);
@@ -375,9 +425,14 @@ fn wildcards_take_the_family_of_the_other_side_or_both() {
             "0 ::/0 > dynamic ::/128"
         ]
     );
+    // Lists are walked in step: one wildcard goes with one address.
+    assert_eq!(of("from eth0 to any"), ["0 192.0.2.1/32 > 0.0.0.0/0"]);
     assert_eq!(
-        of("from eth0 to any"),
-        ["0 192.0.2.1/32 > 0.0.0.0/0", "0 2001:db8::1/128 > ::/0"]
+        of("from eth0 to eth0"),
+        [
+            "0 192.0.2.1/32 > 192.0.2.1/32",
+            "0 2001:db8::1/128 > 2001:db8::1/128"
+        ]
     );
     let both = "test: 1: cannot mix different address families: invalid flow";
     assert_eq!(
@@ -408,7 +463,13 @@ fn without_local_and_peer_the_first_flow_stands_in() {
     let policy = self::policy("ikev2 from any to any local 2001:db8::1");
     assert_eq!((policy.peer, policy.family), (None, Some(Family::Inet6)));
     let several = "test: 1: could not get local/peer specification";
-    assert_eq!(error("ikev2 from eth0 to any"), several);
+    assert_eq!(error("ikev2 from eth0 to eth0"), several);
+    // The side that has one address stands in.
+    let policy = self::policy("ikev2 from 10.0.0.1 to two.example");
+    assert_eq!(
+        (policy.local, policy.peer),
+        (Some(net("10.0.0.1/32")), None)
+    );
 }
 
 #[test]
@@ -1069,6 +1130,7 @@ fn files_are_checked_before_they_are_read() {
     writeln!(file, "ikev2 from any to any\n{nat}").unwrap();
     let resolver = SystemResolver {
         interface_addresses: |_| Vec::new(),
+        host_addresses: |_| Vec::new(),
     };
     let environment = Environment {
         hostname: "h",

@@ -103,6 +103,17 @@ pub(super) struct HostSpec {
     pub(super) len: Option<i64>,
 }
 
+impl HostSpec {
+    /// The name or address; a quoted "10.0.0.0/8" is one string.
+    pub(super) fn name(&self) -> &str {
+        let text = self.host.text.as_str();
+        match (self.len, text.rsplit_once('/')) {
+            (None, Some((name, _))) => name,
+            (_, _) => text,
+        }
+    }
+}
+
 /// What may stand after `from`, `to`, `peer` and `local`.
 #[derive(Clone, Debug)]
 pub(super) enum Host {

@@ -44,13 +44,14 @@ impl Resolver for Nobody {
         }
     }
 
-    fn host(&self, name: &str) -> Vec<IpAddr> {
+    fn hosts(&self, names: &[String]) -> Vec<Option<Vec<IpAddr>>> {
         let both = ["192.0.2.1", "2001:db8::1"];
-        if name == "both" {
-            both.iter().flat_map(|a| a.parse()).collect()
-        } else {
-            Vec::new()
-        }
+        let find = |name: &String| match name.as_str() {
+            "both" => Some(both.iter().flat_map(|a| a.parse()).collect()),
+            "late" => None,
+            _ => Some(Vec::new()),
+        };
+        names.iter().map(find).collect()
     }
 
     fn service(&self, name: &str) -> Option<u16> {

@@ -53,15 +53,11 @@ pub(super) fn networks(
     environment: Environment<'_>,
 ) -> Result<Vec<IpNet>, Diagnostic> {
     let at = &spec.host.at;
-    let mut name = spec.host.text.as_str();
+    let name = spec.name();
     let mut len = spec.len;
-    // A quoted "10.0.0.0/8" is one string.
-    if let (None, Some((host, digits))) = (len, name.rsplit_once('/')) {
+    if let (None, Some((_, digits))) = (len, spec.host.text.rsplit_once('/')) {
         let parsed = digits.parse().ok();
-        (name, len) = (
-            host,
-            Some(parsed.ok_or_else(|| bad_host(at, &spec.host.text))?),
-        );
+        len = Some(parsed.ok_or_else(|| bad_host(at, &spec.host.text))?);
     }
     let literal: Option<IpAddr> = name.parse().ok();
     let mut addresses: Vec<IpAddr> = literal.into_iter().collect();
@@ -69,11 +65,7 @@ pub(super) fn networks(
         addresses = environment.resolver.interface(name);
     }
     if addresses.is_empty() {
-        addresses = environment.resolver.host(name);
-    }
-    if addresses.is_empty() {
-        let message = format!("no IP address found for {name}: could not parse host specification");
-        return Err(Diagnostic::at(at, message));
+        addresses = of_name(name, at, environment)?;
     }
     let net = |addr: IpAddr| match len {
         None => Ok(IpNet::host(addr)),
@@ -85,6 +77,21 @@ pub(super) fn networks(
         }
     };
     addresses.into_iter().map(net).collect()
+}
+
+fn of_name(
+    name: &str,
+    at: &Position,
+    environment: Environment<'_>,
+) -> Result<Vec<IpAddr>, Diagnostic> {
+    let answers = environment.resolver.hosts(&[name.to_owned()]);
+    let why = match answers.into_iter().next() {
+        Some(Some(addresses)) if !addresses.is_empty() => return Ok(addresses),
+        Some(None) => "no answer in time for",
+        Some(Some(_)) | None => "no IP address found for",
+    };
+    let message = format!("{why} {name}: could not parse host specification");
+    Err(Diagnostic::at(at, message))
 }
 
 fn show(spec: &HostSpec, name: &str) -> String {
@@ -137,12 +144,13 @@ pub(super) fn protocol(
     }
 }
 
-/// The flows of one `from .. to ..`, for each protocol.
+/// The flows of one `from .. to ..`, for each protocol, and whether a side has addresses for which
+/// the other one has none.
 pub(super) fn flows(
     hosts: &Hosts,
     protocols: &[u8],
     environment: Environment<'_>,
-) -> Result<Vec<Flow>, Diagnostic> {
+) -> Result<(Vec<Flow>, bool), Diagnostic> {
     let from = ends(&hosts.from, environment)?;
     let to = ends(&hosts.to, environment)?;
     let from_port = port(hosts.from_port.as_ref(), environment)?;
@@ -165,7 +173,8 @@ pub(super) fn flows(
     let mut flows = Vec::new();
     for (from, to, ipv4) in pairs(&from, &to).ok_or_else(|| mixed(&hosts.at))? {
         if pre_nat.is_some_and(|net| net.is_ipv4() != ipv4) {
-            return Err(mixed(&hosts.at));
+            let message = "flow NAT address family mismatch".to_owned();
+            return Err(Diagnostic::at(&hosts.at, message));
         }
         for &protocol in protocols {
             let (from, to) = (from.of_family(ipv4, from_port), to.of_family(ipv4, to_port));
@@ -177,38 +186,21 @@ pub(super) fn flows(
             });
         }
     }
-    Ok(flows)
+    Ok((flows, from.len() != to.len()))
 }
 
-/// Which ends go together. A wildcard goes with every address of the other side in that address's
-/// family, two wildcards with each other in both families; two lists are walked in step.
+/// Which ends go together: two lists are walked in step, up to the end of the shorter one, as
+/// OpenIKED does. A wildcard takes the family of the other side; two have each other in both.
 fn pairs(from: &[End], to: &[End]) -> Option<Vec<(End, End, bool)>> {
-    let wildcard = |ends: &[End]| match ends {
-        [end] if end.net().is_none() => Some(*end),
-        _ => None,
-    };
-    Some(match (wildcard(from), wildcard(to)) {
-        (Some(from), Some(to)) => vec![(from, to, true), (from, to, false)],
-        (Some(from), None) => to
-            .iter()
-            .filter_map(|&to| Some((from, to, to.net()?.is_ipv4())))
-            .collect(),
-        (None, Some(to)) => from
-            .iter()
-            .filter_map(|&from| Some((from, to, from.net()?.is_ipv4())))
-            .collect(),
-        (None, None) => {
-            let mut pairs = Vec::new();
-            for (&from, &to) in from.iter().zip(to) {
-                let ipv4 = from.net()?.is_ipv4();
-                if to.net()?.is_ipv4() != ipv4 {
-                    return None;
-                }
-                pairs.push((from, to, ipv4));
-            }
-            pairs
+    let mut pairs = Vec::new();
+    for (&from, &to) in from.iter().zip(to) {
+        match (from.net(), to.net()) {
+            (Some(one), Some(other)) if one.is_ipv4() != other.is_ipv4() => return None,
+            (Some(net), _) | (None, Some(net)) => pairs.push((from, to, net.is_ipv4())),
+            (None, None) => pairs.extend([(from, to, true), (from, to, false)]),
         }
-    })
+    }
+    Some(pairs)
 }
 
 fn mixed(at: &Position) -> Diagnostic {

@@ -18,6 +18,7 @@ mod fuzz;
 mod hosts;
 mod identity;
 mod lexer;
+mod names;
 mod parser;
 mod print;
 mod proposals;
@@ -86,8 +87,9 @@ pub trait Resolver {
     /// The addresses of a local interface, without IPv6 link-local ones; none if there is no such
     /// interface.
     fn interface(&self, name: &str) -> Vec<IpAddr>;
-    /// The addresses of a host name.
-    fn host(&self, name: &str) -> Vec<IpAddr>;
+    /// The addresses of each of these host names: none where it has none, `None` where nobody said so
+    /// in time. Asked once for all names of a text.
+    fn hosts(&self, names: &[String]) -> Vec<Option<Vec<IpAddr>>>;
     /// The port of a service.
     fn service(&self, name: &str) -> Option<u16>;
     /// The number of an IP protocol.
@@ -144,6 +146,11 @@ fn parse_bytes(
 ) -> Result<Loaded, Vec<Diagnostic>> {
     let parsed = parser::parse(name, bytes.to_vec(), macros, environment.files);
     let mut errors = parsed.errors;
+    let asked = names::Asked::of(&parsed.statements, environment.resolver);
+    let environment = Environment {
+        resolver: &asked,
+        ..environment
+    };
     let mut resolved = resolve::resolve(&parsed.statements, generation, environment);
     errors.append(&mut resolved.errors);
     if !errors.is_empty() {

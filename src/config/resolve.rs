@@ -265,7 +265,13 @@ impl Resolver<'_> {
         }
         let mut flows = Vec::new();
         for hosts in &text.hosts {
-            for flow in hosts::flows(hosts, &protocols, self.environment)? {
+            let (found, uneven) = hosts::flows(hosts, &protocols, self.environment)?;
+            if uneven {
+                let message =
+                    "a side of the flow has more addresses than the other: those go without";
+                self.warn(&hosts.at, message);
+            }
+            for flow in found {
                 if flows.contains(&flow) {
                     self.warn(&hosts.at, "create_ike: duplicate flow");
                 } else {
@@ -293,7 +299,7 @@ impl Resolver<'_> {
             None => Ok(vec![End::Any]),
         };
         let written = text.local.is_some() || text.peer.is_some();
-        let (locals, peers) = if written {
+        let (mut locals, mut peers) = if written {
             (of(text.local.as_ref())?, of(text.peer.as_ref())?)
         } else {
             let first = text.hosts.first();
@@ -302,10 +308,18 @@ impl Resolver<'_> {
                 of(first.map(|hosts| &hosts.to))?,
             )
         };
-        let one = text.hosts.len() == 1 && locals.len() == 1 && peers.len() == 1;
-        if !written && !one {
-            let message = "could not get local/peer specification".to_owned();
-            return Err(Diagnostic::at(&text.at, message));
+        if !written {
+            // A side with several addresses is left open, but not both.
+            let one = |ends: &[End]| text.hosts.len() == 1 && ends.len() == 1;
+            match (one(&locals), one(&peers)) {
+                (true, true) => {}
+                (true, false) => peers = vec![End::Any],
+                (false, true) => locals = vec![End::Any],
+                (false, false) => {
+                    let message = "could not get local/peer specification".to_owned();
+                    return Err(Diagnostic::at(&text.at, message));
+                }
+            }
         }
         if locals.len() > 1 || peers.len() > 1 {
             self.warn(

@@ -1,10 +1,10 @@
-//! The real world behind `config`: files with their owner and mode checked, names by the system's
-//! resolver, services and protocols by the files in /etc with the common ones built in. The
-//! addresses of interfaces need a system call, so that function is passed in.
+//! The real world behind `config`: files with their owner and mode checked, services
+//! and protocols by the files in /etc with the common ones built in. The addresses of interfaces and
+//! of host names take system calls and time, so those functions are passed in.
 
 use std::fs::File;
 use std::io::Read;
-use std::net::{IpAddr, ToSocketAddrs};
+use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 
 use zeroize::Zeroizing;
@@ -70,6 +70,8 @@ fn reason(error: &std::io::Error) -> String {
 pub struct SystemResolver {
     /// The addresses of a local interface, none where there is no such interface.
     pub interface_addresses: fn(&str) -> Vec<IpAddr>,
+    /// The addresses of host names, as [`Resolver::hosts`] says.
+    pub host_addresses: fn(&[String]) -> Vec<Option<Vec<IpAddr>>>,
 }
 
 impl Resolver for SystemResolver {
@@ -82,14 +84,8 @@ impl Resolver for SystemResolver {
         found
     }
 
-    fn host(&self, name: &str) -> Vec<IpAddr> {
-        let mut found = Vec::new();
-        for addr in (name, 0).to_socket_addrs().into_iter().flatten() {
-            if !found.contains(&addr.ip()) {
-                found.push(addr.ip());
-            }
-        }
-        found
+    fn hosts(&self, names: &[String]) -> Vec<Option<Vec<IpAddr>>> {
+        (self.host_addresses)(names)
     }
 
     fn service(&self, name: &str) -> Option<u16> {
@@ -213,6 +209,7 @@ mod tests {
     fn link_local_addresses_of_interfaces_are_left_out() {
         let resolver = SystemResolver {
             interface_addresses: |_| vec![[192, 0, 2, 1].into(), "fe80::1".parse().unwrap()],
+            host_addresses: |_| Vec::new(),
         };
         assert_eq!(resolver.interface("eth0"), [IpAddr::from([192, 0, 2, 1])]);
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, after, select, unbounded};
 use mio::Waker;
 
 /// The addresses of a name; none where it has none, or nobody can say.
@@ -107,12 +107,74 @@ impl Names {
     }
 }
 
+/// The addresses of each of these names, in the order of the system's resolver: none where it has
+/// none, `None` where that is not known after ten seconds, which are those of all. Waits as long; not
+/// for the threads of the shards.
+pub fn ask_all(names: &[String]) -> Vec<Option<Addresses>> {
+    ask(names, PATIENCE, |name| {
+        let mut found = Vec::new();
+        for address in (name, 0).to_socket_addrs().into_iter().flatten() {
+            if !found.contains(&address.ip()) {
+                found.push(address.ip());
+            }
+        }
+        found
+    })
+}
+
+/// Asks `find` in threads, which are left to themselves if they take too long.
+fn ask(
+    names: &[String],
+    patience: Duration,
+    find: fn(&str) -> Addresses,
+) -> Vec<Option<Addresses>> {
+    let (questions, asked) = unbounded();
+    let (said, answers) = unbounded();
+    for question in names.iter().cloned().enumerate() {
+        // The receiving end is ours as well, so it is there.
+        let _ = questions.send(question);
+    }
+    // Who has nothing left to ask ends.
+    drop(questions);
+    for _ in 0..names.len().min(THREADS_MAX) {
+        let (asked, said) = (asked.clone(), said.clone());
+        let work = move || {
+            for (number, name) in asked {
+                if said.send((number, find(&name))).is_err() {
+                    return;
+                }
+            }
+        };
+        // Without a thread the names wait for another, or for the end.
+        let _ = thread::Builder::new().name("names".to_owned()).spawn(work);
+    }
+    drop(said);
+    let mut found = vec![None; names.len()];
+    let late = after(patience);
+    while found.contains(&None) {
+        select! {
+            recv(answers) -> answer => match answer {
+                Ok((number, addresses)) => {
+                    if let Some(place) = found.get_mut(number) {
+                        *place = Some(addresses);
+                    }
+                }
+                Err(_) => break,
+            },
+            recv(late) -> _ => break,
+        }
+    }
+    found
+}
+
 /// Names that are asked for at the same time; one whose servers are dead takes a thread for as long
 /// as the system's resolver tries.
 const THREADS_MAX: usize = 8;
 /// How long an address is believed: the system does not say how long it could be.
 const KEEP: Duration = Duration::from_secs(60);
 const NOT_FOUND_KEEP: Duration = Duration::from_secs(5);
+/// For all names of a configuration: the system's resolver tries its second server within it.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Names remembered; only those of trusted certificates and of the configuration come in.
 const NAMES_MAX: usize = 1024;
 
@@ -121,6 +183,30 @@ mod tests {
     use mio::{Events, Poll, Token};
 
     use super::*;
+
+    #[test]
+    fn one_dead_name_takes_no_answer_from_the_others_and_no_more_time() {
+        let mut names: Vec<String> = (0..40).map(|n| format!("name{n}")).collect();
+        names[3] = "dead".to_owned();
+        let find = |name: &str| match name {
+            "dead" => {
+                let (_never, silence) = unbounded::<()>();
+                let _ = silence.recv_timeout(Duration::from_secs(20));
+                Vec::new()
+            }
+            "name7" => Vec::new(),
+            _ => vec![IpAddr::from([192, 0, 2, 1])],
+        };
+        let start = crate::lookup::now().mono;
+        let found = ask(&names, Duration::from_secs(2), find);
+        let took = crate::lookup::now().mono - start;
+        assert!(took < Duration::from_secs(10), "{took:?}");
+        assert_eq!(found[3], None);
+        assert_eq!(found[7], Some(Vec::new()));
+        let known = found.iter().flatten().filter(|known| !known.is_empty());
+        assert_eq!((found.len(), known.count()), (40, 38));
+        assert_eq!(ask(&[], Duration::from_secs(20), find), []);
+    }
 
     #[test]
     fn an_address_is_known_at_once_and_a_name_is_looked_up_by_another_thread() {
