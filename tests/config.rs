@@ -16,7 +16,7 @@ use iked::config::{
 };
 use iked::policy::{
     Auth, Config, Eap, EapMethod, EapUser, Family, Generation, IpNet, Policy, Ppk, PublicKeyAuth,
-    Secret, Selection,
+    Round, Secret, Selection,
 };
 use iked::wire::TransformId;
 use iked::wire::registry::{CfgAttrType, EncrId, EsnId, IdType, IntegId, KeId, PrfId, ProtocolId};
@@ -701,6 +701,48 @@ fn post_quantum_keys_stand_beside_any_authentication() {
 }
 
 #[test]
+fn further_authentications_follow_the_first() {
+    let text = format!(
+        "{LEAST} srcid host.example psk abc then eap gtc user alice pw \\
+         then srcid user@a.b dstid \"other@a.b\" rsa then dstid x request address any"
+    );
+    let policy = policy(&text);
+    assert_eq!(policy.auth, Auth::Psk(Secret::new(b"abc".to_vec())));
+    let ids = |number| {
+        let round: &Round = &policy.then[number];
+        let dstid = round.dstid.as_ref().map(ToString::to_string);
+        (round.srcid.to_string(), dstid.unwrap_or_default())
+    };
+    assert_eq!(policy.then.len(), 3);
+    let host = "FQDN/host.example";
+    assert_eq!(ids(0), (host.to_owned(), String::new()));
+    let (user, other) = ("UFQDN/user@a.b", "UFQDN/other@a.b");
+    assert_eq!(ids(1), (user.to_owned(), other.to_owned()));
+    assert_eq!(ids(2), (host.to_owned(), "FQDN/x".to_owned()));
+    assert!(matches!(&policy.then[0].auth, Auth::Eap(eap) if eap.user.is_some()));
+    assert_eq!(policy.then[1].auth, Auth::PublicKey(PublicKeyAuth::Rsa));
+    assert_eq!(policy.then[2].auth, Auth::PublicKey(PublicKeyAuth::Any));
+    assert_eq!(policy.request.len(), 1);
+    // The default of the first may be left out, too.
+    assert_eq!(self::policy(&format!("{LEAST} then psk x")).then.len(), 1);
+    let refused = |clause: &str| {
+        parse(&format!("{LEAST} {clause}")).unwrap_err()[0]
+            .message
+            .clone()
+    };
+    let four = "psk a then psk b then psk c then psk d then psk e";
+    assert_eq!(refused(four), "too many authentications");
+    let mixed = "'ppk' does not go with several authentications";
+    assert_eq!(refused("psk a then psk b ppk c d"), mixed);
+    assert!(refused("psk a ppk c d then psk b").starts_with("syntax error"));
+    assert_eq!(refused("psk a then psk \"\""), "empty pre-shared key");
+    let nobody = "test: 1: 'active' with 'eap' and no 'user': nobody to begin as";
+    let active =
+        "ikev2 active from 10.0.0.1 to 10.0.0.2 local 192.0.2.1 peer 192.0.2.2 psk a then eap gtc";
+    assert_eq!(parse(active).unwrap().warnings, [nobody]);
+}
+
+#[test]
 fn authentication_words_are_understood() {
     let auth = |word: &str| policy(&format!("{LEAST} {word}")).auth;
     assert_eq!(auth("rsa"), Auth::PublicKey(PublicKeyAuth::Rsa));
@@ -1055,6 +1097,9 @@ fn printed_text_is_read_back_as_the_same_configuration() {
             "{LEAST} psk x ppk 'a \"b' \"some secret\" required ppk c 0x00ff request address any"
         ),
         format!("{LEAST} ppk a b"),
+        format!(
+            "{LEAST} psk a then srcid b dstid '/C=DE/CN=\"c\"' rsa then eap gtc user d 'e' request address any"
+        ),
         format!("set crl fetch\n{LEAST}"),
         format!("set crl try\n{LEAST}"),
         format!("{LEAST} eap gtc"),
@@ -1088,11 +1133,21 @@ fn the_printed_form_is_openiked_s() {
 #[test]
 fn secrets_are_only_printed_when_asked_for() {
     let config = config(&format!(
-        "user bob hunter2\n{LEAST} psk topsecret ppk who bobsecret\n"
+        "user bob hunter2\n{LEAST} psk topsecret ppk who bobsecret\n\
+         ikev2 x from 10.0.0.1 to 10.0.0.2 psk a then psk joesecret then eap gtc user joe eapsecret\n"
     ));
     let shown = print(&config, false);
     let hex = ["746f70736563726574", "626f62736563726574"];
-    for secret in ["hunter2", "topsecret", "bobsecret"].into_iter().chain(hex) {
+    for secret in [
+        "hunter2",
+        "topsecret",
+        "bobsecret",
+        "joesecret",
+        "eapsecret",
+    ]
+    .into_iter()
+    .chain(hex)
+    {
         assert!(!shown.contains(secret), "{shown}");
         assert!(!format!("{config:?}").contains(secret));
     }
@@ -1198,6 +1253,7 @@ fn words() -> impl Strategy<Value = String> {
         "psk",
         "ppk",
         "required",
+        "then",
         "0x00ff",
         "file",
         "key",

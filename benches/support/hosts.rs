@@ -321,6 +321,7 @@ fn gateway(suite: &Suite) -> Policy {
             Proof::Psk => Auth::Psk(Secret::new(vec![b'k'; SECRET_LEN])),
             Proof::Key(_) => Auth::PublicKey(PublicKeyAuth::Any),
         },
+        then: Vec::new(),
         ppks: Vec::new(),
         config: pool,
         domains: Vec::new(),

@@ -163,6 +163,15 @@ pub(super) enum AuthText {
     Method(Text),
 }
 
+/// `then`, another identity or none, and how it is proven.
+#[derive(Debug)]
+pub(super) struct ThenText {
+    pub(super) at: Position,
+    pub(super) srcid: Option<Text>,
+    pub(super) dstid: Option<Text>,
+    pub(super) auth: Option<AuthText>,
+}
+
 /// `ppk ID SECRET` or `ppk ID file PATH`, perhaps with `required`.
 #[derive(Debug)]
 pub(super) struct PpkText {
@@ -210,6 +219,7 @@ pub(super) struct PolicyText {
     pub(super) lifetime: Option<u64>,
     pub(super) bytes: Option<u64>,
     pub(super) auth: Option<AuthText>,
+    pub(super) then: Vec<ThenText>,
     pub(super) ppks: Vec<PpkText>,
     pub(super) config: Vec<CfgText>,
     pub(super) iface: Option<Text>,

@@ -4,7 +4,7 @@
 use super::Diagnostic;
 use super::ast::{
     AuthText, CfgText, Host, HostSpec, Hosts, NameOrNumber, PolicyText, Position, PpkText, Text,
-    Transforms,
+    ThenText, Transforms,
 };
 use super::lexer::Kind;
 use super::parser::{Parser, Read, unexpected};
@@ -36,9 +36,13 @@ impl Parser<'_> {
             let group = self.transforms()?;
             policy.childsa.push(group);
         }
-        self.ids(&mut policy)?;
+        self.ids(&mut policy.srcid, &mut policy.dstid)?;
         self.lifetimes(&mut policy)?;
         policy.auth = self.auth()?;
+        while self.at("then") {
+            let then = self.then()?;
+            policy.then.push(then);
+        }
         while self.accept("ppk") {
             policy.ppks.push(self.ppk()?);
         }
@@ -220,15 +224,27 @@ impl Parser<'_> {
         }
     }
 
-    fn ids(&mut self, policy: &mut PolicyText) -> Read<()> {
+    fn ids(&mut self, srcid: &mut Option<Text>, dstid: &mut Option<Text>) -> Read<()> {
         for _ in 0..2 {
-            if policy.srcid.is_none() && self.accept("srcid") {
-                policy.srcid = Some(self.string()?);
-            } else if policy.dstid.is_none() && self.accept("dstid") {
-                policy.dstid = Some(self.string()?);
+            if srcid.is_none() && self.accept("srcid") {
+                *srcid = Some(self.string()?);
+            } else if dstid.is_none() && self.accept("dstid") {
+                *dstid = Some(self.string()?);
             }
         }
         Ok(())
+    }
+
+    fn then(&mut self) -> Read<ThenText> {
+        let mut then = ThenText {
+            at: self.take().at,
+            srcid: None,
+            dstid: None,
+            auth: None,
+        };
+        self.ids(&mut then.srcid, &mut then.dstid)?;
+        then.auth = self.auth()?;
+        Ok(then)
     }
 
     fn lifetimes(&mut self, policy: &mut PolicyText) -> Read<()> {
@@ -263,7 +279,7 @@ impl Parser<'_> {
             };
             return Ok(Some(AuthText::Eap(methods, user)));
         }
-        if self.at_string() && !self.at("ppk") {
+        if self.at_string() && !self.at("then") && !self.at("ppk") {
             return Ok(Some(AuthText::Method(self.string()?)));
         }
         Ok(None)
@@ -360,6 +376,7 @@ impl PolicyText {
             lifetime: None,
             bytes: None,
             auth: None,
+            then: Vec::new(),
             ppks: Vec::new(),
             config: Vec::new(),
             iface: None,

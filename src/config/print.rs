@@ -174,6 +174,13 @@ fn policy(text: &mut String, policy: &Policy, secrets: bool) {
     let (seconds, bytes) = (policy.child_lifetime.as_secs(), policy.child_lifetime_bytes);
     let _ = write!(text, " lifetime {seconds} bytes {bytes}");
     auth(text, &policy.auth, secrets);
+    for round in &policy.then {
+        let _ = write!(text, " then srcid {}", quote(&identity_text(&round.srcid)));
+        if let Some(dstid) = &round.dstid {
+            let _ = write!(text, " dstid {}", quote(&identity_text(dstid)));
+        }
+        auth(text, &round.auth, secrets);
+    }
     for ppk in &policy.ppks {
         let id = String::from_utf8_lossy(&ppk.id);
         let secret = shared_key(&ppk.secret, secrets);

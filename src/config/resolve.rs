@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::ast::{AuthText, CfgText, PolicyText, Position, PpkText, Set, Statement, Text};
+use super::ast::{
+    AuthText, CfgText, PolicyText, Position, PpkText, Set, Statement, Text, ThenText,
+};
 use super::hosts::{self, End};
 use super::{Diagnostic, Environment, domains, identity, proposals, radius, tables};
 use crate::policy::radius::Radius;
 use crate::policy::{
     Auth, CfgEntry, Config, Eap, EapMethod, EapUser, Family, Generation, IpNet, Ocsp, Policy, Ppk,
-    PublicKeyAuth, Secret, Selection, Settings,
+    PublicKeyAuth, Round, Secret, Selection, Settings,
 };
 use crate::wire::TransformId;
 use crate::wire::registry::{CfgAttrType, IdType, KeId, ProtocolId};
@@ -191,7 +193,7 @@ impl Resolver<'_> {
             ProtocolId::ESP
         };
         let seconds = |time: Option<u64>, default| Duration::from_secs(time.unwrap_or(default));
-        let policy = Policy {
+        let mut policy = Policy {
             index: 0,
             name: name.to_owned(),
             selection: text.selection,
@@ -215,6 +217,7 @@ impl Resolver<'_> {
                 },
             },
             dstid: text.dstid.as_ref().map(parse_id).transpose()?,
+            then: Vec::new(),
             ike_lifetime: seconds(text.ike_lifetime, 0),
             child_lifetime: seconds(text.lifetime, CHILD_SECONDS),
             child_lifetime_bytes: text.bytes.unwrap_or(CHILD_BYTES),
@@ -227,16 +230,39 @@ impl Resolver<'_> {
             tag: self.tag(text.tag.as_ref())?,
             tap: self.tap(text.tap.as_ref())?,
         };
+        policy.then = self.rounds(&text.then, &policy)?;
         self.check_supported(&policy, &text.at);
         Ok(policy)
     }
 
+    /// The `then` clauses of this policy.
+    fn rounds(&mut self, texts: &[ThenText], policy: &Policy) -> Outcome<Vec<Round>> {
+        let mut rounds = Vec::new();
+        for text in texts {
+            let wrong = |why: &str| Err(Diagnostic::at(&text.at, why.to_owned()));
+            if rounds.len() == ROUNDS_MAX {
+                return wrong("too many authentications");
+            }
+            if !policy.ppks.is_empty() {
+                return wrong("'ppk' does not go with several authentications");
+            }
+            let srcid = text.srcid.as_ref().map(parse_id).transpose()?;
+            rounds.push(Round {
+                srcid: srcid.unwrap_or_else(|| policy.srcid.clone()),
+                dstid: text.dstid.as_ref().map(parse_id).transpose()?,
+                auth: self.auth(text.auth.as_ref())?,
+            });
+        }
+        Ok(rounds)
+    }
+
     fn check_supported(&mut self, policy: &Policy, at: &Position) {
-        if let Auth::Eap(eap) = &policy.auth
-            && policy.active
-            && eap.user.is_none()
-            && !eap.methods.contains(&EapMethod::Tls)
-        {
+        let all = (0..=policy.then.len()).map(|number| policy.round(number).1);
+        let nameless = |auth: &Auth| match auth {
+            Auth::Eap(eap) => eap.user.is_none() && !eap.methods.contains(&EapMethod::Tls),
+            Auth::Psk(_) | Auth::PublicKey(_) => false,
+        };
+        if policy.active && all.into_iter().any(nameless) {
             self.warn(at, "'active' with 'eap' and no 'user': nobody to begin as");
         }
         if policy.flows.iter().any(|flow| flow.pre_nat.is_some()) {
@@ -603,6 +629,8 @@ const NAME_MAX: usize = 1023;
 const USER_MAX: usize = 256;
 const TAG_MAX: usize = 63;
 const PSK_MAX: usize = 1024;
+/// Authentications after the first.
+const ROUNDS_MAX: usize = 3;
 const PPK_ID_MAX: usize = 255;
 /// Bytes of a PPK for 128 bits of security against a quantum computer (RFC 8784, 6).
 const PPK_LEAST: usize = 32;

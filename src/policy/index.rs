@@ -61,6 +61,8 @@ pub(super) struct Candidates {
     default: Vec<u32>,
     /// Of all these, those with a PPK.
     ppk: Vec<u32>,
+    /// Those with several authentications.
+    then: Vec<u32>,
 }
 
 impl Candidates {
@@ -79,9 +81,18 @@ impl Candidates {
         &self.ppk
     }
 
+    /// Those with several authentications, ascending.
+    pub(super) fn with_then(&self) -> &[u32] {
+        &self.then
+    }
+
     fn add(&mut self, policy: &Policy, place: u32) {
-        if !policy.ppks.is_empty() && policy.selection != Selection::Skip {
+        let counts = policy.selection != Selection::Skip;
+        if counts && !policy.ppks.is_empty() {
             self.ppk.push(place);
+        }
+        if counts && !policy.then.is_empty() {
+            self.then.push(place);
         }
         match policy.selection {
             Selection::Quick => self.quick.push(place),

@@ -230,6 +230,8 @@ pub struct Policy {
     pub child_lifetime_bytes: u64,
     /// How both sides prove who they are.
     pub auth: Auth,
+    /// `then` (ours): how whoever begins proves itself after that, once for each (RFC 4739).
+    pub then: Vec<Round>,
     /// `ppk` (ours), in the order written.
     pub ppks: Vec<Ppk>,
     /// `config` entries: what we answer a CFG_REQUEST with.
@@ -244,6 +246,27 @@ pub struct Policy {
     pub tag: Option<String>,
     /// `tap`.
     pub tap: Option<String>,
+}
+
+impl Policy {
+    /// Who we are in this round of authentication, counted from 0, and how that is proven.
+    pub fn round(&self, number: usize) -> (&Identity, &Auth) {
+        let further = number.checked_sub(1).and_then(|at| self.then.get(at));
+        further.map_or((&self.srcid, &self.auth), |round| {
+            (&round.srcid, &round.auth)
+        })
+    }
+}
+
+/// One `then [srcid ID] [dstid ID] AUTHENTICATION`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Round {
+    /// Who we are where we begin.
+    pub srcid: Identity,
+    /// Who the peer must be where it begins; `None` is anybody whose proof is good.
+    pub dstid: Option<Identity>,
+    /// How that is proven.
+    pub auth: Auth,
 }
 
 /// One `ppk ID SECRET` (RFC 8784): where we begin the first is used, else the one that the peer names.

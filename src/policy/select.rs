@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::index::Candidates;
 use super::{Config, Family, Identity, Policy, Selection};
 
 /// What is known of the peer when the question is asked.
@@ -78,10 +79,19 @@ pub fn is_known(config: &Config, local: IpAddr, peer: IpAddr) -> bool {
 
 /// Whether any policy for these addresses has a PPK.
 pub fn has_ppk(config: &Config, local: IpAddr, peer: IpAddr) -> bool {
+    any(config, local, peer, Candidates::with_ppk)
+}
+
+/// Whether any policy for these addresses has several authentications.
+pub fn has_then(config: &Config, local: IpAddr, peer: IpAddr) -> bool {
+    any(config, local, peer, Candidates::with_then)
+}
+
+fn any(config: &Config, local: IpAddr, peer: IpAddr, of: fn(&Candidates) -> &[u32]) -> bool {
     let key = anybody(local, peer);
     let policies = &config.policies;
     let lists = config.index.candidates(policies, peer, None).into_iter();
-    lists.flat_map(|list| list.with_ppk()).any(|&place| {
+    lists.flat_map(of).any(|&place| {
         let policy = policies.get(place as usize);
         policy.is_some_and(|policy| mismatch(policy, &key).is_none())
     })
@@ -227,6 +237,7 @@ mod tests {
             child_lifetime: Duration::ZERO,
             child_lifetime_bytes: 0,
             auth: Auth::PublicKey(PublicKeyAuth::Any),
+            then: Vec::new(),
             ppks: Vec::new(),
             config: Vec::new(),
             domains: Vec::new(),

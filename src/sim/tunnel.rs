@@ -83,6 +83,7 @@ pub(super) fn pair(
             child_lifetime,
             child_lifetime_bytes: 0,
             auth: secret.clone(),
+            then: Vec::new(),
             ppks: Vec::new(),
             config: Vec::new(),
             domains: Vec::new(),

@@ -146,6 +146,7 @@ pub(super) fn gateway() -> Policy {
         child_lifetime: Duration::from_secs(10_800),
         child_lifetime_bytes: 0,
         auth: psk(SECRET),
+        then: Vec::new(),
         ppks: Vec::new(),
         config: Vec::new(),
         domains: Vec::new(),

@@ -32,6 +32,7 @@ fn policy() -> Policy {
         child_lifetime: Duration::ZERO,
         child_lifetime_bytes: 0,
         auth: Auth::PublicKey(PublicKeyAuth::Any),
+        then: Vec::new(),
         ppks: Vec::new(),
         config: Vec::new(),
         domains: Vec::new(),
