@@ -62,6 +62,8 @@ mod refusals;
 mod rekey;
 #[path = "exchange/repetition.rs"]
 mod repetition;
+#[path = "exchange/rounds.rs"]
+mod rounds;
 #[path = "exchange/selectors.rs"]
 mod selectors;
 #[path = "exchange/setup.rs"]

@@ -55,6 +55,9 @@ pub enum AuthError {
     /// A proof is wrong, made or checked with the PPK of this ID; it may be that which differs.
     #[error("{0} with PPK '{1}'")]
     WithPpk(Box<Self>, String),
+    /// The peer and the policy differ in how often one authenticates (RFC 4739).
+    #[error("{0}")]
+    Rounds(&'static str),
     /// A key or certificate cannot be used.
     #[error("{0}")]
     Crypto(#[from] CryptoError),

@@ -8,6 +8,7 @@ use super::child_sa::ChildSa;
 use super::exchange::asking::Asking;
 use super::exchange::auth::AuthReply;
 use super::exchange::ppk::Blend;
+use super::exchange::rounds::Rounds;
 use super::exchange::{auth_eap, auth_eap_initiator};
 use super::negotiate::Chosen;
 use super::own::{Answering, Own};
@@ -15,6 +16,7 @@ use crate::auth::announce::Announced;
 use crate::crypto::ActiveKeyExchange;
 use crate::crypto::keymat::{self, IkeKeys, IkeSuite};
 use crate::kernel::RequestId;
+use crate::policy::Identity;
 use crate::wire::TrafficSelector;
 use crate::wire::registry::{CertEncoding, HashAlgorithm, KeId};
 use crate::wire::spi::{Cpi, EspSpi, IkeSpi};
@@ -75,11 +77,18 @@ pub struct HalfOpen {
     pub ppk: bool,
     /// The peer is in the middle of EAP.
     pub eap: Option<Box<auth_eap::Wait>>,
+    /// It has authenticated, but not as often as it must (RFC 4739).
+    pub rounds: Option<Box<Rounds>>,
     /// The answer to its last request waits for the lookup thread.
     pub asking: Option<Box<Asking>>,
 }
 
 impl HalfOpen {
+    /// Whether the peer has had an answer to IKE_AUTH, and so may end it.
+    pub const fn is_answered(&self) -> bool {
+        self.eap.is_some() || self.rounds.is_some()
+    }
+
     /// The keys of this SA (RFC 7296, 2.14); `None` where the peer's value is no good.
     pub fn derive(
         &self,
@@ -137,6 +146,10 @@ pub struct AuthSent {
     pub offered: (Vec<TrafficSelector>, Vec<TrafficSelector>),
     /// The response is there, and waits for the lookup thread.
     pub asking: Option<Box<Asking>>,
+    /// How many authentications went before (RFC 4739).
+    pub round: usize,
+    /// Who the responder has proven to be, once there was one.
+    pub proven: Option<Identity>,
     /// We prove ourselves by EAP.
     pub eap: Option<Box<auth_eap_initiator::Run>>,
 }

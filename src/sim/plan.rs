@@ -157,6 +157,7 @@ pub fn draw(dice: &mut Dice) -> Plan {
         let (mut initiator, mut responder) =
             tunnel::pair(dice, &taste, (from, &hosts[from]), (to, &hosts[to]), leased);
         (initiator.ppks, responder.ppks) = tunnel::ppks(dice);
+        tunnel::rounds(dice, &mut initiator, &mut responder);
         tunnels.push(Tunnel {
             from,
             policy: u32::try_from(policies[from].len()).unwrap_or(0),

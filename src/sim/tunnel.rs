@@ -8,7 +8,7 @@ use super::dice::Dice;
 use super::plan::{HostPlan, Taste, Tunnel};
 use crate::kernel::SelectorPair;
 use crate::policy::{
-    Auth, CfgEntry, Flow, FlowEnd, Identity, IpNet, Policy, Ppk, Proposal, Secret, Selection,
+    Auth, CfgEntry, Flow, FlowEnd, Identity, IpNet, Policy, Ppk, Proposal, Round, Secret, Selection,
 };
 use crate::wire::registry::{CfgAttrType, EsnId, IdType, KeId, PrfId, ProtocolId};
 use crate::wire::{Transform, TransformId};
@@ -96,13 +96,32 @@ pub(super) fn pair(
     let (mut initiator, mut responder) = (make(dice, true), make(dice, false));
     if leased {
         initiator.request = vec![(CfgAttrType::INTERNAL_IP4_ADDRESS, None)];
-        responder.config = vec![CfgEntry {
-            attribute: CfgAttrType::INTERNAL_IP4_ADDRESS,
-            value: pool(from.0),
-            is_pool: true,
-        }];
+        responder.config = vec![addresses(from.0)];
     }
     (initiator, responder)
+}
+
+/// What a host leases.
+fn addresses(from: usize) -> CfgEntry {
+    CfgEntry {
+        attribute: CfgAttrType::INTERNAL_IP4_ADDRESS,
+        value: pool(from),
+        is_pool: true,
+    }
+}
+
+/// Sometimes a second authentication, by a secret of its own; both ends say the same.
+pub(super) fn rounds(dice: &mut Dice, initiator: &mut Policy, responder: &mut Policy) {
+    if !initiator.ppks.is_empty() || !dice.chance(TWICE) {
+        return;
+    }
+    for policy in [initiator, responder] {
+        policy.then.push(Round {
+            srcid: policy.srcid.clone(),
+            dstid: policy.dstid.clone(),
+            auth: Auth::Psk(Secret::new(format!("{SECRET} again").into_bytes())),
+        });
+    }
 }
 
 /// The PPKs of both ends: none, one that both may or must have, or one of each that the other lacks.
@@ -207,3 +226,5 @@ fn esp_proposal(taste: &Taste, pfs: bool) -> Proposal {
 
 /// The beginning of every pre-shared key; no log line may hold it.
 pub const SECRET: &str = "the horse of seed ";
+/// Tunnels in a thousand, of those without a PPK, whose initiators authenticate twice.
+const TWICE: u64 = 300;

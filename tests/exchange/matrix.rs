@@ -27,7 +27,7 @@ const AHEAD: [u32; 3] = [1, 100, u32::MAX - 8];
 /// AUTHENTICATION_FAILED and the end of the IKE SA.
 /// The columns are those of [`Ask::ALL`].
 #[rustfmt::skip]
-const REQUESTS: [(Stage, &str); 23] = [
+const REQUESTS: [(Stage, &str); 25] = [
     //                       IKE_SA_INIT, IKE_AUTH, further Child SA, rekey of it, of the IKE SA,
     //                       INFORMATIONAL, IKE_INTERMEDIATE, IKE_SESSION_RESUME, unassigned
     (Stage::SaInitSent,      ". . . . . . . . ."),
@@ -37,6 +37,9 @@ const REQUESTS: [(Stage, &str); 23] = [
     // RFC 7296, 2.21.2: the initiator may give up. Without EAP there is nothing to prove it by.
     (Stage::EapAsked,        ". F . . . + . . ."),
     (Stage::EapSent,         ". . . . . . . . ."),
+    // RFC 4739: the second authentication begins with an identity.
+    (Stage::RoundAwaited,    ". X . . . + . . ."),
+    (Stage::RoundSent,       ". . . . . . . . ."),
     // The answer to the one before waits for the kernel.
     (Stage::AwaitKernel,     ". . . . . . . . ."),
     (Stage::InitiatorAwaitsKernel, ". . . . . . . . ."),
@@ -63,12 +66,14 @@ const REQUESTS: [(Stage, &str); 23] = [
 ];
 
 /// The exchange whose response is awaited, and taken only if it is that one.
-const AWAITED: [(Stage, Option<ExchangeType>); 23] = [
+const AWAITED: [(Stage, Option<ExchangeType>); 25] = [
     (Stage::SaInitSent, Some(ExchangeType::IKE_SA_INIT)),
     (Stage::HalfOpen, None),
     (Stage::AuthSent, Some(ExchangeType::IKE_AUTH)),
     (Stage::EapAsked, None),
     (Stage::EapSent, Some(ExchangeType::IKE_AUTH)),
+    (Stage::RoundAwaited, None),
+    (Stage::RoundSent, Some(ExchangeType::IKE_AUTH)),
     (Stage::AwaitKernel, None),
     (Stage::InitiatorAwaitsKernel, None),
     (Stage::Answering, None),

@@ -192,7 +192,7 @@ impl Endpoint {
             }
             State::AwaitAuthRequest(half_open)
                 if header.exchange != ExchangeType::IKE_AUTH
-                    && (half_open.eap.is_none()
+                    && (!half_open.is_answered()
                         || header.exchange != ExchangeType::INFORMATIONAL) =>
             {
                 return self.drop_unexpected(sa.tag(), path, header, "IKE_AUTH comes first");

@@ -14,6 +14,7 @@ use super::auth::{self, Proof};
 use super::auth_eap::{self, Opening};
 use super::auth_initiator;
 use super::auth_request::{Request, read};
+use super::rounds::{self, Rounds};
 use crate::auth::AuthError;
 use crate::crypto::ocsp::Status;
 use crate::lookup::port::{Answer, Failure, Question};
@@ -46,6 +47,13 @@ pub enum Then {
         request: Kept,
         /// What it has proven.
         proof: Box<Proof>,
+    },
+    /// As responder: the peer is answered, and authenticates once more, or is refused.
+    Next {
+        /// Message ID and digest of the request.
+        message: (u32, u64),
+        /// What it has proven.
+        rounds: Box<Rounds>,
     },
     /// As responder: EAP begins, with our proof.
     Open {
@@ -90,6 +98,7 @@ impl Then {
     fn show(&mut self, response: &[u8]) {
         let certs = match self {
             Self::Admit { proof, .. } | Self::Seat { proof, .. } => &mut proof.certs,
+            Self::Next { rounds, .. } => &mut rounds.proof_mut().certs,
             Self::Open { opening, .. } => match &mut opening.shown {
                 Some((_, certs)) => certs,
                 None => return,
@@ -322,6 +331,10 @@ fn place(sa: &mut IkeSa) -> Option<&mut Option<Box<Asking>>> {
 pub fn go_on(cx: &mut Context, sa: &mut IkeSa, now: Now, then: Then, verdict: Result<(), Error>) {
     match then {
         Then::Relay { message } => auth_eap::relayed(cx, sa, now, message, Err(Failure::Late)),
+        Then::Next { message, rounds } => match verdict {
+            Ok(()) => rounds::answer(cx, sa, message, *rounds),
+            Err(error) => rounds::refuse(cx, sa, now, message, &rounds, error),
+        },
         Then::Open { message, opening } => auth_eap::open(cx, sa, message, *opening),
         Then::Prove { proof } => auth_initiator::transmit(cx, sa, now, &proof),
         Then::Admit {

@@ -25,6 +25,7 @@ use super::mobike;
 use super::ppk::{self, Blend};
 use super::questions;
 use super::reauth;
+use super::rounds::{self, Rounds};
 use super::sa_init::status;
 use super::{announce, asking};
 use crate::auth::announce::Announced;
@@ -47,7 +48,7 @@ use crate::wire::{Auth, Cert, CfgAttribute, Cp, Id, Payload};
 pub struct AuthReply {
     id: Option<Identity>,
     certs: Vec<(CertEncoding, Vec<u8>)>,
-    auth: (AuthMethod, Vec<u8>),
+    auth: Option<(AuthMethod, Vec<u8>)>,
     cp: Option<CfgReply>,
     /// `None`: the peer asked for no Child SA.
     child: Option<Result<Grant, (NotifyType, Vec<u8>)>>,
@@ -75,6 +76,9 @@ pub fn respond(
     if half_open.eap.is_some() {
         return auth_eap::proceed(cx, sa, now, (message_id, digest), payloads);
     }
+    if half_open.rounds.is_some() {
+        return rounds::proceed(cx, sa, now, (message_id, digest), payloads);
+    }
     let proven = read(payloads).and_then(|request| {
         if request.auth.is_none() {
             return Ok(None);
@@ -84,12 +88,17 @@ pub fn respond(
         Ok(Some((request, proof, questions)))
     });
     match proven {
-        Ok(Some((request, proof, questions))) if questions.is_empty() => {
+        Ok(Some((request, proof, questions)))
+            if questions.is_empty() && rounds::is_only(&proof.policy, payloads) =>
+        {
             admit(cx, sa, now, (message_id, digest), payloads, &request, proof);
         }
         Ok(Some((_, proof, questions))) => {
-            let then = asking::admit(asking::keep(payloads), (message_id, digest), proof);
-            asking::ask(cx, sa, now, questions, then);
+            let (message, rounds) = (
+                (message_id, digest),
+                Rounds::new(asking::keep(payloads), proof),
+            );
+            rounds::passed(cx, sa, now, message, payloads, rounds, questions);
         }
         // Without AUTH the peer wants EAP (RFC 7296, 2.16).
         Ok(None) => auth_eap::begin(cx, sa, now, (message_id, digest), payloads),
@@ -166,6 +175,7 @@ fn take_half_open(sa: &mut IkeSa) -> Option<(Box<HalfOpen>, IkeKeys)> {
 }
 
 /// Both proofs: the peer's, checked, and ours, made.
+#[derive(Debug)]
 pub struct Proof {
     /// Who the peer is.
     pub peer_id: Identity,
@@ -175,8 +185,8 @@ pub struct Proof {
     pub id: Option<Identity>,
     /// Our CERT payloads.
     pub certs: Vec<(CertEncoding, Vec<u8>)>,
-    /// Our AUTH payload.
-    pub auth: (AuthMethod, Vec<u8>),
+    /// Our AUTH payload; `None` where that was said before.
+    pub auth: Option<(AuthMethod, Vec<u8>)>,
     /// The PPK that both proofs were made with, and the keys with it.
     pub ppk: Option<Blend>,
 }
@@ -199,7 +209,7 @@ fn prove(
         peer_id,
         policy,
         certs,
-        auth,
+        auth: Some(auth),
         ppk,
     };
     Ok((proof, questions))
@@ -227,38 +237,57 @@ fn judge(
     let proving = keys.proving(ppk.as_ref().map(Blend::mixed));
     let octets = both_octets(half_open, proving, &id_i, &policy.srcid);
     let auth = Auth { data, ..auth };
-    let judged = judge_auth(
-        cx,
-        sa,
-        now,
-        half_open,
-        request,
-        (auth, peer_id, policy),
-        &octets,
-    );
-    let (ours, questions) = judged.map_err(|error| ppk::blame(ppk.as_ref(), error))?;
+    let proof = (auth, peer_id, &policy.auth);
+    let checked = check_auth(cx, now, half_open, request, proof, &octets.0);
+    let checked = checked.map_err(|error| ppk::blame(ppk.as_ref(), error))?;
+    let mut questions = checked.questions;
+    let ours = match &policy.auth {
+        AuthWords::Psk(secret) => {
+            let mac = psk::shared_key_auth(by.1, secret.expose(), &octets.1);
+            ((AuthMethod::SHARED_KEY, mac), Vec::new())
+        }
+        AuthWords::PublicKey(words) => {
+            let wishes = Wishes {
+                asked: &request.cert_requests,
+                hashes: &half_open.peer_hashes,
+                pss: checked.pss,
+                announced: &announce::heard(cx, sa.tag(), request.announced),
+            };
+            let ours = our_signature(cx, sa, *words, &policy.srcid, &wishes, &octets.1)?;
+            questions.extend(questions::own_status(cx, &request.cert_requests, &ours.1));
+            ours
+        }
+        AuthWords::Eap(_) => return Err(AuthError::Method.into()),
+    };
     Ok((ppk, ours, questions))
 }
 
-/// Checks the peer's AUTH over its octets, and makes ours over ours.
-fn judge_auth(
+/// What came of a peer's AUTH.
+pub struct Checked {
+    /// It is a signature by RSASSA-PSS.
+    pss: bool,
+    /// What is still to be asked about its certificate.
+    pub questions: Vec<Question>,
+}
+
+/// Checks the peer's AUTH over these octets, by what a policy says.
+pub fn check_auth(
     cx: &mut Context,
-    sa: &IkeSa,
     now: Now,
     half_open: &HalfOpen,
     request: &Request<'_>,
-    (auth, peer_id, policy): (Auth<'_>, &Identity, &Policy),
-    (theirs, ours): &(Vec<u8>, Vec<u8>),
-) -> Result<(Ours, Vec<Question>), Error> {
+    (auth, peer_id, words): (Auth<'_>, &Identity, &AuthWords),
+    octets: &[u8],
+) -> Result<Checked, Error> {
     let prf = half_open.suite.prf;
     let (method, data) = (auth.method, auth.data);
-    let mut questions = Vec::new();
-    let ours = match &policy.auth {
+    match words {
         AuthWords::Psk(secret) => {
-            let secret = secret.expose();
-            psk::verify(&cx.provider, prf, secret, theirs, method, data)?;
-            let mac = psk::shared_key_auth(prf, secret, ours);
-            ((AuthMethod::SHARED_KEY, mac), Vec::new())
+            psk::verify(&cx.provider, prf, secret.expose(), octets, method, data)?;
+            Ok(Checked {
+                pss: false,
+                questions: Vec::new(),
+            })
         }
         AuthWords::PublicKey(words) => {
             let claim = Claim {
@@ -266,7 +295,7 @@ fn judge_auth(
                 certs: &request.certs,
                 method,
                 auth: data,
-                octets: theirs,
+                octets,
                 // We announce ours to who announces its own (RFC 7427, 4).
                 hashes: match half_open.peer_hashes.as_slice() {
                     [] => &[],
@@ -275,20 +304,12 @@ fn judge_auth(
                 peer_hashes: &half_open.peer_hashes,
             };
             let proven = pubkey::verify(&cx.store, &mut cx.chains, now.wall, *words, &claim)?;
-            let wishes = Wishes {
-                asked: &request.cert_requests,
-                hashes: &half_open.peer_hashes,
-                pss: proven.pss,
-                announced: &announce::heard(cx, sa.tag(), request.announced),
-            };
-            questions = questions::revocation(cx, now, proven.vouched, &request.certs)?;
-            let ours = our_signature(cx, sa, *words, &policy.srcid, &wishes, ours)?;
-            questions.extend(questions::own_status(cx, &request.cert_requests, &ours.1));
-            ours
+            let questions = questions::revocation(cx, now, proven.vouched, &request.certs)?;
+            let pss = proven.pss;
+            Ok(Checked { pss, questions })
         }
-        AuthWords::Eap(_) => return Err(AuthError::Method.into()),
-    };
-    Ok((ours, questions))
+        AuthWords::Eap(_) => Err(AuthError::Method.into()),
+    }
 }
 
 /// AUTH and CERT payloads of ours.
@@ -676,24 +697,33 @@ pub fn add_child(cx: &mut Context, sa: &mut IkeSa, child: ChildSa) {
     sa.children.push(child);
 }
 
-fn answer(cx: &mut Context, sa: &mut IkeSa, message_id: u32, digest: u64, reply: &AuthReply) {
-    let id = reply.id.iter().map(|id| {
+/// IDr, CERT and AUTH payloads of ours.
+pub fn our_payloads<'a>(
+    id: Option<&'a Identity>,
+    certs: &'a [(CertEncoding, Vec<u8>)],
+    auth: Option<&'a (AuthMethod, Vec<u8>)>,
+) -> Vec<Payload<'a>> {
+    let id = id.map(|id| {
         Payload::IdR(Id {
             kind: id.kind,
             data: &id.data,
         })
     });
-    let mut payloads: Vec<Payload<'_>> = id.collect();
-    for (encoding, data) in &reply.certs {
-        payloads.push(Payload::Cert(Cert {
+    let certs = certs.iter().map(|(encoding, data)| {
+        Payload::Cert(Cert {
             encoding: *encoding,
             data,
-        }));
-    }
-    payloads.push(Payload::Auth(Auth {
-        method: reply.auth.0,
-        data: &reply.auth.1,
-    }));
+        })
+    });
+    let auth = auth.map(|(method, data)| {
+        let method = *method;
+        Payload::Auth(Auth { method, data })
+    });
+    id.into_iter().chain(certs).chain(auth).collect()
+}
+
+fn answer(cx: &mut Context, sa: &mut IkeSa, message_id: u32, digest: u64, reply: &AuthReply) {
+    let mut payloads = our_payloads(reply.id.as_ref(), &reply.certs, reply.auth.as_ref());
     if let Some(cp) = &reply.cp {
         let attributes = cp
             .iter()

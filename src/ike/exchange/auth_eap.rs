@@ -18,15 +18,16 @@ use super::auth_request::{auth_in, eap_in, identity, read};
 use super::ppk::{self, Blend};
 use super::questions;
 use super::relay::{self, Admission, Relay};
+use super::rounds::{self, Rounds};
 use super::sa_init::has_notify;
 use super::{informational, mobike};
 use crate::auth::eap::{Dialog, Means, Passed, Step};
 use crate::auth::{AuthError, psk};
 use crate::lookup::port::RadiusAnswer;
-use crate::policy::{Auth as AuthWords, Identity, Policy, PublicKeyAuth};
+use crate::policy::{Auth as AuthWords, Eap, Identity, Policy, PublicKeyAuth};
 use crate::time::Now;
 use crate::wire::registry::{AuthMethod, ExchangeType, NotifyType};
-use crate::wire::{Auth, Cert, Id, Payload};
+use crate::wire::{Id, Payload};
 
 /// What stands between the first request and the last.
 #[derive(Debug)]
@@ -38,8 +39,16 @@ pub struct Wait {
     passed: Option<Passed>,
     /// What the server said of it.
     admission: Option<Box<Admission>>,
-    /// The first request's payloads, for when the peer is known.
-    first: Kept,
+    before: Before,
+}
+
+/// What went before.
+#[derive(Debug)]
+enum Before {
+    /// Nothing: the first request's payloads, for when the peer is known.
+    First(Kept),
+    /// Other authentications.
+    Rounds(Box<Rounds>),
 }
 
 /// Who knows the peer.
@@ -90,23 +99,12 @@ pub fn open(cx: &mut Context, sa: &mut IkeSa, (message_id, digest): (u32, u64), 
         question,
         shown,
     } = opening;
-    let id = wait.policy.srcid.clone();
-    let mut answer = vec![Payload::IdR(Id {
-        kind: id.kind,
-        data: &id.data,
-    })];
-    if let Some(((method, data), certs)) = &shown {
-        for (encoding, data) in certs {
-            answer.push(Payload::Cert(Cert {
-                encoding: *encoding,
-                data,
-            }));
-        }
-        answer.push(Payload::Auth(Auth {
-            method: *method,
-            data,
-        }));
-    }
+    let id = match &wait.before {
+        Before::First(_) => Some(wait.policy.srcid.clone()),
+        Before::Rounds(_) => None,
+    };
+    let (auth, certs) = shown.map_or((None, Vec::new()), |(auth, certs)| (Some(auth), certs));
+    let mut answer = auth::our_payloads(id.as_ref(), &certs, auth.as_ref());
     answer.push(Payload::Eap(&question));
     if let State::AwaitAuthRequest(half_open) = &mut sa.state {
         half_open.eap = Some(Box::new(wait));
@@ -165,27 +163,64 @@ fn opening(
             &ours,
         )?)
     };
-    let (server, question) = if eap.is_radius() {
-        let facts = relay::facts(sa);
-        let (relay, question) = Relay::begin(&cx.config.radius, facts, &mut cx.rng);
-        (Server::Remote(Box::new(relay)), question)
-    } else {
-        let (dialog, question) = Dialog::begin(&eap.methods, &mut cx.rng);
-        (Server::Local(dialog), question)
-    };
+    let (server, question) = serve(cx, sa, eap);
     let wait = Wait {
         policy,
         peer_id,
         server,
         passed: None,
         admission: None,
-        first: asking::keep(payloads),
+        before: Before::First(asking::keep(payloads)),
     };
     Ok(Opening {
         wait,
         question,
         shown,
     })
+}
+
+/// Who answers the peer, and the first EAP packet.
+fn serve(cx: &mut Context, sa: &IkeSa, eap: &Eap) -> (Server, Vec<u8>) {
+    if eap.is_radius() {
+        let facts = relay::facts(sa);
+        let (relay, question) = Relay::begin(&cx.config.radius, facts, &mut cx.rng);
+        (Server::Remote(Box::new(relay)), question)
+    } else {
+        let (dialog, question) = Dialog::begin(&eap.methods, &mut cx.rng);
+        (Server::Local(dialog), question)
+    }
+}
+
+/// Answers the request that begins another authentication, after these, with EAP's first question. The
+/// peer says that it is this.
+pub fn begin_round(
+    cx: &mut Context,
+    sa: &mut IkeSa,
+    now: Now,
+    message: (u32, u64),
+    peer_id: Identity,
+    rounds: Box<Rounds>,
+) {
+    let policy = Arc::clone(rounds.policy());
+    let Some(AuthWords::Eap(eap)) = rounds.current().map(|round| &round.auth) else {
+        let error = AuthError::Method.into();
+        return rounds::refuse(cx, sa, now, message, &rounds, error);
+    };
+    let (server, question) = serve(cx, sa, eap);
+    let wait = Wait {
+        policy,
+        peer_id,
+        server,
+        passed: None,
+        admission: None,
+        before: Before::Rounds(rounds),
+    };
+    let opening = Opening {
+        wait,
+        question,
+        shown: None,
+    };
+    open(cx, sa, message, opening);
 }
 
 /// Takes a later request: EAP's next packet, or at its end the AUTH that proves the key.
@@ -249,12 +284,17 @@ fn finish(
             return endpoint::refuse(cx, sa, now, exchange, message.0, message.1, &error);
         }
     };
-    sa.admission = wait.admission;
-    let then = asking::admit(wait.first, message, proof);
+    if wait.admission.is_some() {
+        sa.admission = wait.admission;
+    }
+    let rounds = match wait.before {
+        Before::First(first) => Rounds::new(first, proof),
+        Before::Rounds(rounds) => rounds.and(proof.auth),
+    };
     let vouched = wait.passed.and_then(|passed| passed.vouched);
     match questions::revocation(cx, now, vouched, &[]) {
-        Ok(questions) => asking::ask(cx, sa, now, questions, then),
-        Err(error) => asking::go_on(cx, sa, now, then, Err(error.into())),
+        Ok(questions) => rounds::passed(cx, sa, now, message, payloads, rounds, questions),
+        Err(error) => rounds::refuse(cx, sa, now, message, &rounds, error.into()),
     }
 }
 
@@ -366,7 +406,9 @@ fn conclude(
     };
     let prf = half_open.suite.prf;
     let (policy, said) = (&wait.policy, ppk::said(payloads));
-    let (ppk, data) = ppk::choose(half_open.ppk, &policy.ppks, (keys, prf), said, auth.data)?;
+    let first = matches!(wait.before, Before::First(_));
+    let agreed = half_open.ppk && (first || said.is_there());
+    let (ppk, data) = ppk::choose(agreed, &policy.ppks, (keys, prf), said, auth.data)?;
     let proving = keys.proving(ppk.as_ref().map(Blend::mixed));
     let (theirs, ours) = auth::both_octets(half_open, proving, &id_i, &policy.srcid);
     // RFC 7296, 2.16: without a key of the method each side's own SK_p stands in.
@@ -389,7 +431,7 @@ fn conclude(
         // The first answer had it.
         id: None,
         certs: Vec::new(),
-        auth: (AuthMethod::SHARED_KEY, mac),
+        auth: Some((AuthMethod::SHARED_KEY, mac)),
         ppk,
     })
 }

@@ -14,6 +14,7 @@ use super::auth_request::{auth_in, eap_in, identity};
 use super::create_child_initiator::error_in;
 use super::ppk::{self, Blend};
 use super::questions;
+use super::rounds;
 use crate::auth::chain::Vouched;
 use crate::auth::eap::{Client, Reply};
 use crate::auth::{AuthError, psk};
@@ -47,6 +48,16 @@ impl Run {
             left_to_eap: false,
             vouched: None,
             passed: None,
+        })
+    }
+
+    /// Ready for the first answer of another authentication, with the responder that has proven to be
+    /// this; `None` where the policy names no user.
+    pub fn again(eap: &Eap, srcid: &Identity, peer_id: &Identity) -> Option<Self> {
+        let run = Self::new(eap, srcid)?;
+        Some(Self {
+            peer_id: Some(peer_id.clone()),
+            ..run
         })
     }
 
@@ -99,9 +110,14 @@ fn advance(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<'_>])
     };
     let next = step(cx, now, &policy, sent, &mut run, payloads);
     sent.eap = Some(run);
+    let follows = rounds::follows(&policy, sent);
     match next {
         Ok(Next::Packet(packet)) => ask(cx, sa, now, &[Payload::Eap(&packet)]),
-        Ok(Next::Proof(auth)) => ask(cx, sa, now, &auth.payloads()),
+        Ok(Next::Proof(auth)) => {
+            let mut payloads = auth.payloads();
+            payloads.extend(follows);
+            ask(cx, sa, now, &payloads);
+        }
         Ok(Next::Up(peer_id, questions)) => {
             let then = asking::accept(payloads, peer_id);
             asking::ask(cx, sa, now, questions, then);
@@ -141,7 +157,8 @@ fn step(
         return Ok(Next::Up(peer_id, questions));
     }
     let packet = eap_in(payloads).ok_or_else(|| missing(payloads, "EAP"))?;
-    let mut means = means(cx, now, &policy.srcid, &peer_id);
+    let (srcid, _) = policy.round(sent.round);
+    let mut means = means(cx, now, srcid, &peer_id);
     let reply = run.client.answer(&mut means, packet);
     match reply.map_err(AuthError::Eap)? {
         Reply::Answer(packet) => Ok(Next::Packet(packet)),

@@ -23,7 +23,7 @@ use super::create_child_initiator::{self, Granted, granted, make_single, offered
 use super::informational;
 use super::ppk::{self, Blend};
 use super::sa_init::{has_notify, status};
-use super::{mobike, questions, reauth, redirect};
+use super::{mobike, questions, reauth, redirect, rounds};
 use crate::auth::announce::Announced;
 use crate::auth::eap::Refusal;
 use crate::auth::pubkey::Claim;
@@ -103,6 +103,8 @@ pub fn prepare(cx: &mut Context, sa: &mut IkeSa, facts: Facts) {
         cpi,
         offered,
         asking: None,
+        round: 0,
+        proven: None,
         eap: match &sa.policy.auth {
             AuthWords::Eap(eap) => Run::new(eap, &sa.policy.srcid).map(Box::new),
             AuthWords::Psk(_) | AuthWords::PublicKey(_) => None,
@@ -164,8 +166,13 @@ pub fn transmit(cx: &mut Context, sa: &mut IkeSa, now: Now, proof: &Proof) {
         }));
     }
     // Without AUTH we ask for EAP (RFC 7296, 2.16).
-    let ours = proof.auth.as_ref();
-    payloads.extend(ours.into_iter().flat_map(OurAuth::payloads));
+    if let Some(ours) = &proof.auth {
+        payloads.extend(ours.payloads());
+        payloads.extend(rounds::follows(&policy, sent));
+    }
+    if !policy.then.is_empty() {
+        payloads.push(status(NotifyType::MULTIPLE_AUTH_SUPPORTED, &[]));
+    }
     if is_sole(cx, &policy) {
         payloads.push(status(NotifyType::INITIAL_CONTACT, &[]));
     }
@@ -214,9 +221,10 @@ fn pubkey_requests(cx: &Context, policy: &Policy) -> Vec<(CertEncoding, Vec<u8>)
 
 /// What our AUTH covers, with the PPK or without.
 pub fn our_octets(policy: &Policy, sent: &AuthSent, ppk: Option<&Blend>) -> Vec<u8> {
+    let (srcid, _) = policy.round(sent.round);
     let id = Id {
-        kind: policy.srcid.kind,
-        data: &policy.srcid.data,
+        kind: srcid.kind,
+        data: &srcid.data,
     };
     let (key, _) = sent.keys.proving(ppk.map(Blend::mixed));
     let (nonce, key) = (&sent.nonce_r, key.expose());
@@ -234,7 +242,7 @@ pub fn their_octets(sent: &AuthSent, ppk: Option<&Blend>, id_r: &Id<'_>) -> Vec<
 #[derive(Debug)]
 pub struct Proof {
     /// Our AUTH, if it comes first.
-    auth: Option<OurAuth>,
+    pub auth: Option<OurAuth>,
     /// The certificates with it.
     pub certs: Vec<(CertEncoding, Vec<u8>)>,
 }
@@ -287,7 +295,8 @@ impl OurAuth {
     }
 }
 
-fn prove(cx: &mut Context, sa: &IkeSa, sent: &AuthSent) -> Result<Proof, AuthError> {
+/// Our proof in this round.
+pub fn prove(cx: &mut Context, sa: &IkeSa, sent: &AuthSent) -> Result<Proof, AuthError> {
     let mut certs = Vec::new();
     if sent.eap.is_some() {
         return Ok(Proof { auth: None, certs });
@@ -311,7 +320,8 @@ fn prove_with(
     let policy = &sa.policy;
     let prf = sent.suite.prf;
     let octets = our_octets(policy, sent, ppk);
-    match &policy.auth {
+    let (srcid, words) = policy.round(sent.round);
+    match words {
         AuthWords::Psk(secret) => {
             let mac = psk::shared_key_auth(prf, secret.expose(), &octets);
             Ok(((AuthMethod::SHARED_KEY, mac), Vec::new()))
@@ -325,7 +335,7 @@ fn prove_with(
                 pss: false,
                 announced: &sent.announced,
             };
-            our_signature(cx, sa, *words, &policy.srcid, &wishes, &octets)
+            our_signature(cx, sa, *words, srcid, &wishes, &octets)
         }
         AuthWords::Eap(_) => Err(AuthError::NoUser),
     }
@@ -346,6 +356,7 @@ pub fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<
         State::AwaitAuthResponse(sent) if sent.is_in_eap() => {
             return auth_eap_initiator::proceed(cx, sa, now, payloads);
         }
+        State::AwaitAuthResponse(sent) if sent.round > 0 => rounds::confirm(sent, payloads),
         State::AwaitAuthResponse(sent) => verify(cx, now, &sa.policy, sent, payloads),
         State::AwaitSaInitResponse(_)
         | State::AwaitAuthRequest(_)
@@ -393,9 +404,17 @@ pub fn accept(
     peer_id: Identity,
     payloads: &[Payload<'_>],
 ) {
+    if has_notify(payloads, NotifyType::ANOTHER_AUTH_FOLLOWS) {
+        let error = AuthError::Rounds("the responder wants to prove itself once more");
+        let error = Error::from(error).of(&peer_id, &sa.policy);
+        return reject(cx, sa, now, &error);
+    }
     if matches!(&sa.state, State::AwaitAuthResponse(sent) if sent.eap.is_some() && !sent.is_in_eap())
     {
         return auth_eap_initiator::begin(cx, sa, now, peer_id, payloads);
+    }
+    if rounds::next(cx, sa, now, &peer_id) {
+        return;
     }
     if is_sole(cx, &sa.policy) {
         cx.out.news.push_back(News::InitialContact {

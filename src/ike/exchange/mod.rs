@@ -17,5 +17,6 @@ pub mod reauth;
 pub mod redirect;
 pub mod rekey_ike;
 pub mod relay;
+pub mod rounds;
 pub mod sa_init;
 pub mod sa_init_initiator;

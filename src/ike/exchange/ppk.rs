@@ -23,6 +23,13 @@ pub struct Said<'a> {
     plain: Option<&'a [u8]>,
 }
 
+impl Said<'_> {
+    /// Whether a PPK is named.
+    pub const fn is_there(&self) -> bool {
+        self.identity.is_some()
+    }
+}
+
 /// Finds it.
 pub fn said<'a>(payloads: &[Payload<'a>]) -> Said<'a> {
     Said {

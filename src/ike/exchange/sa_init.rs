@@ -252,6 +252,7 @@ fn accept(
         nat: nat.supported,
         fragmentation,
         ppk,
+        rounds: select::has_then(&cx.config, path.local.ip(), path.remote.ip()),
         hashes: !peer_hashes.is_empty(),
     };
     let response = build(
@@ -277,6 +278,7 @@ fn accept(
         peer_hashes,
         ppk,
         eap: None,
+        rounds: None,
         asking: None,
     };
     let state = State::AwaitAuthRequest(Box::new(half_open));
@@ -308,6 +310,7 @@ struct Facts {
     nat: bool,
     fragmentation: bool,
     ppk: bool,
+    rounds: bool,
     hashes: bool,
 }
 
@@ -360,6 +363,9 @@ fn build(
     if facts.ppk {
         payloads.push(status(NotifyType::USE_PPK, &[]));
     }
+    if facts.rounds {
+        payloads.push(status(NotifyType::MULTIPLE_AUTH_SUPPORTED, &[]));
+    }
     let hash_list = hash_list(cx.provider.signature_hashes);
     if facts.hashes {
         payloads.push(status(NotifyType::SIGNATURE_HASH_ALGORITHMS, &hash_list));
@@ -385,11 +391,11 @@ fn build(
 }
 
 fn cert_requests(cx: &Context, policy: &Policy) -> Vec<(CertEncoding, Vec<u8>)> {
-    match policy.auth {
-        Auth::Psk(_) | Auth::Eap(_) => Vec::new(),
-        Auth::PublicKey(_) => {
-            crate::auth::own::request(&cx.store, cx.config.settings.ocsp.is_some())
-        }
+    let mut all = (0..=policy.then.len()).map(|number| policy.round(number).1);
+    if all.any(|auth| matches!(auth, Auth::PublicKey(_))) {
+        crate::auth::own::request(&cx.store, cx.config.settings.ocsp.is_some())
+    } else {
+        Vec::new()
     }
 }
 

@@ -18,6 +18,7 @@ use super::sa_init::{
     NONCE_LEN, find_notify, has_notify, hash_list, header, signature_hashes, status,
 };
 use super::{announce, auth_initiator};
+use crate::auth::AuthError;
 use crate::crypto::keymat::{self, IkeKeys};
 use crate::policy::Policy;
 use crate::time::Now;
@@ -268,6 +269,9 @@ fn accept(
         sa.own_spi,
         responder,
     )?;
+    if !sa.policy.then.is_empty() && !has_notify(payloads, NotifyType::MULTIPLE_AUTH_SUPPORTED) {
+        return Err(AuthError::Rounds("the responder takes no second authentication").into());
+    }
     let answered = has_notify(payloads, NotifyType::USE_PPK);
     let ppk = ppk::offer(answered, &sa.policy.ppks, &keys, suite.prf)?;
     let State::AwaitSaInitResponse(sent) = std::mem::replace(&mut sa.state, State::Closed) else {

@@ -11,7 +11,7 @@ use iked::ike::state::State;
 use iked::ike::window::Arrival;
 use iked::ike::{Command, Path, Role};
 use iked::kernel::KernelEvent;
-use iked::policy::{CrlFetch, EapMethod, Policy};
+use iked::policy::{CrlFetch, EapMethod, Policy, Round};
 use iked::wire::registry::{ExchangeType, KeId, NotifyType, ProtocolId};
 use iked::wire::spi::IkeSpi;
 use iked::wire::{Ke, Notify, Payload, Proposal, encode_message};
@@ -35,6 +35,10 @@ pub(super) enum Stage {
     EapAsked,
     /// Initiator: our answer to it is out.
     EapSent,
+    /// Responder: the first of two authentications is answered.
+    RoundAwaited,
+    /// Initiator: the second one is out.
+    RoundSent,
     /// Responder: the answer to IKE_AUTH waits for the kernel.
     AwaitKernel,
     /// Initiator: its kernel has not answered.
@@ -397,11 +401,27 @@ fn pair(stage: Stage) -> Pair {
         Stage::RekeyIke | Stage::Succeeded => Duration::from_secs(100),
         _ => Duration::ZERO,
     };
+    let rounds = matches!(stage, Stage::RoundAwaited | Stage::RoundSent);
+    let twice = |policy: Policy| {
+        let (srcid, auth) = (policy.srcid.clone(), policy.auth.clone());
+        let round = Round {
+            srcid,
+            dstid: None,
+            auth,
+        };
+        Policy {
+            then: rounds.then_some(round).into_iter().collect(),
+            ..policy
+        }
+    };
     let warrior = Policy {
         ike_lifetime: lifetime,
         ..warrior()
     };
-    Pair::of(host(stage, warrior, 1), host(stage, gateway(), 2))
+    Pair::of(
+        host(stage, twice(warrior), 1),
+        host(stage, twice(gateway()), 2),
+    )
 }
 
 fn host(stage: Stage, policy: Policy, seed: u8) -> Host {
@@ -451,6 +471,17 @@ fn play(pair: &mut Pair, stage: Stage) -> Side {
                 return Side::Responder;
             }
             assert!(!pair.give(Side::Responder, &question[0]).1.is_empty());
+            return Side::Initiator;
+        }
+        Stage::RoundAwaited | Stage::RoundSent => {
+            let (mut from, mut sent) = (Side::Initiator, pair.initiate());
+            for _ in 0..3 {
+                (from, sent) = pair.give(from, &sent[0]);
+            }
+            if stage == Stage::RoundAwaited {
+                return Side::Responder;
+            }
+            assert!(!pair.give(from, &sent[0]).1.is_empty());
             return Side::Initiator;
         }
         Stage::AwaitKernel | Stage::InitiatorAwaitsKernel => {
@@ -580,11 +611,15 @@ fn is_at(stage: Stage, sa: &IkeSa) -> bool {
         State::AwaitAuthRequest(half_open) if half_open.eap.is_some() => {
             return stage == Stage::EapAsked;
         }
+        State::AwaitAuthRequest(half_open) if half_open.rounds.is_some() => {
+            return stage == Stage::RoundAwaited;
+        }
         State::AwaitAuthRequest(_) => return stage == Stage::HalfOpen,
         State::AwaitAuthResponse(sent) if sent.asking.is_some() => {
             return stage == Stage::InitiatorAwaitsList;
         }
         State::AwaitAuthResponse(sent) if sent.is_in_eap() => return stage == Stage::EapSent,
+        State::AwaitAuthResponse(sent) if sent.round > 0 => return stage == Stage::RoundSent,
         State::AwaitAuthResponse(_) => return stage == Stage::AuthSent,
         State::AwaitKernel(_) if initiator => return stage == Stage::InitiatorAwaitsKernel,
         State::AwaitKernel(_) => return stage == Stage::AwaitKernel,
