@@ -74,6 +74,8 @@ mod revocation;
 mod road_warrior;
 #[path = "interop/roles.rs"]
 mod roles;
+#[path = "interop/rounds.rs"]
+mod rounds;
 #[path = "interop/session.rs"]
 mod session;
 #[path = "interop/strongswan.rs"]
