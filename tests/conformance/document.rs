@@ -25,6 +25,7 @@ const RFCS: &[(u32, &str)] = &[
     (3948, "UDP encapsulation of ESP"),
     (4478, "Repeated authentication"),
     (4806, "OCSP inside of IKEv2"),
+    (4739, "Multiple authentication exchanges"),
     (8598, "Split DNS"),
     (8784, "Mixing preshared keys for post-quantum security"),
 ];

@@ -6,7 +6,7 @@ use std::time::Duration;
 use iked::crypto::null;
 use iked::ike::{Command, Role};
 use iked::kernel::KernelEvent;
-use iked::policy::{Config, Flow, Policy};
+use iked::policy::{Config, Flow, Policy, Round};
 use iked::wire::print;
 use iked::wire::registry::{ExchangeType, KeId};
 use iked::wire::spi::{EspSpi, IkeSpi};
@@ -607,6 +607,11 @@ fn configure(role: Role, words: &[&str]) -> Config {
                 policy.child_proposals = suites.map(setup::esp).to_vec();
             }
             "long-id" => policy.srcid = setup::fqdn(&"g".repeat(600)),
+            "twice" => policy.then.push(Round {
+                srcid: policy.srcid.clone(),
+                dstid: None,
+                auth: policy.auth.clone(),
+            }),
             "ppk" => policy.ppks.push(setup::ppk(value)),
             "dstid" => policy.dstid = Some(setup::fqdn(value)),
             _ => {}
@@ -641,7 +646,7 @@ fn settings(policy: Policy, words: &[&str]) -> Config {
             "single" => settings.enforce_single_ike_sa = true,
             "two-suites" | "long-id" | "role" | "pool" | "ask-address" | "active" | "transport"
             | "ipcomp" | "two-networks" | "natt" | "suite" | "ike-ke" | "child-ke" | "lifetime"
-            | "dstid" | "ppk" | "log" => {}
+            | "dstid" | "ppk" | "twice" | "log" => {}
             other => panic!("config: {other}?"),
         }
     }
