@@ -2,13 +2,15 @@
 # load.sh - a run of ikeload against this tree's iked, each in a network namespace of its own, both
 # gone afterwards; iked loads nothing into the kernel (`set decouple`).
 #   scripts/load.sh SCENARIO [ikeload's other arguments]
-# Environment: IKED_LOAD_SHARDS (default 1), IKED_LOAD_SET (further `set` lines of iked.conf).
+# Environment: IKED_LOAD_SHARDS (default 1), IKED_LOAD_SET (further `set` lines of iked.conf),
+# IKED_LOAD_BIN (folder of the binaries; default: those of a release, built first).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PATH:$HOME/.cargo/bin"
 [ "$(id -u)" = 0 ] || { echo "load.sh needs root for its network namespaces" >&2; exit 1; }
-[ $# -ge 1 ] || { sed -n '2,6s/^# \{0,1\}//p' "$0" >&2; exit 2; }
-cargo build --locked --release --workspace --bins >&2
+[ $# -ge 1 ] || { sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+BIN=${IKED_LOAD_BIN-}
+[ -n "$BIN" ] || { cargo build --locked --release --workspace --bins >&2; BIN=target/release; }
 
 GW=ikl-gw-$$ LOAD=ikl-in-$$
 DIR=$(mktemp -d /tmp/ikeload.XXXXXX)
@@ -40,12 +42,12 @@ ikev2 "load" passive esp from 10.8.0.0/24 to dynamic local any peer any srcid ga
   psk "open sesame" config address 10.128.0.0/9
 EOF
 chmod 600 "$DIR/iked.conf"
-ip netns exec "$GW" target/release/iked -d -f "$DIR/iked.conf" -s "$DIR/iked.sock" \
+ip netns exec "$GW" "$BIN/iked" -d -f "$DIR/iked.conf" -s "$DIR/iked.sock" \
   --config-dir "$DIR" --shards "${IKED_LOAD_SHARDS:-1}" >"$DIR/iked.log" 2>&1 &
 IKED=$!
 for _ in $(seq 100); do
-  target/release/ikectl -s "$DIR/iked.sock" show stats >/dev/null 2>&1 && break
+  "$BIN/ikectl" -s "$DIR/iked.sock" show stats >/dev/null 2>&1 && break
   kill -0 "$IKED" 2>/dev/null || { cat "$DIR/iked.log" >&2; exit 1; }
   sleep 0.05
 done
-ip netns exec "$LOAD" target/release/ikeload "$@" --pid "$(pgrep -P "$IKED" -x iked || echo "$IKED")"
+ip netns exec "$LOAD" "$BIN/ikeload" "$@" --pid "$IKED"

@@ -33,11 +33,11 @@ scripts/deps.sh all || exit 1
 for step in $STEPS; do
   case $step in
     fmt) run fmt cargo fmt --all -- --check;;
-    lint) run lint cargo clippy --locked --all-targets -- -D warnings;;
-    doc) RUSTDOCFLAGS="-D warnings" run doc cargo doc --locked --no-deps --document-private-items;;
+    lint) run lint cargo clippy --locked --workspace --all-targets -- -D warnings;;
+    doc) RUSTDOCFLAGS="-D warnings" run doc cargo doc --locked --workspace --no-deps --document-private-items;;
     man) run man mandoc -T lint -W warning man/iked.8 man/ikectl.8 man/iked.conf.5;;
     # The peers are played by the step `interop`.
-    cargo) IKED_INTEROP_CELLS=none run cargo cargo test --locked --all-targets --no-fail-fast;;
+    cargo) IKED_INTEROP_CELLS=none run cargo cargo test --locked --workspace --all-targets --no-fail-fast;;
     kernel) run kernel tests/kernel/run.sh -b "${IKED_RIG_BACKEND:-uml}";;
     interop) run interop tests/interop/under_rig.sh;;
     demo) run demo scripts/demo.sh;;

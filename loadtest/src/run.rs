@@ -252,8 +252,9 @@ impl Watch<'_> {
     /// Why there is no sense in waiting any longer.
     fn silence(&self, since: Duration) -> Option<String> {
         let address = self.scenario.responder.address;
-        let seconds = since.as_secs();
-        (since > SILENCE_MAX).then(|| format!("nothing from {address} for {seconds} s"))
+        let silence = self.scenario.arrival.silence;
+        let enough = since > Duration::from_secs(silence);
+        enough.then(|| format!("nothing from {address} for {silence} s"))
     }
 
     fn sample(&self, now: Instant, before: Cost, cost: Cost) -> Sample {
@@ -315,5 +316,3 @@ const IKE_PORT: u16 = 500;
 const NATT_PORT: u16 = 4500;
 /// How often the run is looked at.
 const SAMPLE_EVERY: Duration = Duration::from_millis(100);
-/// How long a responder may say nothing while somebody waits for it.
-const SILENCE_MAX: Duration = Duration::from_secs(15);

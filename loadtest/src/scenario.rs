@@ -116,6 +116,8 @@ pub struct Arrival {
     pub window: u32,
     /// Seconds after the last one came until those that are not up have failed.
     pub patience: u64,
+    /// Seconds without a word of the responder after which the run is cut short.
+    pub silence: u64,
 }
 
 impl Default for Arrival {
@@ -124,6 +126,7 @@ impl Default for Arrival {
             rate: 0.0,
             window: 64,
             patience: 60,
+            silence: 15,
         }
     }
 }

@@ -1,0 +1,146 @@
+//! Whole runs: against this tree's iked through two network namespaces, and where nobody answers.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+const SCENARIO: &str = "[peers]\ncount = 300\nsources = \"10.64.0.0/24\"\n[responder]\n\
+    address = \"192.0.2.1\"\nidentity = \"gateway.example\"\nnetwork = \"10.8.0.0/24\"\n\
+    [auth]\nmethod = \"psk\"\nsecret = \"SECRET\"\n[arrival]\nsilence = 2\npatience = 20\n";
+
+/// A scenario file and where its report goes, in a folder that goes with it.
+struct Place {
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    fn new(scenario: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("scenario.toml"), scenario).unwrap();
+        Self { folder }
+    }
+
+    fn scenario(&self) -> PathBuf {
+        self.folder.path().join("scenario.toml")
+    }
+
+    fn report(&self) -> Value {
+        let text = fs::read_to_string(self.folder.path().join("report.json")).unwrap();
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// A run against this tree's iked.
+    fn against_iked(&self) -> Output {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut command = Command::new(root.join("scripts/load.sh"));
+        let bin = Path::new(env!("CARGO_BIN_EXE_ikeload")).parent().unwrap();
+        assert!(bin.join("iked").exists(), "cargo build --bins comes first");
+        command.env("IKED_LOAD_BIN", bin).arg(self.scenario());
+        self.run(command)
+    }
+
+    /// A run in a network namespace where nobody else is.
+    fn alone(&self, more: &[&str]) -> Output {
+        let mut command = Command::new("unshare");
+        command.args(["--net", env!("CARGO_BIN_EXE_ikeload")]);
+        command.arg(self.scenario()).args(more);
+        self.run(command)
+    }
+
+    fn run(&self, mut command: Command) -> Output {
+        let folder = self.folder.path();
+        command.arg("--json").arg(folder.join("report.json"));
+        command.arg("--html").arg(folder.join("report.html"));
+        command.output().unwrap()
+    }
+}
+
+fn text(output: &Output) -> String {
+    let both = [&output.stdout[..], &output.stderr[..]].concat();
+    String::from_utf8_lossy(&both).into_owned()
+}
+
+#[test]
+fn peers_get_in_and_the_report_says_at_what_cost() {
+    let scenario = SCENARIO.replace("SECRET", "open sesame");
+    let place = Place::new(&format!("{scenario}[steady]\nseconds = 1\ndelete = true\n"));
+    let output = place.against_iked();
+    let said = text(&output);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("300 of 300 peers up in "), "{said}");
+    let report = place.report();
+    assert_eq!(report["up"], 300);
+    assert_eq!(report["lost"], 0);
+    assert_eq!(report["handshake"]["count"], 300);
+    for exchange in report["exchanges"].as_array().unwrap() {
+        assert!(exchange[1]["count"].as_u64() >= Some(300), "{exchange}");
+    }
+    assert!(report["cpu_micros_per_sa"].as_f64().unwrap() > 0.0);
+    let page = fs::read_to_string(place.folder.path().join("report.html")).unwrap();
+    assert_eq!(page.matches("<svg").count(), 4);
+}
+
+#[test]
+fn lost_datagrams_are_sent_again_until_all_are_in() {
+    let scenario = SCENARIO.replace("SECRET", "open sesame");
+    let place = Place::new(&format!("{scenario}rate = 200.0\n[wire]\nloss = 0.1\n"));
+    let output = place.against_iked();
+    assert!(output.status.success(), "{}", text(&output));
+    let report = place.report();
+    // Whoever lost one waits for two seconds at least.
+    assert!(
+        report["handshake"]["max"].as_f64() > Some(1_500.0),
+        "{report}"
+    );
+    assert!(
+        report["handshake"]["p50"].as_f64() < Some(1_000.0),
+        "{report}"
+    );
+}
+
+#[test]
+fn who_is_not_let_in_is_named_with_exchange_and_reason() {
+    let place = Place::new(&SCENARIO.replace("SECRET", "another secret"));
+    let output = place.against_iked();
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    let report = place.report();
+    assert_eq!(report["failed"], 300);
+    let failure = &report["failures"][0];
+    assert_eq!(failure["exchange"], "IKE_AUTH");
+    let reason = failure["reason"].as_str().unwrap();
+    assert!(reason.contains("AUTHENTICATION_FAILED"), "{reason}");
+    assert!(failure["peer"].as_str().unwrap().starts_with("peer-"));
+}
+
+#[test]
+fn where_nobody_answers_a_run_ends_with_a_report() {
+    let place = Place::new(SCENARIO);
+    let output = place.alone(&[]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    assert!(text(&output).contains("cut short: nothing from 192.0.2.1 for 2 s"));
+    assert_eq!(place.report()["up"], 0);
+}
+
+#[test]
+fn a_responder_that_dies_ends_the_run() {
+    let place = Place::new(&SCENARIO.replace("silence = 2", "silence = 60"));
+    let mut other = Command::new("sleep").arg("1").spawn().unwrap();
+    let output = place.alone(&["--pid", &other.id().to_string()]);
+    other.wait().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    assert!(text(&output).contains("cut short: the responder's process is gone"));
+}
+
+#[test]
+fn a_wrong_scenario_is_no_run() {
+    let place = Place::new("[peers]\ncount = 1\n");
+    let output = place.alone(&[]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output);
+    assert!(
+        said.contains("scenario.toml: 1: missing field `sources`"),
+        "{said}"
+    );
+}
