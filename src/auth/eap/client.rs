@@ -113,6 +113,7 @@ impl Client {
         data: &[u8],
     ) -> Result<(Stage, u8, Vec<u8>), Refusal> {
         match (stage, kind) {
+            (Stage::Over, _) => Err(Refusal::Packet),
             // RFC 3748, 5.2: it may come at any time and changes nothing.
             (stage, packet::NOTIFICATION) => Ok((stage, kind, Vec::new())),
             (Stage::Open, packet::IDENTITY) => {
@@ -129,14 +130,9 @@ impl Client {
                 };
                 Ok((stage, kind, answer))
             }
-            (
-                Stage::MsChapV2(_)
-                | Stage::Tls(_)
-                | Stage::Done(..)
-                | Stage::Failed(_)
-                | Stage::Over,
-                _,
-            ) => Err(Refusal::Packet),
+            (Stage::MsChapV2(_) | Stage::Tls(_) | Stage::Done(..) | Stage::Failed(_), _) => {
+                Err(Refusal::Packet)
+            }
         }
     }
 

@@ -251,3 +251,15 @@ fn malformed_challenges_are_refused() {
         assert_eq!(why, Refusal::Packet, "{md5:?}");
     }
 }
+
+#[test]
+fn after_an_error_not_even_a_notification_is_answered() {
+    let notification = build(Code::Request, 2, packet::NOTIFICATION, b"patience");
+    let success = packet::end(Code::Success, 1);
+    for first in [&b""[..], &success] {
+        let mut client = client(&[EapMethod::Md5], "secret");
+        assert!(reply(&mut client, first).is_err());
+        let after = reply(&mut client, &notification).map(|_| ());
+        assert_eq!(after, Err(Refusal::Packet));
+    }
+}
