@@ -189,6 +189,11 @@ pub(crate) fn fuzz(bytes: &[u8], id: &CertId, rules: Rules<'_>) {
     }
 }
 
+/// What the signature of a response covers.
+pub(crate) fn signed(response: &[u8]) -> Option<&[u8]> {
+    Basic::read(response).ok().map(|basic| basic.data)
+}
+
 /// A BasicOCSPResponse (RFC 6960, 4.2.1).
 struct Basic<'a> {
     data: &'a [u8],
