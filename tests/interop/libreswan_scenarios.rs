@@ -1,7 +1,8 @@
 //! A libreswan road warrior gets in, by every way that it has, and is refused.
 //!
 //! What libreswan can do with raw keys: `authby=rsa-sha2` signs by RSASSA-PSS (RFC 7427) and takes
-//! nothing else from the gateway, which answers a signature of that kind with one of the same;
+//! nothing else from the gateway, which answers a signature of that kind with one of the same and where
+//! it begins needs the word `rsa-pss`, for libreswan announces nothing of the kind (RFC 9593);
 //! with `authby=rsa-sha1` both ends are left with method 1; `authby=ecdsa` is RFC 7427. It sends one
 //! selector for each direction and no list of them.
 
