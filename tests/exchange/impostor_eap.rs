@@ -328,6 +328,12 @@ fn no_method_takes_an_answer_that_is_empty_zero_or_of_another() {
 
 #[test]
 fn no_method_is_cut_short_by_auth_and_nobody_rekeys_in_it() {
+    // Where a RADIUS server would be asked, it is not.
+    let mut guest = Guest::arrive_for(EapMethod::Radius);
+    let opened = guest.proves(AuthMethod::SHARED_KEY, &[]);
+    is_told_that_it_failed(&opened, "RADIUS");
+    nothing_is_left(&mut guest.host, "RADIUS", METHOD);
+    assert!(guest.host.endpoint.poll_lookup().is_none());
     for (method, ..) in METHODS {
         let sk_pi = |guest: &Guest| guest.peer.keys.as_ref().unwrap().sk_pi.expose().to_vec();
         for (name, mut guest) in [

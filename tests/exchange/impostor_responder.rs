@@ -2,12 +2,13 @@
 //! changed and sealed again with the keys of its sender, as one would do who has exchanged keys with us
 //! and is not who it says.
 
+use iked::policy::EapMethod;
 use iked::wire::registry::{AuthMethod, PayloadType};
 use iked::wire::{Auth, Payload};
 
 use super::peer::{open_with, seal_with};
-use super::setup::{self, gateway, no_keys, warrior};
-use super::world::{Pair, Side, mirrored};
+use super::setup::{self, gateway, no_keys, warrior, with_passwords};
+use super::world::{Host, Pair, Side, mirrored};
 
 /// The proof of the answer, and that of the request, which may be changed.
 type Change = fn(&mut (AuthMethod, Vec<u8>), &(AuthMethod, Vec<u8>));
@@ -98,6 +99,89 @@ fn refuses(pair: impl Fn() -> Pair, why: fn(&str) -> &'static str) {
     let mut pair = pair();
     answer_with(&mut pair, None);
     is_refused(pair, "omitted", "sa_free: AUTH payload missing");
+}
+
+/// The gateway's answer number `which`, counted from 0, has this for its EAP packet, or for its AUTH.
+fn eap_answers(method: EapMethod, which: usize, with: &Payload<'_>) -> Pair {
+    let [(client, ours), (server, theirs)] = with_passwords(&[method], &[method], "secret");
+    let mut pair = Pair::of(Host::new(client, ours, 1), Host::new(server, theirs, 2));
+    let request = pair.initiate();
+    let (_, response) = pair.give(Side::Initiator, &request[0]);
+    let (_, mut request) = pair.give(Side::Responder, &response[0]);
+    for _ in 0..which {
+        let (_, answer) = pair.give(Side::Initiator, &request[0]);
+        (_, request) = pair.give(Side::Responder, &answer[0]);
+    }
+    let (_, answer) = pair.give(Side::Initiator, &request[0]);
+    let bytes = {
+        let sa = pair.responder.endpoint.ike_sas().next().unwrap();
+        let opened = open_with(sa.outbound_key().unwrap(), &answer[0].bytes);
+        let mut payloads = opened.payloads();
+        let place = payloads.iter().position(|p| p.kind() == with.kind());
+        payloads[place.unwrap()] = with.clone();
+        let (key, mut sealed) = (sa.outbound_key().unwrap(), 1 << 40);
+        seal_with(key, &mut sealed, &opened.header, &payloads)
+    };
+    let (now, path) = (pair.now(), mirrored(answer[0].path));
+    let told = pair.initiator.receive(now, path, &bytes);
+    pair.run(Side::Initiator, told);
+    pair
+}
+
+const WHO: &str = "sa_free: peer FQDN/gateway.example policy 'warrior': authentication failed: ";
+
+/// RFC 3748, 4.2: it counts only where the method has come to its end, in which the server of MSCHAPv2
+/// has shown that it knows the password.
+#[test]
+fn a_server_does_not_say_success_early() {
+    for method in [EapMethod::MsChapV2, EapMethod::Md5, EapMethod::Gtc] {
+        // In place of the question for the name, and of the method's first.
+        for (which, identifier) in [(0, 0), (0, 1), (1, 1), (1, 2)] {
+            let success = [3, identifier, 0, 4];
+            let pair = eap_answers(method, which, &Payload::Eap(&success));
+            let line = format!("{WHO}EAP: Success before the end of the method");
+            is_refused(pair, &format!("{method:?} {which}"), &line);
+        }
+    }
+    let success = [3, 2, 0, 4];
+    let pair = eap_answers(EapMethod::MsChapV2, 2, &Payload::Eap(&success));
+    let line = format!("{WHO}EAP: Success before the end of the method");
+    is_refused(pair, "before it has shown the password", &line);
+}
+
+/// What the client said itself, and what another method says.
+#[test]
+fn a_server_does_not_reflect_nor_switch() {
+    let response = [2, 1, 0, 10, 1, b'a', b'l', b'i', b'c', b'e'];
+    let other = [1, 2, 0, 6, 6, b'?'];
+    for (name, packet) in [("reflected", &response[..]), ("switched", &other)] {
+        let pair = eap_answers(EapMethod::MsChapV2, 2, &Payload::Eap(packet));
+        let line = format!("{WHO}EAP: unexpected or malformed packet");
+        is_refused(pair, name, &line);
+    }
+}
+
+#[test]
+fn a_server_proves_the_key_of_eap_in_the_end() {
+    for (method, last) in [(EapMethod::MsChapV2, 4), (EapMethod::Gtc, 3)] {
+        for (name, proof, why) in [
+            (
+                "zeroes",
+                (AuthMethod::SHARED_KEY, [0; 32]),
+                "pre-shared key mismatch",
+            ),
+            ("NULL", (AuthMethod::NULL, [0; 32]), METHOD),
+            ("signature", (AuthMethod::SIGNATURE, [0; 32]), METHOD),
+        ] {
+            let data = &proof.1[..];
+            let auth = Payload::Auth(Auth {
+                method: proof.0,
+                data,
+            });
+            let pair = eap_answers(method, last, &auth);
+            is_refused(pair, &format!("{method:?} {name}"), &format!("{WHO}{why}"));
+        }
+    }
 }
 
 const METHOD: &str = "authentication method not allowed";

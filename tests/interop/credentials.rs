@@ -247,7 +247,8 @@ pub fn the_gateway_begins_with_a_wrong_password() {
     };
     let swan = StrongSwan::start(&world, &client);
     let gateway = Gateway::start(&world, &conf);
-    let why = "sa_free: authentication failed: EAP: refused by the peer E=691";
+    let why = "sa_free: peer FQDN/warrior.example policy 'warriors': authentication failed: EAP: \
+               refused by the peer E=691";
     wait_for("the refusal", || gateway.log().contains(why).then_some(()));
     assert_eq!(gateway.count("IKE SA established"), 0);
     assert_eq!(swan.established(), [""; 0]);

@@ -109,6 +109,7 @@ fn advance(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<'_>])
         return;
     };
     let next = step(cx, now, &policy, sent, &mut run, payloads);
+    let peer_id = run.peer_id.clone();
     sent.eap = Some(run);
     let follows = rounds::follows(&policy, sent);
     match next {
@@ -122,7 +123,13 @@ fn advance(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<'_>])
             let then = asking::accept(payloads, peer_id);
             asking::ask(cx, sa, now, questions, then);
         }
-        Err(error) => auth_initiator::reject(cx, sa, now, &error),
+        Err(error) => {
+            let error = match &peer_id {
+                Some(peer_id) => error.of(peer_id, &policy),
+                None => error,
+            };
+            auth_initiator::reject(cx, sa, now, &error);
+        }
     }
 }
 

@@ -382,8 +382,13 @@ pub fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<
 pub fn reject(cx: &mut Context, sa: &mut IkeSa, now: Now, error: &Error) {
     cx.info(format_args!("{}: sa_free: {error}", sa.tag()));
     cx.stats.sa_established_failures += 1;
+    let plain = if let Error::Denied(denied) = error {
+        &denied.why
+    } else {
+        error
+    };
     let told = matches!(
-        error,
+        plain,
         Error::Reported(_) | Error::Authentication(AuthError::Eap(Refusal::Told(_)))
     );
     if told {
