@@ -79,7 +79,7 @@ fn client(bytes: &[u8]) {
     };
     let (mut rng, provider) = (Rng::from_seed([7; 32]), boring::provider());
     let mut over = false;
-    for (number, (raw, part)) in (1u8..).zip(parts(bytes)) {
+    for (number, (raw, part)) in (1..=u8::MAX).cycle().zip(parts(bytes)) {
         let packet = whole(1, number, raw, part);
         let mut means = Means {
             users: &BTreeMap::new(),
