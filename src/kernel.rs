@@ -185,6 +185,8 @@ pub struct ChildInstall {
     pub bytes_hard: u64,
     /// Anti-replay window in packets.
     pub replay_window: u32,
+    /// What packets from the peer are marked with once they are decrypted, for the firewall.
+    pub mark: Option<u32>,
     /// Leave the outbound SA out until `AddOutbound`: the peer cannot take our packets yet.
     pub receive_only: bool,
 }
@@ -208,7 +210,7 @@ pub struct ChildRemove {
     pub reqid: u32,
     /// Packets are compressed before they are encrypted.
     pub ipcomp: Option<Cpis>,
-    /// Selector pairs: one OUT, one IN and (tunnel mode) one FWD policy for each.
+    /// Selector pairs: one OUT, one IN and (tunnel mode) one FWD policy for each, or OUT alone.
     pub selectors: Vec<SelectorPair>,
 }
 
@@ -263,9 +265,20 @@ pub struct SelectorPair {
     pub remote: IpNet,
     /// The peer's port, `None` for all.
     pub remote_port: Option<u16>,
+    /// Only what goes out, as it is before source NAT makes of it what was agreed with the peer
+    /// (`from A (B)`): an OUT policy alone. What comes in is judged by what was agreed.
+    pub outward: bool,
 }
 
 impl SelectorPair {
+    /// What the SPD tells it from others by.
+    pub fn key(&self) -> Self {
+        Self {
+            outward: false,
+            ..*self
+        }
+    }
+
     /// The place of its policies in the SPD: the lowest number comes first, so more specific
     /// selectors have lower ones. Both prefix lengths count most, then protocol, then ports.
     /// The number above it is that of a trap with selectors as specific.

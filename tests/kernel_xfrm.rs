@@ -32,8 +32,12 @@ use iked::xfrm::{self, Xfrm};
 
 #[path = "kernel/ipcomp.rs"]
 mod ipcomp;
+#[path = "kernel/marks.rs"]
+mod marks;
 #[path = "kernel/moves.rs"]
 mod moves;
+#[path = "kernel/nat.rs"]
+mod nat;
 #[path = "kernel/traps.rs"]
 mod traps;
 
@@ -219,6 +223,7 @@ impl Plan {
                 local_port: None,
                 remote: self.inner[other],
                 remote_port: None,
+                outward: false,
             }],
         }
     }
@@ -249,6 +254,7 @@ impl Plan {
             bytes_soft: 0,
             bytes_hard: 0,
             replay_window: 64,
+            mark: None,
             receive_only: false,
         };
         KernelRequest::AddChild {

@@ -231,6 +231,11 @@ impl Resolver<'_> {
             tap: self.tap(text.tap.as_ref())?,
         };
         policy.then = self.rounds(&text.then, &policy)?;
+        if let (Some(tag), None) = (&text.tag, policy.mark()) {
+            let message =
+                "'tag' has no effect on this platform but as a number, which becomes a mark";
+            self.warn(&tag.at, message);
+        }
         self.check_supported(&policy, &text.at);
         Ok(policy)
     }
@@ -264,9 +269,6 @@ impl Resolver<'_> {
         };
         if policy.active && all.into_iter().any(nameless) {
             self.warn(at, "'active' with 'eap' and no 'user': nobody to begin as");
-        }
-        if policy.flows.iter().any(|flow| flow.pre_nat.is_some()) {
-            self.pending(at, "'from A (B)'");
         }
         let sntrup = TransformId::Ke(KeId::SNTRUP761X25519);
         let proposals = policy.ike_proposals.iter().chain(&policy.child_proposals);
@@ -547,12 +549,11 @@ impl Resolver<'_> {
         Ok((attribute, Some((net, has_len))))
     }
 
-    fn tag(&mut self, tag: Option<&Text>) -> Outcome<Option<String>> {
+    fn tag(&self, tag: Option<&Text>) -> Outcome<Option<String>> {
         let Some(tag) = tag else { return Ok(None) };
         if tag.text.len() > TAG_MAX {
             return Err(Diagnostic::at(&tag.at, "tag too long".to_owned()));
         }
-        self.warn(&tag.at, "'tag' has no effect on this platform");
         Ok(Some(tag.text.clone()))
     }
 

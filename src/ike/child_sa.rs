@@ -343,6 +343,7 @@ pub fn install(rng: &mut Rng, policy: &Policy, child: &ChildSa, keys: ChildKeys)
         bytes_soft: timer::soft_bytes(bytes_hard, rng),
         bytes_hard,
         replay_window: REPLAY_WINDOW,
+        mark: policy.mark(),
         receive_only: false,
     }
 }

@@ -66,7 +66,7 @@ pub fn narrow(
                     return (!narrowed.pairs.is_empty()).then_some(narrowed);
                 }
                 tries -= 1;
-                add(&mut narrowed, local, remote);
+                add(&mut narrowed, flow, local, remote);
             }
         }
     }
@@ -93,10 +93,14 @@ fn address_to_come(offer: &TrafficSelector, leased: Dynamic) -> TrafficSelector 
     }
 }
 
-fn add(narrowed: &mut Narrowed, local: TrafficSelector, remote: TrafficSelector) {
-    let pairs = pairs_of(&local, &remote);
+fn add(narrowed: &mut Narrowed, flow: &Flow, local: TrafficSelector, remote: TrafficSelector) {
+    let mut pairs = pairs_of(&local, &remote);
     if pairs.is_empty() {
         return;
+    }
+    for at in 0..pairs.len() {
+        let before = pairs.get(at).and_then(|pair| before_nat(flow, *pair));
+        pairs.extend(before.filter(|before| !pairs.contains(before)));
     }
     if narrowed.pairs.len() + pairs.len() > PAIRS_MAX {
         narrowed.more = true;
@@ -179,6 +183,7 @@ fn pairs_of(local: &TrafficSelector, remote: &TrafficSelector) -> Vec<SelectorPa
                 local_port: single_port(local),
                 remote: remote_net,
                 remote_port: single_port(remote),
+                outward: false,
             });
             if pairs.len() > PAIRS_MAX {
                 return pairs;
@@ -186,6 +191,18 @@ fn pairs_of(local: &TrafficSelector, remote: &TrafficSelector) -> Vec<SelectorPa
         }
     }
     pairs
+}
+
+/// The selectors that packets of `pair` have before source NAT, if the flow has it (`from A (B)`).
+/// Linux looks at its policies before NAT and after it: without the first those packets would go
+/// where no rule translates them, without the second those that it has translated.
+pub fn before_nat(flow: &Flow, pair: SelectorPair) -> Option<SelectorPair> {
+    let net = flow.pre_nat?.network();
+    (net.is_ipv4() == pair.local.is_ipv4() && net != pair.local).then_some(SelectorPair {
+        local: net,
+        outward: true,
+        ..pair
+    })
 }
 
 /// More ports than one but not all: the SPD could only say "all", and let through what was not
@@ -300,6 +317,29 @@ mod tests {
         let got = narrow(&flows, &ours, &none_yet, leased).unwrap();
         assert_eq!(got.remote, [range("10.9.0.7", "10.9.0.7")]);
         assert_eq!(narrow(&flows, &ours, &none_yet, Dynamic::default()), None);
+    }
+
+    #[test]
+    fn source_nat_adds_what_packets_are_before_it_and_says_nothing_of_it() {
+        let mut flow = flow(end("10.7.0.1", 32), end("10.2.0.0", 16));
+        flow.pre_nat = Some(end("192.168.3.4", 24).net);
+        let any = [range("0.0.0.0", "255.255.255.255")];
+        let got = narrow(&[flow.clone()], &any, &any, Dynamic::default()).unwrap();
+        assert_eq!(got.local, [range("10.7.0.1", "10.7.0.1")]);
+        let [agreed, before] = got.pairs.as_slice() else {
+            panic!("{:?}", got.pairs);
+        };
+        assert_eq!((agreed.local, agreed.outward), (flow.from.net, false));
+        let wanted = SelectorPair {
+            local: end("192.168.3.0", 24).net,
+            outward: true,
+            ..*agreed
+        };
+        assert_eq!(*before, wanted);
+        // The same once, however many flows there are.
+        let twice = [flow.clone(), flow];
+        let got = narrow(&twice, &any, &any, Dynamic::default()).unwrap();
+        assert_eq!(got.pairs.len(), 2);
     }
 
     #[test]

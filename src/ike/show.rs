@@ -78,7 +78,9 @@ fn child_lines(child: &ChildSa) -> Vec<String> {
     for pair in &names.selectors {
         let (source, target) = (net(pair.local), net(pair.remote));
         let protocol = protocol(pair);
-        for (word, from, to) in [("out", &source, &target), ("in", &target, &source)] {
+        let ways = [("out", &source, &target), ("in", &target, &source)];
+        let ways = ways.into_iter().take(if pair.outward { 1 } else { 2 });
+        for (word, from, to) in ways {
             lines.push(format!(
                 "  sa_flows: 0x0 {} {word} {from} -> {to} {protocol}@-1 ({loaded}) @0x0",
                 names.protocol

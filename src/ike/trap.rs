@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::context::Context;
 use super::exchange::sa_init_initiator::unspecified;
+use super::narrow;
 use crate::kernel::{KernelRequest, SelectorPair, Trap};
 use crate::policy::{Flow, IpNet, Policy, Selection};
 
@@ -83,27 +84,33 @@ fn of_policy(policy: &Policy) -> Vec<Trap> {
         remote,
     };
     let mut pairs = Vec::new();
-    for pair in policy.flows.iter().filter_map(pair_of) {
-        if !pairs.contains(&pair) {
+    for pair in policy.flows.iter().flat_map(pairs_of) {
+        // In transport mode only what is translated already has the addresses of an SA.
+        let unusable = pair.outward && policy.transport;
+        if !unusable && !pairs.contains(&pair) {
             pairs.push(pair);
         }
     }
     pairs.into_iter().map(trap).collect()
 }
 
-/// The selectors of a flow whose addresses are known before there is an IKE SA. None that take in
-/// the neighbour discovery of IPv6: without it no packet would reach the peer either.
-pub fn pair_of(flow: &Flow) -> Option<SelectorPair> {
+/// The selectors of a flow whose addresses are known before there is an IKE SA, and those that its
+/// packets have before source NAT. None that take in the neighbour discovery of IPv6: without it no
+/// packet would reach the peer either.
+pub fn pairs_of(flow: &Flow) -> impl Iterator<Item = SelectorPair> + use<> {
     let (from, to) = (flow.from.net.network(), flow.to.net.network());
     let fixed = !flow.from.dynamic && !flow.to.dynamic && from.is_ipv4() == to.is_ipv4();
     let multicast = IpAddr::V6(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1));
-    (fixed && !to.contains(multicast)).then_some(SelectorPair {
+    let pair = (fixed && !to.contains(multicast)).then_some(SelectorPair {
         protocol: flow.protocol,
         local: from,
         local_port: flow.from.port,
         remote: to,
         remote_port: flow.to.port,
-    })
+        outward: false,
+    });
+    let before = pair.and_then(|pair| narrow::before_nat(flow, pair));
+    pair.into_iter().chain(before)
 }
 
 /// Between two IKE SAs that one policy begins because of its traps.

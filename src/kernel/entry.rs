@@ -73,6 +73,8 @@ pub struct SaEntry<'a, A> {
     pub bytes_hard: u64,
     /// Anti-replay window in packets.
     pub replay_window: u32,
+    /// The mark of packets that came through it.
+    pub mark: Option<u32>,
 }
 
 /// What a policy demands of packets: the outer addresses and the reqid of the SAs.
@@ -142,6 +144,7 @@ pub fn inbound<A>(child: &ChildInstall, algorithms: A) -> SaEntry<'_, A> {
         bytes_soft: soft_bytes(child),
         bytes_hard: child.bytes_hard,
         replay_window: child.replay_window,
+        mark: child.mark,
     }
 }
 
@@ -167,6 +170,7 @@ pub fn outbound<A>(child: &ChildInstall, algorithms: A) -> SaEntry<'_, A> {
         bytes_soft: soft_bytes(child),
         bytes_hard: child.bytes_hard,
         replay_window: child.replay_window,
+        mark: None,
     }
 }
 
@@ -199,6 +203,7 @@ pub fn compression<A: Copy>(
             bytes_soft: 0,
             bytes_hard: 0,
             replay_window: 0,
+            mark: None,
         })
 }
 
@@ -234,7 +239,8 @@ pub fn trap(trap: &Trap, reqid: u32) -> Template {
 }
 
 /// The policies of a Child SA: for each selector pair one for each direction, but none for packets
-/// that a host in transport mode would have to forward.
+/// that a host in transport mode would have to forward, nor for those that have other addresses than
+/// its SAs until they are translated.
 pub fn policies(
     child: &ChildRemove,
 ) -> impl Iterator<Item = (Direction, SelectorPair, Template)> + use<> {
@@ -259,9 +265,59 @@ pub fn policies(
     let transport = child.transport;
     let wanted = move |direction| direction != Direction::Forward || !transport;
     child.selectors.clone().into_iter().flat_map(move |pair| {
-        let wanted = all
-            .into_iter()
-            .filter(move |(direction, _)| wanted(*direction));
+        let wanted = all.into_iter().filter(move |(direction, _)| {
+            wanted(*direction) && (!pair.outward || *direction == Direction::Out && !transport)
+        });
         wanted.map(move |(direction, template)| (direction, pair, template))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::REQID_TAG;
+    use super::*;
+    use crate::policy::IpNet;
+
+    #[test]
+    fn what_only_goes_out_has_no_policy_for_what_comes_in() {
+        let host = |text: &str| text.parse::<IpAddr>().unwrap();
+        let pair = SelectorPair {
+            protocol: 0,
+            local: IpNet::host(host("10.1.0.1")),
+            local_port: None,
+            remote: IpNet::host(host("10.2.0.1")),
+            remote_port: None,
+            outward: false,
+        };
+        let before = SelectorPair {
+            local: IpNet::host(host("192.168.0.1")),
+            outward: true,
+            ..pair
+        };
+        let child = ChildRemove {
+            protocol: ProtocolId::ESP,
+            transport: false,
+            local: host("192.0.2.1"),
+            remote: host("192.0.2.2"),
+            inbound_spi: EspSpi::new(0x100).unwrap(),
+            outbound_spi: EspSpi::new(0x200).unwrap(),
+            reqid: REQID_TAG,
+            ipcomp: None,
+            selectors: vec![pair, before],
+        };
+        let all: Vec<_> = policies(&child).map(|(way, pair, _)| (way, pair)).collect();
+        let wanted = [
+            (Direction::In, pair),
+            (Direction::Forward, pair),
+            (Direction::Out, pair),
+            (Direction::Out, before),
+        ];
+        assert_eq!(all, wanted);
+        let child = ChildRemove {
+            transport: true,
+            ..child
+        };
+        let all: Vec<_> = policies(&child).map(|(way, pair, _)| (way, pair)).collect();
+        assert_eq!(all, [(Direction::In, pair), (Direction::Out, pair)]);
+    }
 }

@@ -45,6 +45,7 @@ fn sa() -> SaEntry<'static> {
         bytes_soft: 0,
         bytes_hard: 0,
         replay_window: 64,
+        mark: None,
     }
 }
 
@@ -80,6 +81,7 @@ fn policy_carries_selector_and_request() {
             len: 32,
         },
         remote_port: Some(53),
+        outward: false,
     };
     let template = Template {
         source: v4(1),

@@ -1,7 +1,8 @@
 //! What we have put into the kernel: every Child SA, and for each selector pair the Child SAs that
 //! want its policies, the youngest last. The kernel keeps one policy per selector, so two Child
 //! SAs with the same one (a rekey, two peers behind one NAT) share it, and the youngest has it. A
-//! trap has it while no Child SA does.
+//! trap has it while no Child SA does. Selector pairs that the SPD cannot tell apart, because only
+//! one of them is for what goes out alone, are one here.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
@@ -66,6 +67,7 @@ struct Template {
     remote: IpAddr,
     reqid: u32,
     ipcomp: bool,
+    outward: bool,
 }
 
 /// What must still happen so that the policies in the kernel are as the mirror says.
@@ -75,7 +77,7 @@ pub struct Settlement {
     pub restore: Vec<ChildRemove>,
     /// Traps that take the place of policies, or of nothing, each with its reqid.
     pub traps: Vec<(Trap, u32)>,
-    /// Selector pairs that nobody wants any more.
+    /// Keys of selector pairs that nobody wants any more.
     pub unowned: HashSet<SelectorPair>,
 }
 
@@ -95,10 +97,10 @@ impl Mirror {
     /// Takes in a Child SA that is about to be added; returns the selector pairs whose policies
     /// must be written for it. The others stand already as it wants them.
     pub fn admit(&mut self, child: &ChildRemove) -> Vec<SelectorPair> {
-        let template = template(child);
         let mut write = Vec::new();
         for pair in &child.selectors {
-            let wanted = self.pairs.entry(*pair).or_insert_with(Wanted::new);
+            let template = template(child, *pair);
+            let wanted = self.pairs.entry(pair.key()).or_insert_with(Wanted::new);
             if wanted.standing != Standing::Policies(template) {
                 if let Standing::Trap(_, reqid) = wanted.standing {
                     self.reqids.remove(&reqid);
@@ -131,7 +133,7 @@ impl Mirror {
         let child = self.children.get_mut(&inbound_spi)?;
         let after = child.moved(to);
         let mut before = std::mem::replace(child, after);
-        let template = template(child);
+        let after = child.clone();
         self.outbound.remove(&(before.remote, before.outbound_spi));
         self.outbound.insert((to.remote, before.outbound_spi));
         for comp in before.comps() {
@@ -140,10 +142,10 @@ impl Mirror {
         self.comps.extend(child.comps());
         let pairs = &mut self.pairs;
         before.selectors.retain(|pair| {
-            let own = pairs.get_mut(pair);
+            let own = pairs.get_mut(&pair.key());
             let own = own.filter(|wanted| wanted.owners.last() == Some(&inbound_spi));
             own.is_some_and(|wanted| {
-                let right = Standing::Policies(template);
+                let right = Standing::Policies(template(&after, *pair));
                 std::mem::replace(&mut wanted.standing, right) != right
             })
         });
@@ -158,10 +160,10 @@ impl Mirror {
             self.comps.remove(&comp);
         }
         for pair in &child.selectors {
-            if let Some(wanted) = self.pairs.get_mut(pair) {
+            if let Some(wanted) = self.pairs.get_mut(&pair.key()) {
                 wanted.owners.retain(|spi| *spi != inbound_spi);
             }
-            self.touched.insert(*pair);
+            self.touched.insert(pair.key());
         }
         Some(child)
     }
@@ -169,9 +171,9 @@ impl Mirror {
     /// These selector pairs may have any policies now: their addition failed half-way.
     pub fn doubt(&mut self, selectors: &[SelectorPair]) {
         for pair in selectors {
-            if let Some(wanted) = self.pairs.get_mut(pair) {
+            if let Some(wanted) = self.pairs.get_mut(&pair.key()) {
                 wanted.standing = Standing::Unknown;
-                self.touched.insert(*pair);
+                self.touched.insert(pair.key());
             }
         }
     }
@@ -180,15 +182,18 @@ impl Mirror {
     pub fn set_traps(&mut self, shard: ShardId, traps: Vec<Trap>) {
         let before = self.traps.remove(&shard).unwrap_or_default();
         for trap in before {
-            if let Some(wanted) = self.pairs.get_mut(&trap.pair) {
+            if let Some(wanted) = self.pairs.get_mut(&trap.pair.key()) {
                 wanted.traps.retain(|(owner, _)| *owner != shard);
             }
-            self.touched.insert(trap.pair);
+            self.touched.insert(trap.pair.key());
         }
         for trap in &traps {
-            let wanted = self.pairs.entry(trap.pair).or_insert_with(Wanted::new);
+            let wanted = self
+                .pairs
+                .entry(trap.pair.key())
+                .or_insert_with(Wanted::new);
             wanted.traps.push((shard, *trap));
-            self.touched.insert(trap.pair);
+            self.touched.insert(trap.pair.key());
         }
         self.traps.insert(shard, traps);
     }
@@ -240,10 +245,12 @@ impl Mirror {
             let Some(child) = self.children.get(youngest) else {
                 continue;
             };
-            let right = Standing::Policies(template(child));
+            let own = child.selectors.iter().find(|own| own.key() == pair);
+            let own = own.copied().unwrap_or(pair);
+            let right = Standing::Policies(template(child, own));
             if wanted.standing != right {
                 wanted.standing = right;
-                restore.entry(*youngest).or_default().push(pair);
+                restore.entry(*youngest).or_default().push(own);
             }
         }
         let mut settlement = Settlement {
@@ -282,7 +289,7 @@ impl Mirror {
     }
 }
 
-fn template(child: &ChildRemove) -> Template {
+fn template(child: &ChildRemove, pair: SelectorPair) -> Template {
     Template {
         protocol: child.protocol,
         transport: child.transport,
@@ -290,5 +297,6 @@ fn template(child: &ChildRemove) -> Template {
         remote: child.remote,
         reqid: child.reqid,
         ipcomp: child.ipcomp.is_some(),
+        outward: pair.outward,
     }
 }

@@ -392,9 +392,10 @@ impl Sadb {
         }
         let mut deletes = Vec::with_capacity(self.deletes.len());
         for mut child in std::mem::take(&mut self.deletes) {
-            child
-                .selectors
-                .retain(|pair| settlement.unowned.remove(pair));
+            let keys = child.selectors.iter().map(SelectorPair::key);
+            child.selectors = keys
+                .filter(|pair| settlement.unowned.remove(pair))
+                .collect();
             deletes.push(KernelRequest::DeleteChild {
                 child: Box::new(child),
             });

@@ -32,6 +32,11 @@ struct Memory {
 #[derive(Debug, Default, Clone)]
 struct FakeKernel(Arc<Mutex<Memory>>);
 
+/// What a kernel tells the policies of selector pairs by.
+fn name(pair: &SelectorPair) -> String {
+    format!("{:?}", pair.key())
+}
+
 impl Memory {
     fn add(&mut self, child: &ChildInstall) -> Result<(), KernelError> {
         let names = &child.names;
@@ -86,7 +91,7 @@ impl Memory {
 
     fn set(&mut self, names: &ChildRemove) {
         for pair in &names.selectors {
-            let key = format!("{pair:?}");
+            let key = name(pair);
             self.traps.remove(&key);
             self.policies.insert(key.clone(), names.reqid);
             self.templates.insert(key, (names.local, names.remote));
@@ -109,7 +114,7 @@ impl Memory {
 
     fn remove_policies(&mut self, pairs: &[SelectorPair]) {
         for pair in pairs {
-            let key = format!("{pair:?}");
+            let key = name(pair);
             self.policies.remove(&key);
             self.traps.remove(&key);
         }
@@ -157,7 +162,7 @@ impl Backend for FakeKernel {
     fn set_trap(&mut self, trap: &Trap, reqid: u32) -> Result<(), KernelError> {
         let mut memory = self.0.lock();
         memory.remove_policies(&[trap.pair]);
-        memory.traps.insert(format!("{:?}", trap.pair), reqid);
+        memory.traps.insert(name(&trap.pair), reqid);
         Ok(())
     }
 
@@ -211,6 +216,7 @@ fn child(inbound: u32, reqid: u32, remote_net: &str) -> ChildRemove {
             local_port: None,
             remote: net(remote_net),
             remote_port: None,
+            outward: false,
         }],
     }
 }
@@ -226,6 +232,7 @@ fn add(id: u64, names: &ChildRemove) -> (ShardId, KernelRequest) {
         bytes_soft: 0,
         bytes_hard: 0,
         replay_window: 64,
+        mark: None,
         receive_only: false,
     });
     let shard = steer::shard_of_esp_spi(names.inbound_spi).unwrap();
@@ -263,7 +270,7 @@ fn pair_owner(kernel: &FakeKernel, child: &ChildRemove) -> Option<u32> {
         .0
         .lock()
         .policies
-        .get(&format!("{:?}", child.selectors[0]))
+        .get(&name(&child.selectors[0]))
         .copied()
 }
 
@@ -280,7 +287,7 @@ fn shift(names: &ChildRemove, remote: &str) -> (ShardId, KernelRequest) {
 
 /// The peer's address in the policies of this Child SA's selectors.
 fn leads_to(kernel: &FakeKernel, child: &ChildRemove) -> Option<String> {
-    let key = format!("{:?}", child.selectors[0]);
+    let key = name(&child.selectors[0]);
     let templates = &kernel.0.lock().templates;
     templates.get(&key).map(|(_, remote)| remote.to_string())
 }
@@ -323,6 +330,28 @@ fn one_turn_is_one_batch_and_one_answer_for_each_shard() {
     assert!(sadb.take_answers().is_empty());
     sadb.remove_all();
     assert!(kernel.0.lock().sas.is_empty() && kernel.0.lock().policies.is_empty());
+}
+
+#[test]
+fn what_is_told_apart_by_source_nat_alone_shares_its_policies() {
+    for order in [[0, 1], [1, 0]] {
+        let (kernel, mut sadb) = sadb();
+        let whole = child(0x0100_0001, 1, "10.2.0.0/16");
+        let mut outward = child(0x0200_0002, 2, "10.2.0.0/16");
+        outward.selectors[0].outward = true;
+        let both = [whole, outward];
+        for at in order {
+            sadb.serve(vec![add(1, &both[at])]);
+            assert_eq!(pair_owner(&kernel, &both[at]), Some(both[at].reqid));
+        }
+        // The younger one goes, and the other has them again; then nobody has.
+        let [first, second] = order;
+        sadb.serve(vec![delete(&both[second])]);
+        assert_eq!(pair_owner(&kernel, &both[first]), Some(both[first].reqid));
+        sadb.serve(vec![delete(&both[first])]);
+        assert_eq!(pair_owner(&kernel, &both[first]), None);
+        assert!(kernel.0.lock().sas.is_empty());
+    }
 }
 
 #[test]

@@ -29,6 +29,7 @@ fn entry(encap: Option<(u16, u16)>) -> SaEntry<'static> {
         bytes_soft: 0,
         bytes_hard: 5_000,
         replay_window: 64,
+        mark: None,
     }
 }
 

@@ -147,6 +147,11 @@ impl Requests {
         if let Some(ports) = sa.encap {
             self.encapsulation(ports);
         }
+        if let Some(mark) = sa.mark {
+            let at = self.begin_attribute(attribute::SET_MARK);
+            self.u32(mark);
+            self.end_attribute(at);
+        }
         if replay_in_attribute(sa) {
             let window = sa.replay_window.clamp(1, REPLAY_WINDOW_MAX);
             let at = self.begin_attribute(attribute::REPLAY_ESN_VAL);
@@ -624,6 +629,8 @@ pub(super) mod attribute {
     pub(crate) const ALG_AUTH_TRUNC: u16 = 20;
     pub(crate) const REPLAY_ESN_VAL: u16 = 23;
     pub(crate) const PAD: u16 = 27;
+    /// Called OUTPUT_MARK once, when it held only for what goes out.
+    pub(crate) const SET_MARK: u16 = 29;
 }
 
 /// Length of `nlmsghdr`.

@@ -30,6 +30,7 @@ fn sa() -> SaEntry<'static> {
         bytes_soft: 0,
         bytes_hard: 0,
         replay_window: 32,
+        mark: None,
     }
 }
 
@@ -139,6 +140,7 @@ fn policy_selector_is_masked_and_turned_round_for_out() {
             len: 32,
         },
         remote_port: None,
+        outward: false,
     };
     let template = Template {
         source: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
@@ -169,6 +171,19 @@ fn policy_selector_is_masked_and_turned_round_for_out() {
 }
 
 #[test]
+fn a_mark_is_said_where_there_is_one() {
+    let marks = |mark| {
+        let mut requests = Requests::with_capacity(1024);
+        requests.new_sa(9, &SaEntry { mark, ..sa() });
+        let behind = attributes(&one(&requests).body[USERSA_INFO_LEN..]);
+        let marks = behind.into_iter().filter(|(number, _)| *number == 29);
+        marks.map(|(_, value)| value).collect::<Vec<_>>()
+    };
+    assert_eq!(marks(Some(0x2a)), [0x2a_u32.to_ne_bytes()]);
+    assert!(marks(None).is_empty());
+}
+
+#[test]
 fn longer_prefixes_and_narrower_selectors_come_first() {
     let pair = |len, protocol, port| SelectorPair {
         protocol,
@@ -182,6 +197,7 @@ fn longer_prefixes_and_narrower_selectors_come_first() {
             len: 0,
         },
         remote_port: None,
+        outward: false,
     };
     let order = [
         pair(24, 0, None),

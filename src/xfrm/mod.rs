@@ -112,6 +112,7 @@ pub fn probe() -> Result<(), Missing> {
         bytes_soft: 0,
         bytes_hard: 0,
         replay_window: 0,
+        mark: None,
     };
     let mut requests = Requests::with_capacity(1024);
     let seq = xfrm.next_seq();

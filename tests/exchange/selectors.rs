@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use iked::auth::store::CredentialStore;
-use iked::kernel::KernelEvent;
+use iked::kernel::{KernelEvent, SelectorPair};
 use iked::policy::Policy;
 
 use super::setup::{end, flow, gateway, net, no_keys, warrior};
@@ -89,4 +89,59 @@ fn in_tunnel_mode_behind_a_nat_the_selectors_are_what_they_are() {
     assert!(pair.is_up());
     let names = &pair.responder.kernel.installed[0].names;
     assert_eq!(names.selectors[0].remote, net("192.0.2.1/32"));
+}
+
+/// A warrior that translates a network of its own to one address of those that were agreed.
+fn translating() -> Policy {
+    let mut agreed = flow(end("10.2.0.9/32"), end("10.1.0.0/16"));
+    agreed.pre_nat = Some(net("192.168.7.0/24"));
+    Policy {
+        active: true,
+        flows: vec![agreed],
+        ..warrior()
+    }
+}
+
+/// What the child SA that came last has in the kernel: our side, and whether it only goes out.
+fn sides(selectors: &[SelectorPair]) -> Vec<(String, bool)> {
+    let side = |pair: &SelectorPair| (pair.local.to_string(), pair.outward);
+    selectors.iter().map(side).collect()
+}
+
+#[test]
+fn source_nat_is_between_us_and_our_kernel() {
+    let mut pair = Pair::new((translating(), no_keys()), (gateway(), no_keys()));
+    let wanted = [
+        ("10.2.0.9/32".to_owned(), false),
+        ("192.168.7.0/24".to_owned(), true),
+    ];
+    let traps = pair.initiator.kernel.traps.clone();
+    let trapped: Vec<_> = traps.iter().map(|trap| trap.pair).collect();
+    assert_eq!(sides(&trapped), wanted);
+    pair.connect();
+    for round in 0..2 {
+        let installed = &pair.initiator.kernel.installed;
+        assert_eq!(installed.len(), round + 1);
+        let names = &installed.last().unwrap().names;
+        assert_eq!(sides(&names.selectors), wanted);
+        let theirs = &pair.responder.kernel.installed.last().unwrap().names;
+        assert_eq!(
+            sides(&theirs.selectors),
+            [("10.1.0.0/16".to_owned(), false)]
+        );
+        assert_eq!(theirs.selectors[0].remote, net("10.2.0.9/32"));
+        // A rekey keeps it.
+        let (now, spi) = (pair.now(), names.inbound_spi);
+        let event = KernelEvent::Expire { spi, hard: false };
+        pair.initiator.endpoint.handle_kernel(now, event);
+        let request = pair.initiator.wake(now);
+        pair.run(Side::Initiator, request);
+    }
+    let now = pair.now();
+    // A packet for either finds a Child SA: there is nothing to ask for.
+    for trap in traps {
+        let event = KernelEvent::Wanted { trap };
+        pair.initiator.endpoint.handle_kernel(now, event);
+        assert!(pair.initiator.wake(now).is_empty());
+    }
 }

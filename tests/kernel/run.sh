@@ -14,6 +14,7 @@ need() { # program package
 }
 need ip iproute2
 need ping iputils-ping
+need iptables-legacy iptables
 TEST=${KERNEL_XFRM_BIN:-$(cargo test --locked --no-run --test kernel_xfrm --message-format=json 2>/dev/null |
   sed -n 's/.*"name":"kernel_xfrm".*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)}
 [ -x "$TEST" ] || { echo "tests/kernel_xfrm.rs does not build: cargo test --no-run --test kernel_xfrm" >&2; exit 1; }

@@ -87,7 +87,7 @@ pub fn make(cx: &mut Context, sa: &mut IkeSa, now: Now) {
 /// Asks for a Child SA with the selectors of one flow of the policy.
 pub fn make_for(cx: &mut Context, sa: &mut IkeSa, now: Now, pair: SelectorPair) {
     let mut flows = sa.policy.flows.iter();
-    let flow = flows.find(|flow| trap::pair_of(flow) == Some(pair));
+    let flow = flows.find(|flow| trap::pairs_of(flow).any(|own| own == pair));
     let Some(flow) = flow.cloned() else {
         return;
     };
