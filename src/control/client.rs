@@ -270,15 +270,19 @@ impl Link {
 
     /// Waits for our server's result. OpenIKED's sends none; its silence means yes.
     fn await_result(&mut self) -> Result<(), ClientError> {
+        let mut within = RESULT_WITHIN;
         loop {
-            match self.receive(Some(RESULT_WITHIN)) {
+            match self.receive(Some(within)) {
                 Ok(frame) if frame.kind == Kind::OK => return Ok(()),
+                Ok(frame) if frame.kind == Kind::WAIT => within = LONG_RESULT_WITHIN,
                 Ok(frame) if frame.kind == Kind::FAIL => {
                     let text = String::from_utf8_lossy(&frame.payload).into_owned();
                     return Err(ClientError::Refused(text));
                 }
                 Ok(_) => {}
-                Err(ClientError::Silent | ClientError::Closed) => return Ok(()),
+                Err(ClientError::Silent | ClientError::Closed) if within == RESULT_WITHIN => {
+                    return Ok(());
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -410,6 +414,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 const OLDER_AFTER: Duration = Duration::from_secs(2);
 /// How long to wait for a result that OpenIKED's server does not send.
 const RESULT_WITHIN: Duration = Duration::from_secs(4);
+/// How long to wait for a result that our server has announced: names are asked for ten seconds.
+const LONG_RESULT_WITHIN: Duration = Duration::from_secs(40);
 /// How often `top` looks.
 const TOP_EACH: Duration = Duration::from_secs(1);
 /// How soon a monitor tries to connect again.

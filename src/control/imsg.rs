@@ -160,6 +160,8 @@ kinds! {
     SHOW = 0x696b_6566, "show";
     /// Ours: send all peers that understand it to the gateway in the payload (RFC 5685).
     REDIRECT = 0x696b_6565, "redirect";
+    /// Ours: the answer takes longer, for the outside is asked for something.
+    WAIT = 0x696b_6568, "wait";
 }
 
 impl fmt::Debug for Kind {

@@ -353,6 +353,7 @@ impl Server {
             Kind::RELOAD => {
                 let path = frame.text();
                 let path = (!path.is_empty()).then(|| Path::new(&path));
+                self.announce(client);
                 let result = self.reload(path).map_err(|faults| faults.join("\n"));
                 self.done(client, result);
             }
@@ -459,6 +460,15 @@ impl Server {
                 self.done(client, Ok(()));
             }
             None => self.done(client, Err("malformed request".to_owned())),
+        }
+    }
+
+    /// Tells a client at once that its answer may take some seconds.
+    fn announce(&mut self, client: u64) {
+        if let Some(connection) = self.clients.get_mut(&client) {
+            connection.send(Kind::WAIT, Vec::new());
+            // One that is gone is found out when its answer is written.
+            let _ = connection.flush(now());
         }
     }
 

@@ -136,6 +136,7 @@ fn ask(
     }
     // Who has nothing left to ask ends.
     drop(questions);
+    let mut threads = Vec::new();
     for _ in 0..names.len().min(THREADS_MAX) {
         let (asked, said) = (asked.clone(), said.clone());
         let work = move || {
@@ -146,7 +147,7 @@ fn ask(
             }
         };
         // Without a thread the names wait for another, or for the end.
-        let _ = thread::Builder::new().name("names".to_owned()).spawn(work);
+        threads.extend(thread::Builder::new().name("names".to_owned()).spawn(work));
     }
     drop(said);
     let mut found = vec![None; names.len()];
@@ -161,8 +162,12 @@ fn ask(
                 }
                 Err(_) => break,
             },
-            recv(late) -> _ => break,
+            recv(late) -> _ => return found,
         }
+    }
+    for thread in threads {
+        // None has anything left to do.
+        let _ = thread.join();
     }
     found
 }
