@@ -14,7 +14,7 @@ install: build
 	install -m 644 man/iked.conf.5 $(DESTDIR)$(PREFIX)/share/man/man5
 	install -m 644 man/iked.8 man/ikectl.8 $(DESTDIR)$(PREFIX)/share/man/man8
 	install -m 644 conf/iked.conf docs/CONFORMANCE.md docs/DIFFERENCES.md $(DESTDIR)$(PREFIX)/share/doc/iked
-	install -m 644 conf/iked.service $(DESTDIR)$(PREFIX)/lib/systemd/system
+	install -m 644 conf/iked.service conf/iked.socket $(DESTDIR)$(PREFIX)/lib/systemd/system
 lint: ; @scripts/test.sh fmt lint
 test-kernel: ; @scripts/test.sh kernel
 test-interop: ; @scripts/test.sh interop

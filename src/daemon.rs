@@ -40,6 +40,7 @@ use crate::time::Now;
 use crate::xfrm::{self, Xfrm};
 
 pub mod args;
+mod inherited;
 mod report;
 
 use args::Args;
@@ -224,6 +225,7 @@ fn ports(options: &Options) -> Ports {
 }
 
 fn start(args: Args, mut loader: Loader, config: Arc<Config>) -> Result<(), String> {
+    let passed = inherited::take()?;
     let options = Arc::new(options(&args));
     let warnings = loader.accredit();
     let mut rng = system_rng()?;
@@ -239,8 +241,7 @@ fn start(args: Args, mut loader: Loader, config: Arc<Config>) -> Result<(), Stri
     let bound = socket::bind(&WILDCARDS, ports(&options), &steering)
         .map_err(|error| format!("cannot bind {error}"))?;
     // Before going into the background: whoever starts it must learn why it cannot be.
-    let listener = Listener::bind(&args.socket)
-        .map_err(|error| format!("{}: {error}", args.socket.display()))?;
+    let (listener, unused) = inherited::control_socket(passed, &args.socket)?;
     if !args.debug {
         process::daemonize().map_err(|error| format!("cannot become a daemon: {error}"))?;
     }
@@ -250,7 +251,7 @@ fn start(args: Args, mut loader: Loader, config: Arc<Config>) -> Result<(), Stri
         Level::Info
     };
     log::open(args.debug, level);
-    for warning in warnings.iter().chain(&bound.warnings) {
+    for warning in warnings.iter().chain(&bound.warnings).chain(&unused) {
         log::write(Level::Warning, warning);
     }
     let signals = Signals::take().map_err(|error| format!("signals: {error}"))?;

@@ -8,6 +8,8 @@
     reason = "the daemon runs in real time, and so does who waits for it"
 )]
 
+#[path = "daemon/activation.rs"]
+mod activation;
 #[path = "daemon/addresses.rs"]
 mod addresses;
 #[path = "daemon/bad_input.rs"]
@@ -30,6 +32,8 @@ mod life;
 mod lists;
 #[path = "daemon/many.rs"]
 mod many;
+#[path = "daemon/names.rs"]
+mod names;
 #[path = "daemon/probe.rs"]
 mod probe;
 #[path = "daemon/revocation.rs"]

@@ -1,10 +1,11 @@
 //! The listening socket in the file system: made with mode 0660, never over a living one's head,
-//! removed when dropped.
+//! removed when dropped. Or systemd's, which is left as it is.
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixStream as StdStream;
+use std::os::unix::net::{UnixListener as StdListener, UnixStream as StdStream};
 use std::path::{Path, PathBuf};
 
 use mio::net::{UnixListener, UnixStream};
@@ -14,6 +15,13 @@ use mio::{Interest, Registry, Token};
 #[derive(Debug)]
 pub struct Listener {
     socket: UnixListener,
+    /// `None`: somebody else made it and will remove it.
+    file: Option<Bound>,
+}
+
+/// The file of a socket that we bound.
+#[derive(Debug)]
+struct Bound {
     path: PathBuf,
     /// Device and inode: another daemon's socket at the same path is not ours to remove.
     file: (u64, u64),
@@ -42,10 +50,21 @@ impl Listener {
         // Until here the umask holds; connecting takes write permission, which 022 gives nobody.
         fs::set_permissions(path, fs::Permissions::from_mode(MODE))?;
         let meta = fs::symlink_metadata(path)?;
+        let path = path.to_owned();
+        let file = (meta.dev(), meta.ino());
         Ok(Self {
             socket,
-            path: path.to_owned(),
-            file: (meta.dev(), meta.ino()),
+            file: Some(Bound { path, file }),
+        })
+    }
+
+    /// Takes a listening socket that somebody else has bound, with the mode that it has.
+    pub fn inherit(fd: OwnedFd) -> io::Result<Self> {
+        let socket = StdListener::from(fd);
+        socket.set_nonblocking(true)?;
+        Ok(Self {
+            socket: UnixListener::from_std(socket),
+            file: None,
         })
     }
 
@@ -62,11 +81,13 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        let ours = fs::symlink_metadata(&self.path)
-            .is_ok_and(|meta| (meta.dev(), meta.ino()) == self.file);
+        let Some(Bound { path, file }) = &self.file else {
+            return;
+        };
+        let ours = fs::symlink_metadata(path).is_ok_and(|meta| (meta.dev(), meta.ino()) == *file);
         if ours {
             // Nobody is left to hear that it could not be removed; the next start replaces it.
-            let _ = fs::remove_file(&self.path);
+            let _ = fs::remove_file(path);
         }
     }
 }
@@ -97,6 +118,20 @@ mod tests {
             io::ErrorKind::AlreadyExists
         );
         assert_eq!(fs::read(&path).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn what_is_inherited_stays_when_we_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sock");
+        let bound = StdListener::bind(&path).unwrap();
+        let ours = Listener::inherit(bound.try_clone().unwrap().into()).unwrap();
+        assert_eq!(ours.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        let _client = StdStream::connect(&path).unwrap();
+        assert!(ours.accept().is_ok());
+        drop(ours);
+        assert!(path.exists());
+        assert!(StdStream::connect(&path).is_ok(), "systemd still listens");
     }
 
     #[test]

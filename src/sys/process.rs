@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::{FromRawFd, OwnedFd};
 
 /// The host's name, as `gethostname(2)` has it.
 pub fn hostname() -> Option<String> {
@@ -31,6 +32,20 @@ pub fn daemonize() -> io::Result<()> {
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// The sockets that systemd has opened for this process, with their names (sd_listen_fds(3)); to be
+/// called once, at start. None where nobody passed any.
+pub fn inherited() -> io::Result<Vec<(OwnedFd, String)>> {
+    let passed = sd_notify::listen_fds()?;
+    // They may be another process's, whose environment we have: then there are no sockets.
+    let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+    let names = names.split(':').chain(std::iter::repeat("unknown"));
+    // SAFETY: who set LISTEN_PID to ours gives these descriptors away; each was just found to be
+    // open, and nobody here knew of them.
+    let own = |fd| unsafe { OwnedFd::from_raw_fd(fd) };
+    let names = names.map(str::to_owned);
+    Ok(passed.map(own).zip(names).collect())
 }
 
 /// All addresses of the interface (or interface group member) with this name.

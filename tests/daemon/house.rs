@@ -93,14 +93,19 @@ impl House {
     }
 
     /// The same by another command, `taskset` for instance, that ends in `iked`.
-    pub(super) fn start_by(&self, mut command: Command, conf: &str) -> Daemon {
+    pub(super) fn start_by(&self, command: Command, conf: &str) -> Daemon {
+        self.start_with(command, Stdio::null(), conf)
+    }
+
+    /// The same with this on its standard input.
+    pub(super) fn start_with(&self, mut command: Command, input: Stdio, conf: &str) -> Daemon {
         let file = self.write("iked.conf", conf);
         let log = self.path("log");
         let stderr = File::create(&log).unwrap();
         command.args(["-d", "-f", &file, "-s", &self.text("sock")]);
         command.args(["--config-dir", &self.text("")]);
         let child = command
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(stderr.try_clone().unwrap())
             .stderr(stderr)
             .spawn()
