@@ -1,15 +1,19 @@
 //! The walk-through of ikectl(8): an authority made by `ikectl ca`, a gateway set up by `install`, and
-//! a strongSwan client that opens the exported archive.
+//! a strongSwan client that opens the exported archive, or a second host set up like the first, on which
+//! our own daemon runs or OpenIKED's.
 
 use std::fs;
 use std::process::Command;
 
 use super::credentials::by_signature;
-use super::gateway::{CLIENT_ID, GATEWAY_ID};
+use super::gateway::{CLIENT_ID, Conf, GATEWAY_ID, Gateway};
+use super::openiked::{BEHIND, BEHIND_NET, Peer};
+use super::openiked_scenarios::Ends;
 use super::refusals::is_refused;
-use super::session::Session;
+use super::session::{Session, passes_packets};
 use super::strongswan::{Client, Credentials};
-use super::world::{Layout, World, assert_says, lossy, text};
+use super::world::{CLIENT, GATEWAY, INSIDE, INSIDE_NET, Layout, World};
+use super::world::{assert_says, coupled, lossy, text, wait_long_for};
 
 /// `ikectl ca vpn ...` in a folder of this world, where archives are put too.
 fn ca(world: &World, words: &str) {
@@ -28,14 +32,17 @@ fn ca(world: &World, words: &str) {
 }
 
 fn installs(world: &World, gateway: &str) {
-    let iked = world.folder("iked");
     ca(world, "create password s3cret");
-    ca(world, &format!("install {}", text(&iked)));
-    ca(world, &format!("certificate {gateway} create server"));
-    ca(
-        world,
-        &format!("certificate {gateway} install {}", text(&iked)),
-    );
+    installs_host(world, gateway, "server", "iked");
+}
+
+/// A host's certificate for this usage, or any, in a folder like `/etc/iked`.
+fn installs_host(world: &World, host: &str, usage: &str, folder: &str) {
+    let folder = world.folder(folder);
+    let folder = text(&folder);
+    ca(world, &format!("install {folder}"));
+    ca(world, &format!("certificate {host} create {usage}"));
+    ca(world, &format!("certificate {host} install {folder}"));
 }
 
 /// A client that has nothing but the exported archive.
@@ -89,4 +96,93 @@ pub fn whom_the_authority_has_revoked_stays_outside() {
     ca(&world, &format!("certificate {CLIENT_ID} revoke"));
     ca(&world, &format!("install {}", text(&world.folder("iked"))));
     is_refused(&world, &by_signature(), &client, "AUTHENTICATION_FAILED");
+}
+
+/// A host behind the client, which the gateway's network is to reach.
+fn behind_the_client(world: &World) {
+    let lines =
+        format!("addr add {BEHIND}/24 dev lo\nroute add {INSIDE_NET} dev wan src {BEHIND}\n");
+    world.batch("rw", &lines);
+}
+
+/// The client's end, in the words of iked.conf(5).
+fn other_end() -> String {
+    let mut conf = String::new();
+    if !coupled() {
+        conf += "set decouple\n";
+    }
+    conf + &format!(
+        "ikev2 \"branch\" active esp from {BEHIND_NET} to {INSIDE_NET} local {CLIENT} peer {GATEWAY} \\\n  \
+         srcid {CLIENT_ID} dstid {GATEWAY_ID} ecdsa256\n"
+    )
+}
+
+pub fn two_hosts_of_one_authority() {
+    let world = World::new(Layout::Wire);
+    behind_the_client(&world);
+    installs(&world, GATEWAY_ID);
+    installs_host(&world, CLIENT_ID, "", "branch");
+    let conf = Conf {
+        hosts: format!("local {GATEWAY} peer {CLIENT}"),
+        flows: format!("from {INSIDE_NET} to {BEHIND_NET}"),
+        ikesa: Vec::new(),
+        childsa: Vec::new(),
+        config: Vec::new(),
+        ..by_signature()
+    };
+    let gateway = Gateway::start(&world, &conf);
+    let branch = Gateway::start_on(&world, "rw", "branch", &other_end(), 1);
+    for (end, role, other, own) in [
+        (&gateway, "r", CLIENT_ID, GATEWAY_ID),
+        (&branch, "i", GATEWAY_ID, CLIENT_ID),
+    ] {
+        end.wait_for_count("IKE SA currently established", 1);
+        let up = format!("] ESTABLISHED {role}");
+        let shown = end.show_sa();
+        assert_says(&shown, &[&format!("<FQDN/{other}>["), &up]);
+        assert_eq!(shown.matches("sa_childsas:").count(), 2, "{shown}");
+        let listed = end.ikectl(&["show", "certstore"]);
+        assert_eq!(listed, format!("CA: /O=vpn/CN=VPN CA\nCERT: /CN={own}\n"));
+    }
+    passes_packets(&world, BEHIND, INSIDE);
+    // Whom the authority revokes is let in no more.
+    ca(&world, &format!("certificate {CLIENT_ID} revoke"));
+    ca(&world, &format!("install {}", text(&world.folder("iked"))));
+    gateway.ikectl(&["reload"]);
+    gateway.ikectl(&["reset", "sa"]);
+    branch.wait_for_count("IKE SA currently established", 0);
+    branch.ikectl(&["reload"]);
+    wait_long_for("the refusal", || {
+        let refused = gateway.log().contains("certificate revoked");
+        refused.then_some(())
+    });
+    assert_eq!(gateway.count("IKE SA currently established"), 0);
+    for end in [&gateway, &branch] {
+        assert_eq!(end.count("faults"), 0);
+    }
+}
+
+fn openiked_is_the_other_host(mode: &'static str) {
+    let world = World::new(Layout::Wire);
+    installs(&world, GATEWAY_ID);
+    installs_host(&world, CLIENT_ID, "", "openiked/etc");
+    let peer = Peer {
+        installed: true,
+        set: vec!["fragmentation".to_owned()],
+        ..Peer::new(mode)
+    };
+    let ends = Ends::meet(world, &peer, &peer.mirror());
+    ends.carries();
+    assert_says(
+        &ends.peer.ikectl(&["show", "certstore"]),
+        &["CA: /O=vpn/CN=VPN CA", &format!("CERT: /CN={CLIENT_ID}")],
+    );
+}
+
+pub fn openiked_of_the_same_authority_begins() {
+    openiked_is_the_other_host("active");
+}
+
+pub fn openiked_of_the_same_authority_answers() {
+    openiked_is_the_other_host("passive");
 }

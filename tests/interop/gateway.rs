@@ -114,17 +114,22 @@ pub struct Gateway {
 impl Gateway {
     /// Starts it and waits until it answers.
     pub fn start(world: &World, conf: &Conf) -> Self {
-        let folder = world.folder("iked");
+        Self::start_on(world, "gw", "iked", &conf.text(), conf.shards)
+    }
+
+    /// Starts one on this host, with what is in this folder.
+    pub fn start_on(world: &World, host: &str, name: &str, conf: &str, shards: u8) -> Self {
+        let folder = world.folder(name);
         let file = folder.join("iked.conf");
-        fs::write(&file, conf.text()).unwrap();
+        fs::write(&file, conf).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
         let socket = folder.join("iked.sock");
-        let mut command = world.command("gw", env!("CARGO_BIN_EXE_iked"));
+        let mut command = world.command(host, env!("CARGO_BIN_EXE_iked"));
         command.args(["-d", "-vv", "-f", text(&file), "-s", text(&socket)]);
         command.args(["--config-dir", text(&folder)]);
-        command.args(["--shards", &conf.shards.to_string()]);
+        command.args(["--shards", &shards.to_string()]);
         let mut gateway = Self {
-            process: world.start("iked", command),
+            process: world.start(name, command),
             socket,
         };
         wait_for("iked's control socket", || {

@@ -43,6 +43,8 @@ pub struct Peer {
     pub secret: String,
     /// Own certificate and the authority that it trusts, instead of either.
     pub certified: Option<(Holder, Holder)>,
+    /// `ikectl ca` has put its key and certificates in place, instead of any of these.
+    pub installed: bool,
 }
 
 /// Words of iked.conf(5), the same at both ends.
@@ -77,6 +79,7 @@ impl Peer {
             id: CLIENT_ID,
             secret: SECRET.to_owned(),
             certified: None,
+            installed: false,
         }
     }
 
@@ -101,7 +104,7 @@ impl Peer {
     }
 
     fn auth(&self, secret: &str) -> String {
-        if self.keys.is_some() || self.certified.is_some() {
+        if self.installed || self.keys.is_some() || self.certified.is_some() {
             return String::new();
         }
         format!("psk \"{secret}\"")
@@ -162,7 +165,9 @@ impl OpenIked {
             // It does not start without a key, whether or not it needs one.
             (None, None) => Keys::make(world, "unused", Kind::EcdsaP256),
         };
-        fs::copy(&own.private, keys.join("private/local.key")).unwrap();
+        if !peer.installed {
+            fs::copy(&own.private, keys.join("private/local.key")).unwrap();
+        }
         let mut command = world.command_with(
             "rw",
             root.as_deref(),

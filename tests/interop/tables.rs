@@ -16,6 +16,7 @@ use std::env;
 
 use libtest_mimic::Trial;
 
+use super::authority;
 use super::impostors::{IMPOSTORS, Impostor};
 use super::release::{Release, play};
 use super::world::coupled;
@@ -93,7 +94,18 @@ pub fn trials() -> Vec<Trial> {
     let tables = [STRONGSWAN, LIBRESWAN, OPENIKED];
     let mut trials: Vec<Trial> = tables.iter().flat_map(Table::trials).collect();
     trials.extend(impostors());
+    trials.extend(ourselves());
     trials
+}
+
+/// Our daemon at both ends.
+fn ourselves() -> Option<Trial> {
+    let name = "iked::two_hosts_of_one_authority";
+    let trial = Trial::test(name, || {
+        authority::two_hosts_of_one_authority();
+        Ok(())
+    });
+    Cell::Yes.is_played().then_some(trial)
 }
 
 /// Each row of `impostors.rs` with each peer that can try it, in each role that it can have.
@@ -386,6 +398,8 @@ const OPENIKED_ROWS: &[Row] = rows! {
     openiked_scenarios::both_sides_rekey_the_ike_sa_at_once [rig rig]
     openiked_scenarios::an_address_is_assigned_to_the_peer [rig rig]
     openiked_scenarios::the_peer_assigns_an_address [rig rig]
+    authority::openiked_of_the_same_authority_begins [rig rig]
+    authority::openiked_of_the_same_authority_answers [all rig]
     openiked_control::our_ikectl_controls_the_peer [rig rig]
     openiked_lives::the_peer_asks_for_a_second_child_sa [rig rig]
     openiked_lives::the_gateway_moves_to_another_address [rig rig]
