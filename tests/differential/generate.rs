@@ -145,11 +145,13 @@ impl Writer {
     }
 
     fn body(&mut self, line: &mut Words) {
-        for number in 0..self.dice.between(1, 3) {
+        let clauses = self.dice.between(1, 3);
+        for number in 0..clauses {
             if number > 0 {
                 self.maybe(line, 500, [","]);
             }
-            let (from, to) = (self.end(true), self.end(false));
+            let alone = clauses == 1;
+            let (from, to) = (self.end(true, alone), self.end(false, alone));
             if self.dice.chance(800) {
                 line.extend([words("from"), from, words("to"), to].concat());
             } else {
@@ -232,8 +234,22 @@ impl Writer {
             self.configuration(line);
         }
         self.maybe(line, 60, ["iface lo"]);
-        self.maybe(line, 60, ["tag \"$name-$id\"", "tag office"]);
-        self.maybe(line, 60, ["tap enc3", "tap \"enc0\""]);
+        self.maybe(
+            line,
+            60,
+            [
+                "tag \"$name-$id\"",
+                "tag office",
+                "tag \"42\"",
+                "tag \"0x2a\"",
+            ],
+        );
+        self.maybe(
+            line,
+            60,
+            ["tap enc3", "tap \"enc0\"", "tap enc17 tag office"],
+        );
+        self.maybe(line, 4, ["tap enc", "tap sec1", "tag"]);
     }
 
     fn configuration(&mut self, line: &mut Words) {
@@ -254,7 +270,12 @@ impl Writer {
             line.push("any".to_owned());
         } else {
             self.v6 = self.dice.chance(200);
-            line.extend(self.net());
+            let value = if self.dice.chance(60) {
+                self.name()
+            } else {
+                self.net()
+            };
+            line.extend(value);
         }
     }
 
@@ -343,10 +364,13 @@ impl Writer {
     }
 
     /// One end of a flow.
-    fn end(&mut self, from: bool) -> Words {
+    fn end(&mut self, from: bool, alone: bool) -> Words {
         let mut words_ = match self.dice.below(10) {
             0 => words("any"),
             1 => words("dynamic"),
+            // Of several clauses OpenIKED mixes the addresses.
+            2 if alone => self.name(),
+            2 => words(if self.v6 { "six.test" } else { "one.test" }),
             _ => self.net(),
         };
         if self.dice.chance(if from { 60 } else { 5 }) {
@@ -364,11 +388,23 @@ impl Writer {
     }
 
     fn any_host(&mut self) -> Words {
-        match self.dice.below(6) {
-            0 => words("any"),
-            1 => self.net(),
+        match self.dice.below(18) {
+            0..=2 => words("any"),
+            3..=5 => self.net(),
+            6 => self.name(),
             _ => vec![self.address()],
         }
+    }
+
+    /// A host of the file that both read.
+    fn name(&mut self) -> Words {
+        let name = if self.v6 {
+            self.dice.pick(["six.test", "both.test", "six.test"])
+        } else {
+            self.dice.pick(["one.test", "two.test", "both.test"])
+        };
+        let name = self.wrong(20, name, ["nobody.test", "six.test", "one.test/24"]);
+        vec![name.to_owned()]
     }
 
     fn address(&mut self) -> String {

@@ -93,8 +93,14 @@ impl Peer {
             .trim_end()
             .to_owned();
         let root = PathBuf::from(root);
-        // Names of protocols and ports, that neither is short of them.
-        for (file, names) in [("protocols", PROTOCOLS), ("services", SERVICES)] {
+        // Names of protocols, ports and hosts, that neither is short of them.
+        for (file, names) in [
+            ("protocols", PROTOCOLS),
+            ("services", SERVICES),
+            ("hosts", HOSTS),
+            ("host.conf", "multi on\n"),
+            ("nsswitch.conf", "hosts: files\n"),
+        ] {
             fs::write(root.join("etc").join(file), names).unwrap();
         }
         Self {
@@ -121,6 +127,9 @@ impl Drop for Peer {
 
 const PROTOCOLS: &str = "icmp 1 ICMP\ntcp 6 TCP\nudp 17 UDP\ngre 47 GRE\n";
 const SERVICES: &str = "http 80/tcp\n";
+const HOSTS: &str = "127.0.0.1 localhost\n192.0.2.41 one.test\n192.0.2.42 two.test\n\
+                     192.0.2.43 two.test\n2001:db8::44 six.test\n192.0.2.45 both.test\n\
+                     2001:db8::45 both.test\n";
 
 /// Our own program.
 #[derive(Debug)]
@@ -130,15 +139,25 @@ pub(super) struct Ours {
 
 impl Ours {
     pub(super) fn new() -> Self {
-        Self {
-            folder: tempfile::tempdir().unwrap(),
-        }
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("hosts"), HOSTS).unwrap();
+        Self { folder }
     }
 
     pub(super) fn read(&self, text: &str) -> Dump {
         let path = self.folder.path().join("iked.conf");
         write(&path, text);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_iked"));
+        let program = env!("CARGO_BIN_EXE_iked");
+        let mut command = if text.contains(".test") {
+            // Only it sees these names.
+            let mut command = Command::new("unshare");
+            let script = "mount --bind $0/hosts /etc/hosts && exec \"$@\"";
+            command.args(["--mount", "sh", "-c", script]);
+            command.arg(self.folder.path()).arg(program);
+            command
+        } else {
+            Command::new(program)
+        };
         command.args(["-nvv", "-f"]).arg(&path);
         Dump::new(&command.output().unwrap())
     }

@@ -58,10 +58,31 @@ pub(super) const VERDICTS: &[Verdict] = &[
         },
     },
     Verdict {
+        name: "a name with addresses of both families",
+        reason: "the first address of the policy's family is taken for `local` and `peer`; OpenIKED takes the \
+                 first, whatever it is, and ends if that does not fit",
+        ours_accepts: true,
+        applies: |text, theirs, _| {
+            text.contains("both.test") && theirs.says("address family mismatch")
+        },
+    },
+    Verdict {
+        name: "a name of IPv6 with a prefix length",
+        reason: "is a network, as one of IPv4; OpenIKED ends",
+        ours_accepts: true,
+        applies: |_, theirs, _| theirs.says("cannot apply netmask"),
+    },
+    Verdict {
         name: "a prefix longer than the address",
         reason: "10.0.0.0/33 is no network; OpenIKED takes up to /128 for both families",
         ours_accepts: false,
-        applies: |text, _, _| text.contains("/33") || text.contains("/129"),
+        applies: |_, _, ours| ours.says("bad prefix length"),
+    },
+    Verdict {
+        name: "a size with something behind its unit",
+        reason: "`bytes 512Mx` is a slip; OpenIKED does not look at what follows",
+        ours_accepts: false,
+        applies: |_, _, ours| ours.says("invalid byte specification"),
     },
     Verdict {
         name: "a negative time",
@@ -83,7 +104,7 @@ pub(super) const VERDICTS: &[Verdict] = &[
     },
     Verdict {
         name: "not there yet",
-        reason: "`from A (B)` or a group is refused with file and line instead of being ignored",
+        reason: "`group sntrup761x25519` is refused with file and line",
         ours_accepts: false,
         applies: |_, _, ours| ours.says("is not supported yet"),
     },
@@ -130,6 +151,78 @@ pub(super) const POLICIES: &[Dumped<Line>] = &[
                 let whole = if word.contains(':') { "/128" } else { "/32" };
                 word.strip_suffix(whole)
             })
+        },
+    },
+    Dumped {
+        name: "a name with a prefix length",
+        reason: "is the network around its address, with the length; OpenIKED forgets the length",
+        level: |theirs, ours| {
+            let mut found = false;
+            for word in ours {
+                let host = word.split_once('/').map(|(host, _)| host.to_owned());
+                let is_named = |host: &String| {
+                    host.starts_with("192.0.2.4") || host.starts_with("2001:db8::4")
+                };
+                let forgot = |host: &String| theirs.contains(host) && !theirs.contains(word);
+                if let Some(host) = host.filter(is_named).filter(forgot) {
+                    *word = host;
+                    found = true;
+                }
+            }
+            found
+        },
+    },
+    Dumped {
+        name: "several `from .. to ..` with a name of several addresses",
+        reason: "each goes through its own addresses; OpenIKED puts those of all into two lists, so that addresses \
+                 of one go together with those of another",
+        level: |theirs, ours| {
+            let mixed = ["10.1.0.2", "to", "192.0.2.43"];
+            let at = theirs.windows(3).position(|three| three == mixed);
+            let meant = at.filter(|at| ours.get(at + 2).is_some_and(|word| word == "10.2.0.2"));
+            if let Some(at) = meant {
+                theirs[at + 2] = ours[at + 2].clone();
+            }
+            meant.is_some()
+        },
+    },
+    Dumped {
+        name: "a port behind a name with several addresses",
+        reason: "holds for each; for OpenIKED for the first",
+        level: |theirs, ours| {
+            let mut found = false;
+            for second in ["192.0.2.43", "2001:db8::45"] {
+                let ported = |line: &Line| {
+                    let with_port = |two: &[String]| two[0] == second && two[1] == "port";
+                    line.windows(2).position(with_port)
+                };
+                while let (None, Some(at)) = (ported(theirs), ported(ours)) {
+                    ours.drain(at + 1..at + 3);
+                    found = true;
+                }
+            }
+            found
+        },
+    },
+    Dumped {
+        name: "source NAT",
+        reason: "`from A (B)` is shown as written; OpenIKED shows A alone",
+        level: |_, ours| {
+            let before = ours.len();
+            ours.retain(|word| !word.starts_with('('));
+            ours.len() != before
+        },
+    },
+    Dumped {
+        name: "`config` and `request` with a name",
+        reason: "the first address of the name; OpenIKED sends the others as an attribute of number 0",
+        level: |theirs, _| {
+            let mut found = false;
+            while let Some(at) = theirs.iter().position(|word| word == "unknown") {
+                theirs.drain(at - 1..(at + 2).min(theirs.len()));
+                found = true;
+            }
+            found
         },
     },
     Dumped {
@@ -196,6 +289,11 @@ pub(super) const POLICIES: &[Dumped<Line>] = &[
         name: "a transform that is written twice",
         reason: "is offered once",
         level: |theirs, ours| unique_transforms(theirs) | unique_transforms(ours),
+    },
+    Dumped {
+        name: "a proposal that is written twice",
+        reason: "is offered once",
+        level: |theirs, ours| unique_proposals(theirs, ours),
     },
     Dumped {
         name: "`srcid` where none is written",
@@ -351,14 +449,13 @@ fn take_protocols(line: &mut Line) -> (Line, bool) {
 
 /// Takes repeated transforms out of proposals.
 fn unique_transforms(line: &mut Line) -> bool {
-    let is_start = |word: &String| word == "ikesa" || word == "childsa";
-    let Some(start) = line.iter().position(is_start) else {
+    let Some(start) = line.iter().position(is_proposal) else {
         return false;
     };
-    let end = proposals_end(line);
-    let words: Line = line.drain(start..end).collect();
     let mut unique = Line::new();
-    for proposal in words.chunk_by(|_, next| !is_start(next)) {
+    let all = proposals(line);
+    let words: Line = line.drain(start..proposals_end(line)).collect();
+    for proposal in &all {
         unique.push(proposal[0].clone());
         let mut seen: Vec<&[String]> = Vec::new();
         for transform in transforms(proposal) {
@@ -371,6 +468,44 @@ fn unique_transforms(line: &mut Line) -> bool {
     let found = unique != words;
     line.splice(start..start, unique);
     found
+}
+
+/// Takes repeated proposals out of theirs where we have fewer.
+fn unique_proposals(theirs: &mut Line, ours: &Line) -> bool {
+    let (their_list, our_list) = (proposals(theirs), proposals(ours));
+    let count = |kind: &str, list: &[Line]| {
+        let kept = |proposal: &&Line| {
+            proposal[0] == kind && (kind == "ikesa" || on_linux(proposal).is_some())
+        };
+        list.iter().filter(kept).count()
+    };
+    let mut unique: Vec<Line> = Vec::new();
+    for proposal in &their_list {
+        let kind = proposal[0].as_str();
+        let more = count(kind, &their_list) > count(kind, &our_list);
+        if !more || !unique.contains(proposal) {
+            unique.push(proposal.clone());
+        }
+    }
+    let found = unique.len() < their_list.len();
+    if let (true, Some(start)) = (found, theirs.iter().position(is_proposal)) {
+        theirs.splice(start..proposals_end(theirs), unique.concat());
+    }
+    found
+}
+
+fn is_proposal(word: &String) -> bool {
+    word == "ikesa" || word == "childsa"
+}
+
+/// All proposals, in order.
+fn proposals(line: &Line) -> Vec<Line> {
+    let Some(start) = line.iter().position(is_proposal) else {
+        return Vec::new();
+    };
+    let words = &line[start..proposals_end(line)];
+    let chunks = words.chunk_by(|_, next| !is_proposal(next));
+    chunks.map(<[String]>::to_vec).collect()
 }
 
 /// The transforms of a proposal: a kind and a name, or `esn` or `noesn` alone.
@@ -513,8 +648,28 @@ pub(super) fn document() -> String {
     for rule in POLICIES {
         let _ = writeln!(text, "| {} | {} |", rule.name, rule.reason);
     }
-    text
+    text + EFFECTS
 }
+
+/// What no dump shows.
+const EFFECTS: &str = "
+## What is read alike and does something else on Linux
+
+| Clause | Here |
+|---|---|
+| `from A (B)` | A is agreed with the peer. Packets of B go into the tunnel too, so none leaves past it; a rule of the \
+firewall (`nft add rule nat postrouting ip saddr B snat to A`) makes them come from A. What comes in must be for A |
+| `tag \"NUMBER\"` | a decimal or `0x` number is the mark of packets that came through the tunnel (`meta mark`, \
+`-m mark`). Packets that leave get none: routes by mark would send ESP elsewhere |
+| `tag` with a word | no effect: Linux has no packet tags of pf(4); a warning names file and line |
+| `tap` | no effect: enc(4) shows decrypted packets, and Linux shows them on the device that ESP came in by. An XFRM \
+interface would also want routes that an iked.conf of OpenBSD does not have, and without them carry nothing; a warning names file \
+and line |
+| `iface` | has the addresses that we are given; routes and name servers are left to the administrator |
+| `rdomain` | an error, as on every system but OpenBSD |
+| names of hosts | are asked for all at once when the file is read, at start and by a reload, for ten seconds at most. Without an \
+answer the file is refused, and after a reload the old configuration stays |
+";
 
 const INTRODUCTION: &str = "# Differences from OpenIKED in iked.conf(5)
 
