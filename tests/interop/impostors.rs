@@ -443,7 +443,12 @@ impl Impostor {
     }
 
     fn is_named(gateway: &Gateway, why: &str) {
-        let (log, line) = (gateway.log(), Self::line(why));
+        let line = Self::line(why);
+        // It is written by another thread than the answer.
+        wait_for(&format!("`{line}`"), || {
+            gateway.log().contains(&line).then_some(())
+        });
+        let log = gateway.log();
         assert_eq!(log.matches(&line).count(), 1, "`{line}` in:\n{log}");
     }
 
@@ -560,7 +565,7 @@ impl Impostor {
 /// pluto does not load a certificate that has expired, but goes on with one that does.
 pub fn a_certificate_expires_after_pluto_has_loaded_it() {
     let world = World::new(Layout::Wire);
-    let until = SystemTime::now() + Duration::from_secs(12);
+    let until = SystemTime::now() + Duration::from_secs(25);
     let (conf, attempt) = with_certificate(&world, |root| {
         let words = ["--not-after", &date(until)];
         root.vouches_oddly(&world, "client", CLIENT_ID, &words)
