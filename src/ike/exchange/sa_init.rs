@@ -314,6 +314,20 @@ struct Facts {
     hashes: bool,
 }
 
+impl Facts {
+    /// What of it is said by a notification without data.
+    fn abilities<'a>(&self) -> impl Iterator<Item = Payload<'a>> + use<'a> {
+        let all = [
+            // RFC 6023: whoever wants to may come without a Child SA.
+            (true, NotifyType::CHILDLESS_IKEV2_SUPPORTED),
+            (self.ppk, NotifyType::USE_PPK),
+            (self.rounds, NotifyType::MULTIPLE_AUTH_SUPPORTED),
+        ];
+        let said = all.into_iter().filter(|(said, _)| *said);
+        said.map(|(_, kind)| status(kind, &[]))
+    }
+}
+
 fn build(
     cx: &mut Context,
     path: Path,
@@ -358,14 +372,7 @@ fn build(
     if facts.nat {
         payloads.extend(natt::notifications(&hashes));
     }
-    // RFC 6023: whoever wants to may come without a Child SA.
-    payloads.push(status(NotifyType::CHILDLESS_IKEV2_SUPPORTED, &[]));
-    if facts.ppk {
-        payloads.push(status(NotifyType::USE_PPK, &[]));
-    }
-    if facts.rounds {
-        payloads.push(status(NotifyType::MULTIPLE_AUTH_SUPPORTED, &[]));
-    }
+    payloads.extend(facts.abilities());
     let hash_list = hash_list(cx.provider.signature_hashes);
     if facts.hashes {
         payloads.push(status(NotifyType::SIGNATURE_HASH_ALGORITHMS, &hash_list));

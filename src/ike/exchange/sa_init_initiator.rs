@@ -269,9 +269,7 @@ fn accept(
         sa.own_spi,
         responder,
     )?;
-    if !sa.policy.then.is_empty() && !has_notify(payloads, NotifyType::MULTIPLE_AUTH_SUPPORTED) {
-        return Err(AuthError::Rounds("the responder takes no second authentication").into());
-    }
+    may_have_rounds(&sa.policy, payloads)?;
     let answered = has_notify(payloads, NotifyType::USE_PPK);
     let ppk = ppk::offer(answered, &sa.policy.ppks, &keys, suite.prf)?;
     let State::AwaitSaInitResponse(sent) = std::mem::replace(&mut sa.state, State::Closed) else {
@@ -304,6 +302,14 @@ fn accept(
     };
     auth_initiator::prepare(cx, sa, facts);
     Ok(())
+}
+
+/// Who must prove itself more than once can do so only where the responder knows how (RFC 4739).
+fn may_have_rounds(policy: &Policy, payloads: &[Payload<'_>]) -> Result<(), Error> {
+    if policy.then.is_empty() || has_notify(payloads, NotifyType::MULTIPLE_AUTH_SUPPORTED) {
+        return Ok(());
+    }
+    Err(AuthError::Rounds("the responder takes no second authentication").into())
 }
 
 /// Looks for a NAT, and floats to 4500 where there is one (RFC 7296, 2.23).
