@@ -19,8 +19,21 @@ impl Line {
     }
 }
 
+/// What the axes say.
+#[derive(Clone, Copy, Debug)]
+pub struct Axes<'a> {
+    /// Of the whole plot.
+    pub title: &'a str,
+    /// Below.
+    pub x: &'a str,
+    /// At the left.
+    pub y: &'a str,
+    /// Names for 0, 1, 2, .. below; without them the numbers are shown.
+    pub ticks: &'a [&'a str],
+}
+
 /// Lines over one axis, as an `<svg>` element; `None` where there is nothing to draw.
-pub fn lines(title: &str, x: &str, y: &str, lines: &[Line]) -> Option<String> {
+pub fn lines(axes: Axes<'_>, lines: &[Line]) -> Option<String> {
     let points = || lines.iter().flat_map(|line| &line.points);
     let x_max = points().map(|(x, _)| *x).fold(0.0, f64::max);
     let y_max = points().map(|(_, y)| *y).fold(0.0, f64::max);
@@ -28,35 +41,37 @@ pub fn lines(title: &str, x: &str, y: &str, lines: &[Line]) -> Option<String> {
         return None;
     }
     let mut svg = String::new();
-    draw(
-        &mut svg,
-        (title, x, y),
-        (x_max, y_max.max(1e-3) * 1.05),
-        lines,
-    )
-    .ok()?;
+    let bounds = (x_max, y_max.max(1e-3) * 1.05);
+    draw(&mut svg, axes, bounds, lines).ok()?;
     Some(svg)
 }
 
 fn draw(
     svg: &mut String,
-    (title, x, y): (&str, &str, &str),
+    axes: Axes<'_>,
     (x_max, y_max): (f64, f64),
     lines: &[Line],
 ) -> Result<(), Box<dyn std::error::Error>> {
     let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     root.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&root)
-        .caption(title, ("sans-serif", 20))
+        .caption(axes.title, ("sans-serif", 20))
         .margin(12)
         .x_label_area_size(36)
         .y_label_area_size(64)
         .build_cartesian_2d(0.0..x_max, 0.0..y_max)?;
+    let name = |at: &f64| {
+        let tick = axes.ticks.get(at.round() as usize);
+        tick.map_or_else(|| format!("{at}"), |tick| (*tick).to_owned())
+    };
     let mut mesh = chart.configure_mesh();
-    mesh.x_desc(x)
-        .y_desc(y)
-        .light_line_style(TRANSPARENT)
-        .draw()?;
+    mesh.x_desc(axes.x)
+        .y_desc(axes.y)
+        .light_line_style(TRANSPARENT);
+    if !axes.ticks.is_empty() {
+        mesh.x_labels(axes.ticks.len()).x_label_formatter(&name);
+    }
+    mesh.draw()?;
     for (index, line) in lines.iter().enumerate() {
         let colour = Palette99::pick(index).to_rgba();
         let series = LineSeries::new(line.points.iter().copied(), colour.stroke_width(2));
@@ -79,17 +94,24 @@ const SIZE: (u32, u32) = (900, 320);
 mod tests {
     use super::*;
 
+    const RATE: Axes<'_> = Axes {
+        title: "Rate",
+        x: "s",
+        y: "1/s",
+        ticks: &[],
+    };
+
     #[test]
     fn a_plot_has_its_lines_and_words_and_nothing_is_no_plot() {
         let some = Line::new("up", vec![(0.0, 1.0), (1.0, 3.0)]);
-        let svg = lines("Rate", "s", "1/s", &[some]).unwrap();
+        let svg = lines(RATE, std::slice::from_ref(&some)).unwrap();
         assert!(svg.starts_with("<svg"), "{svg}");
-        for word in ["Rate", "1/s", "up", "polyline"] {
+        for word in ["Rate", "1/s", "up", "polyline", "0.5"] {
             assert!(svg.contains(word), "no {word}");
         }
-        assert_eq!(
-            lines("Rate", "s", "1/s", &[Line::new("up", Vec::new())]),
-            None
-        );
+        let ticks = &["half", "all"];
+        let named = lines(Axes { ticks, ..RATE }, &[some]).unwrap();
+        assert!(named.contains("half") && named.contains("all"));
+        assert_eq!(lines(RATE, &[Line::new("up", Vec::new())]), None);
     }
 }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use crate::meter::{Durations, Meter};
-use crate::plot::{self, Line};
+use crate::plot::{self, Axes, Line};
 use crate::responder::Cost;
 
 /// One sample of a run.
@@ -254,47 +254,28 @@ impl Report {
             .samples
             .iter()
             .map(|sample| (sample.at, sample.resident as f64 / 1048576.0));
-        let percentiles = |l: &Latency| {
-            vec![
-                (50.0, l.p50),
-                (90.0, l.p90),
-                (99.0, l.p99),
-                (99.9, l.p999),
-                (100.0, l.max),
-            ]
+        let ranked = |l: &Latency| {
+            let values = [l.p50, l.p90, l.p99, l.p999, l.max];
+            (0..).map(f64::from).zip(values).collect()
         };
-        let mut latencies = vec![Line::new(
-            "whole handshake",
-            ranked(percentiles(&self.handshake)),
-        )];
+        let mut latencies = vec![Line::new("whole handshake", ranked(&self.handshake))];
         for (name, latency) in &self.exchanges {
-            latencies.push(Line::new(name, ranked(percentiles(latency))));
+            latencies.push(Line::new(name, ranked(latency)));
         }
         let mut plots = vec![
             plot::lines(
-                "IKE SAs in a second",
-                "s",
-                "1/s",
+                over_time("IKE SAs in a second", "1/s"),
                 &[Line::new("up", rate), Line::new("failed", failed)],
             ),
-            plot::lines(
-                "Latency: p50, p90, p99, p99.9, max",
-                "percentile",
-                "ms",
-                &latencies,
-            ),
+            plot::lines(LATENCY, &latencies),
         ];
         if self.cpu_micros_per_sa.is_some() {
             plots.push(plot::lines(
-                "CPU of the responder",
-                "s",
-                "% of one",
+                over_time("CPU of the responder", "% of one"),
                 &[Line::new("user and system", cpu)],
             ));
             plots.push(plot::lines(
-                "Memory of the responder",
-                "s",
-                "MiB",
+                over_time("Memory of the responder", "MiB"),
                 &[Line::new("resident", resident.collect())],
             ));
         }
@@ -311,13 +292,22 @@ fn differences(samples: &[Sample], value: fn(&Sample) -> f64) -> Vec<(f64, f64)>
         .collect()
 }
 
-/// Percentiles at equal distances, as their distances would hide the last ones.
-fn ranked(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
-    (0..)
-        .zip(points)
-        .map(|(rank, (_, value))| (f64::from(rank), value))
-        .collect()
+const fn over_time<'a>(title: &'a str, y: &'a str) -> Axes<'a> {
+    Axes {
+        title,
+        x: "s",
+        y,
+        ticks: &[],
+    }
 }
+
+/// Percentiles stand at equal distances: true ones would hide the last.
+const LATENCY: Axes<'_> = Axes {
+    title: "Latency",
+    x: "percentile",
+    y: "ms",
+    ticks: &["50", "90", "99", "99.9", "100"],
+};
 
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
