@@ -25,7 +25,7 @@ use super::trap::Traps;
 use crate::auth::chain::ChainCache;
 use crate::auth::store::CredentialStore;
 use crate::crypto::{Provider, Rng};
-use crate::kernel::{self, KernelRequest, RequestId};
+use crate::kernel::{self, ChildRemove, KernelRequest, RequestId};
 use crate::lookup::port::{Lookup, LookupId, Question, Record};
 use crate::policy::{Config, Identity, IpNet, Options, Policy};
 use crate::steer::{self, ShardId};
@@ -56,6 +56,8 @@ pub struct Context {
     pub pools: Pools,
     /// Addresses whose peers are gone, and may come again (`set stickyaddress`).
     pub held: Held,
+    /// Child SAs that are given up and still in the kernel, and until when; the oldest first.
+    pub leaving: VecDeque<(Instant, Box<ChildRemove>)>,
     /// Counters.
     pub stats: Stats,
     /// What is counted of peers for accounting servers.
@@ -159,6 +161,7 @@ impl Context {
             cookies: Cookies::new(parts.cookie_seed),
             pools: Pools::new(parts.shard.0, parts.shards),
             held: Held::default(),
+            leaving: VecDeque::new(),
             stats: Stats::default(),
             accounts: Accounts::default(),
             out: Outbox::default(),

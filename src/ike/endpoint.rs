@@ -374,6 +374,7 @@ impl Endpoint {
             self.start_active(now);
         }
         account::settle(&mut self.cx, now);
+        ike_sa::remove_leaving(&mut self.cx, now.mono);
         while let Some(lease) = self.cx.held.due(now.mono) {
             self.cx.free(lease);
         }
@@ -504,7 +505,8 @@ impl Endpoint {
         let starts = self.starts_at.map(|at| (at, "start"));
         let counts = self.cx.accounts.until().map(|at| (at, "counts"));
         let held = self.cx.held.next().map(|at| (at, "held address"));
-        let others = starts.into_iter().chain(counts).chain(held);
+        let leaving = self.cx.leaving.front().map(|(at, _)| (*at, "leaving"));
+        let others = starts.into_iter().chain(counts).chain(held).chain(leaving);
         deadline.into_iter().chain(others).min()
     }
 

@@ -361,6 +361,30 @@ impl fmt::Display for Tag {
 /// Removes a Child SA from the kernel, if it is there.
 pub fn unload(cx: &mut Context, mut child: ChildSa) {
     unload_from_kernel(cx, &mut child);
+    forget(cx, &child);
+}
+
+/// Forgets a Child SA with what it has counted until now, and removes it from the kernel a moment
+/// later ([`remove_leaving`]).
+pub fn unload_soon(cx: &mut Context, mut child: ChildSa, now: Instant) {
+    if std::mem::take(&mut child.loaded) {
+        account::part(cx, child.names.inbound_spi);
+        let names = Box::new(child.names.clone());
+        cx.leaving.push_back((now + STILL_COMING, names));
+    }
+    forget(cx, &child);
+}
+
+/// Removes from the kernel what was to go by now.
+pub fn remove_leaving(cx: &mut Context, now: Instant) {
+    while let Some((_, child)) = cx.leaving.pop_front_if(|(at, _)| *at <= now) {
+        cx.out
+            .kernel
+            .push_back(KernelRequest::DeleteChild { child });
+    }
+}
+
+fn forget(cx: &mut Context, child: &ChildSa) {
     account::forget(cx, child.names.inbound_spi);
     cx.children.remove(&child.names.inbound_spi);
     cx.stats.csa_removed += 2;
@@ -388,6 +412,9 @@ pub fn withdraw(cx: &mut Context, child: &ChildSa) {
 
 /// Longest wait for the kernel thread before the Child SA counts as refused.
 pub const KERNEL_WAIT_MAX: Duration = Duration::from_secs(20);
+/// For how long packets may come through a Child SA after the peer has answered its Delete: what its
+/// kernel had not switched to the new one yet.
+const STILL_COMING: Duration = Duration::from_millis(250);
 /// How long after its time is over an answer of the lookup thread may still be on its way.
 const LOOKUP_GRACE: Duration = Duration::from_secs(2);
 /// What `IkeSa::deadline` calls the end of an incomplete message.

@@ -387,6 +387,24 @@ pub fn disown(sa: &mut IkeSa, inbound_spi: EspSpi, now: Instant) {
 /// A Child SA has gone. The one that takes its place is used from now on; the one whose place it
 /// took itself, if it still stands, is in use again.
 pub fn gone(cx: &mut Context, sa: &mut IkeSa, now: Now, child: ChildSa) {
+    let gone = detach(cx, sa, now, child);
+    ike_sa::unload(cx, gone);
+}
+
+/// The same after the peer has answered our Delete: where another has taken its place, what the peer
+/// sent before its kernel took that up is still on its way.
+pub fn given_up(cx: &mut Context, sa: &mut IkeSa, now: Now, child: ChildSa) {
+    let spi = child.names.inbound_spi;
+    let replaced = sa.children.iter().any(|heir| heir.replaces == Some(spi));
+    let gone = detach(cx, sa, now, child);
+    if replaced {
+        ike_sa::unload_soon(cx, gone, now.mono);
+    } else {
+        ike_sa::unload(cx, gone);
+    }
+}
+
+fn detach(cx: &mut Context, sa: &mut IkeSa, now: Now, child: ChildSa) -> ChildSa {
     let spi = child.names.inbound_spi;
     sa.agenda.strike(Task::RekeyChild(spi));
     sa.agenda.strike(Task::Activate(spi));
@@ -410,7 +428,7 @@ pub fn gone(cx: &mut Context, sa: &mut IkeSa, now: Now, child: ChildSa) {
         let old = old.names.inbound_spi;
         create_child_initiator::retry(cx, sa, now, old);
     }
-    ike_sa::unload(cx, child);
+    child
 }
 
 /// Takes a Child SA out of service: the peer is told as soon as we may send a request.

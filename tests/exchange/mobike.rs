@@ -383,6 +383,7 @@ fn a_child_sa_on_its_way_into_the_kernel_is_moved_too() {
     pair.nat = Some(|inside| through_nat(20_000, inside));
     let delete = pair.responder.answer_kernel(now);
     pair.run(Side::Responder, delete);
+    pair.pass_time(pair.seconds + 1);
     assert_eq!(pair.responder.kernel.holds().len(), 1);
     assert_eq!(outer(&pair.responder).len(), 1);
     let sent = pair.responder.command(now, Command::ResetSa);

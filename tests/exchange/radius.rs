@@ -188,6 +188,7 @@ fn what_was_rekeyed_away_is_in_the_sum() {
     pair.responder.endpoint.handle_kernel(now, event);
     let sent = pair.responder.wake(now);
     pair.run(Side::Responder, sent);
+    pair.pass_time(pair.seconds + 1);
     let held = pair.responder.kernel.holds();
     assert!(held.len() == 1 && held[0] != spi, "{held:?}");
     // And the IKE SA after it: the session stays what it was.

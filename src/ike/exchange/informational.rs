@@ -183,7 +183,7 @@ pub fn conclude(cx: &mut Context, sa: &mut IkeSa, now: Now, own: Own, payloads: 
             sa.orphans.retain(|spi| !spis.contains(spi));
             for spi in spis {
                 if let Some(child) = sa.take_child(|child| child.names.inbound_spi == spi) {
-                    own::gone(cx, sa, now, child);
+                    own::given_up(cx, sa, now, child);
                 }
             }
         }
