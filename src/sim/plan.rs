@@ -288,7 +288,8 @@ fn host(dice: &mut Dice, taste: &Taste, number: u64, is_gateway: bool) -> HostPl
             double: bad(dice, 100),
             late: bad(dice, 60),
             corrupt: bad(dice, 30),
-            mtu: if taste.small { 480 } else { 1500 },
+            // Below the least that a link of IPv4 may have, and with room for any IKE_SA_INIT response.
+            mtu: if taste.small { 560 } else { 1500 },
         },
         kernel: KernelPlan {
             refuse: bad(dice, 150),
