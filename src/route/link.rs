@@ -4,7 +4,6 @@ use std::io;
 
 use super::message::{self, LinkAddress, Told};
 use super::{ANSWER_AFTER_MAX, dump};
-use crate::sys::net;
 use crate::sys::netlink::KernelSocket;
 
 /// The way to the interfaces of the network namespace it was opened in.
@@ -80,11 +79,6 @@ impl Links {
             }
         }
     }
-}
-
-/// The number of an interface of this host.
-pub fn index_of(name: &str) -> io::Result<u32> {
-    net::interface_index(name)
 }
 
 /// An acknowledgement with the request that it is about.

@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::IpAddr;
 
 use crate::ike::Level;
 use crate::kernel::{Grant, RequestId};
 use crate::log;
-use crate::route::link::{self, Links};
+use crate::route::link::Links;
 use crate::route::message::LinkAddress;
 use crate::steer::ShardId;
+use crate::sys::net;
 
 /// A way to the interfaces of this host, or a stand-in for one.
 pub trait Interfaces: Send {
@@ -24,7 +24,7 @@ pub trait Interfaces: Send {
 
 impl Interfaces for Links {
     fn index_of(&self, name: &str) -> io::Result<u32> {
-        link::index_of(name)
+        net::interface_index(name)
     }
 
     fn add(&mut self, at: LinkAddress) -> io::Result<()> {
@@ -59,10 +59,7 @@ impl Grants {
 
     /// Keeps a grant and sets its addresses, where the policy names an interface for them.
     pub fn take(&mut self, name: (ShardId, RequestId), grant: Grant) {
-        let set = match (&grant.iface, &self.interfaces) {
-            (Some(iface), Some(_)) => self.set(&iface.clone(), &grant),
-            (None, _) | (_, None) => Vec::new(),
-        };
+        let set = self.set(&grant);
         self.held.insert(name, Held { grant, set });
     }
 
@@ -77,7 +74,7 @@ impl Grants {
             return;
         };
         for at in held.set {
-            if self.is_set(at) {
+            if is_set(&self.held, at) {
                 continue;
             }
             let Some(interfaces) = &mut self.interfaces else {
@@ -98,11 +95,29 @@ impl Grants {
         }
     }
 
-    /// Sets what can be set, and says what cannot. What somebody else set stays theirs.
-    fn set(&mut self, iface: &str, grant: &Grant) -> Vec<LinkAddress> {
+    /// Sets what can be set, and says what cannot. What somebody else set stays theirs; a new IKE SA
+    /// with the gateway may get the address that the old one still has.
+    fn set(&mut self, grant: &Grant) -> Vec<LinkAddress> {
         let mut set = Vec::new();
+        let Self { interfaces, held } = self;
+        let (Some(iface), Some(interfaces)) = (&grant.iface, interfaces) else {
+            return set;
+        };
         for net in &grant.addresses {
-            let result = self.set_one(iface, net.addr, net.len);
+            let result = interfaces.index_of(iface).and_then(|index| {
+                let at = LinkAddress {
+                    index,
+                    address: net.addr,
+                    len: net.len,
+                };
+                if is_set(held, at) {
+                    return Ok(at);
+                }
+                interfaces.add(at)?;
+                let line = format!("iface {iface}: address {net} set");
+                log::write(Level::Info, &line);
+                Ok(at)
+            });
             match result {
                 Ok(at) => set.push(at),
                 Err(error) => {
@@ -113,34 +128,17 @@ impl Grants {
         }
         set
     }
+}
 
-    fn set_one(&mut self, iface: &str, address: IpAddr, len: u8) -> io::Result<LinkAddress> {
-        let interfaces = self.interfaces.as_mut();
-        let interfaces = interfaces.ok_or(io::ErrorKind::Unsupported)?;
-        let index = interfaces.index_of(iface)?;
-        let at = LinkAddress {
-            index,
-            address,
-            len,
-        };
-        // A new IKE SA with the gateway may get the address that the old one still has.
-        if !self.is_set(at) {
-            let interfaces = self.interfaces.as_mut();
-            interfaces.ok_or(io::ErrorKind::Unsupported)?.add(at)?;
-            let line = format!("iface {iface}: address {address}/{len} set");
-            log::write(Level::Info, &line);
-        }
-        Ok(at)
-    }
-
-    fn is_set(&self, at: LinkAddress) -> bool {
-        self.held.values().any(|held| held.set.contains(&at))
-    }
+/// Whether any grant has this address set.
+fn is_set(held: &BTreeMap<(ShardId, RequestId), Held>, at: LinkAddress) -> bool {
+    held.values().any(|held| held.set.contains(&at))
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::net::IpAddr;
     use std::sync::Arc;
 
     use parking_lot::Mutex;
