@@ -46,7 +46,8 @@ pub fn read(policy: &Policy, payloads: &[Payload<'_>]) -> Grant {
         iface: policy.iface.clone(),
         ..Grant::default()
     };
-    let asked = |kind| lease::asked(policy).contains(&kind);
+    let kinds = lease::asked(policy);
+    let asked = |kind| kinds.contains(&kind);
     let cps = payloads.iter().filter_map(|payload| {
         let Payload::Cp(cp) = payload else {
             return None;
