@@ -256,6 +256,18 @@ impl Policy {
             (&round.srcid, &round.auth)
         })
     }
+
+    /// The mark that a `tag` stands for: a number, decimal or hexadecimal behind `0x`, but not zero,
+    /// which every packet has. Other tags are words for a firewall that Linux does not have.
+    pub fn mark(&self) -> Option<u32> {
+        let tag = self.tag.as_deref()?;
+        let number = match tag.strip_prefix("0x") {
+            Some(digits) => u32::from_str_radix(digits, 16),
+            None => tag.parse(),
+        };
+        let plain = tag.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        number.ok().filter(|mark| *mark != 0 && plain)
+    }
 }
 
 /// One `then [srcid ID] [dstid ID] AUTHENTICATION`.
@@ -278,20 +290,6 @@ pub struct Ppk {
     pub secret: Secret,
     /// `required`: without a PPK nobody gets up by this policy.
     pub required: bool,
-}
-
-impl Policy {
-    /// The mark that a `tag` stands for: a number, decimal or hexadecimal behind `0x`, but not zero,
-    /// which every packet has. Other tags are words for a firewall that Linux does not have.
-    pub fn mark(&self) -> Option<u32> {
-        let tag = self.tag.as_deref()?;
-        let number = match tag.strip_prefix("0x") {
-            Some(digits) => u32::from_str_radix(digits, 16),
-            None => tag.parse(),
-        };
-        let plain = tag.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        number.ok().filter(|mark| *mark != 0 && plain)
-    }
 }
 
 /// One proposal we offer or accept: transforms of one protocol, in order of preference per type.

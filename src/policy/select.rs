@@ -98,7 +98,7 @@ fn any(config: &Config, local: IpAddr, peer: IpAddr, of: fn(&Candidates) -> &[u3
 }
 
 /// All that is known before a proposal was looked at.
-fn anybody(local: IpAddr, peer: IpAddr) -> PolicyKey<'static> {
+pub fn anybody(local: IpAddr, peer: IpAddr) -> PolicyKey<'static> {
     PolicyKey {
         local,
         peer,

@@ -92,14 +92,7 @@ fn answer(
     }
     if !select::is_known(&cx.config, path.local.ip(), path.remote.ip()) {
         cx.stats.no_policy += 1;
-        let key = PolicyKey {
-            local: path.local.ip(),
-            peer: path.remote.ip(),
-            peer_id: None,
-            local_id: None,
-            transport: false,
-            fits: &|_| Ok(()),
-        };
+        let key = select::anybody(path.local.ip(), path.remote.ip());
         return Err(Error::NoPolicy(explained(cx, &key)));
     }
     let (policy, chosen) = choose_policy(cx, path, &request)?;
@@ -197,15 +190,11 @@ fn choose_policy(
         chosen.ike_suite(&provider).is_some().then_some(chosen)
     };
     let key = PolicyKey {
-        local: path.local.ip(),
-        peer: path.remote.ip(),
-        peer_id: None,
-        local_id: None,
-        transport: false,
         fits: &|policy| match choose(policy) {
             Some(_) => Ok(()),
             None => Err("has no common IKE proposal"),
         },
+        ..select::anybody(path.local.ip(), path.remote.ip())
     };
     let config = cx.config.clone();
     let found = select::select(&config, &key)
@@ -385,12 +374,12 @@ fn build(
         }));
     }
     let header = header(request.spi, Some(own_spi), true);
+    let announced = cx.announced.to(facts.hashes);
+    payloads.extend(announced.map(|data| status(NotifyType::SUPPORTED_AUTH_METHODS, data)));
     let mut out = Vec::with_capacity(512);
     encode_message(&header, &payloads, &mut out);
-    if let Some(data) = cx.announced.to(facts.hashes)
-        && out.len() + NOTIFY_HEADER_LEN + data.len() <= announce::RESPONSE_MAX
-    {
-        payloads.push(status(NotifyType::SUPPORTED_AUTH_METHODS, data));
+    if announced.is_some() && out.len() > announce::RESPONSE_MAX {
+        payloads.pop();
         out.clear();
         encode_message(&header, &payloads, &mut out);
     }
@@ -506,7 +495,5 @@ pub fn hash_list(hashes: &[HashAlgorithm]) -> Vec<u8> {
 pub const NONCE_LEN: usize = 32;
 /// What `set vendorid` sends.
 pub const VENDOR_ID: &[u8] = concat!("iked-rs-", env!("CARGO_PKG_VERSION")).as_bytes();
-/// Length of a notification without SPI and data.
-const NOTIFY_HEADER_LEN: usize = 8;
 /// Hash algorithms of a peer that are remembered; more than exist.
 const HASHES_MAX: usize = 16;
