@@ -709,17 +709,22 @@ pub fn our_payloads<'a>(
             data: &id.data,
         })
     });
-    let certs = certs.iter().map(|(encoding, data)| {
-        Payload::Cert(Cert {
-            encoding: *encoding,
-            data,
-        })
-    });
+    let certs = cert_payloads(certs);
     let auth = auth.map(|(method, data)| {
         let method = *method;
         Payload::Auth(Auth { method, data })
     });
     id.into_iter().chain(certs).chain(auth).collect()
+}
+
+/// CERT payloads of ours.
+pub fn cert_payloads(certs: &[(CertEncoding, Vec<u8>)]) -> impl Iterator<Item = Payload<'_>> {
+    certs.iter().map(|(encoding, data)| {
+        Payload::Cert(Cert {
+            encoding: *encoding,
+            data,
+        })
+    })
 }
 
 fn answer(cx: &mut Context, sa: &mut IkeSa, message_id: u32, digest: u64, reply: &AuthReply) {

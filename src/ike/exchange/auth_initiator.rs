@@ -16,7 +16,7 @@ use super::super::state::{AuthSent, AwaitKernel, Established, State};
 use super::super::{grant, lease};
 use super::announce;
 use super::asking::{self, Then};
-use super::auth::{Ours, Wishes, add_child, establish, no_identity, our_signature};
+use super::auth::{Ours, Wishes, add_child, cert_payloads, establish, no_identity, our_signature};
 use super::auth_eap_initiator::{self, Run};
 use super::auth_request::identity;
 use super::create_child_initiator::{self, Granted, granted, make_single, offered_selectors};
@@ -35,7 +35,7 @@ use crate::time::Now;
 use crate::wire::registry::{
     AuthMethod, CertEncoding, CfgType, ExchangeType, HashAlgorithm, NotifyType,
 };
-use crate::wire::{Auth, Cert, CertReq, CfgAttribute, Cp, Id, Payload};
+use crate::wire::{Auth, CertReq, CfgAttribute, Cp, Id, Payload};
 
 /// What IKE_SA_INIT left behind.
 pub struct Facts {
@@ -147,12 +147,7 @@ pub fn transmit(cx: &mut Context, sa: &mut IkeSa, now: Now, proof: &Proof) {
         kind: policy.srcid.kind,
         data: &policy.srcid.data,
     })];
-    payloads.extend(proof.certs.iter().map(|(encoding, data)| {
-        Payload::Cert(Cert {
-            encoding: *encoding,
-            data,
-        })
-    }));
+    payloads.extend(cert_payloads(&proof.certs));
     payloads.extend(requests.iter().map(|(encoding, data)| {
         Payload::CertReq(CertReq {
             encoding: *encoding,

@@ -24,7 +24,7 @@ use crate::lookup::port::Question;
 use crate::policy::{Auth as AuthWords, Identity, Policy};
 use crate::time::Now;
 use crate::wire::registry::{AuthMethod, ExchangeType, NotifyType};
-use crate::wire::{Cert, Id, Payload};
+use crate::wire::{Id, Payload};
 
 /// As responder: what the rounds so far have brought.
 #[derive(Debug)]
@@ -246,12 +246,7 @@ pub fn next(cx: &mut Context, sa: &mut IkeSa, now: Now, peer_id: &Identity) -> b
         kind: round.srcid.kind,
         data: &round.srcid.data,
     })];
-    payloads.extend(proof.certs.iter().map(|(encoding, data)| {
-        Payload::Cert(Cert {
-            encoding: *encoding,
-            data,
-        })
-    }));
+    payloads.extend(auth::cert_payloads(&proof.certs));
     if let Some(auth) = &proof.auth {
         payloads.extend(auth.payloads());
         payloads.extend(more);

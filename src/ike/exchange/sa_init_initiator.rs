@@ -258,6 +258,7 @@ fn accept(
         .key_exchange(suite.ke)
         .ok_or(Error::NoProposal)?;
     method.check_public(public)?;
+    may_have_rounds(&sa.policy, payloads)?;
     // Whatever fails up to here, the true answer may still come.
     let shared = sent.kex.complete(public)?;
     let seed = keymat::skeyseed(suite.prf, &sent.nonce, nonce_r, shared.expose());
@@ -269,7 +270,6 @@ fn accept(
         sa.own_spi,
         responder,
     )?;
-    may_have_rounds(&sa.policy, payloads)?;
     let answered = has_notify(payloads, NotifyType::USE_PPK);
     let ppk = ppk::offer(answered, &sa.policy.ppks, &keys, suite.prf)?;
     let State::AwaitSaInitResponse(sent) = std::mem::replace(&mut sa.state, State::Closed) else {
