@@ -23,7 +23,7 @@ use super::own::Own;
 use super::state::State;
 use super::window::Window;
 use crate::crypto::MessageKey;
-use crate::kernel::{KernelRequest, RequestId};
+use crate::kernel::{ChildRemove, KernelRequest, RequestId};
 use crate::policy::{Identity, Policy};
 use crate::wire::registry::ExchangeType;
 use crate::wire::spi::{EspSpi, IkeSpi};
@@ -367,9 +367,7 @@ pub fn unload(cx: &mut Context, mut child: ChildSa) {
 /// Forgets a Child SA with what it has counted until now, and removes it from the kernel a moment
 /// later ([`remove_leaving`]).
 pub fn unload_soon(cx: &mut Context, mut child: ChildSa, now: Instant) {
-    if std::mem::take(&mut child.loaded) {
-        account::part(cx, child.names.inbound_spi);
-        let names = Box::new(child.names.clone());
+    if let Some(names) = part(cx, &mut child) {
         cx.leaving.push_back((now + STILL_COMING, names));
     }
     forget(cx, &child);
@@ -392,13 +390,20 @@ fn forget(cx: &mut Context, child: &ChildSa) {
 
 /// Removes a Child SA from the kernel, if it is there, and keeps what we know of it.
 pub fn unload_from_kernel(cx: &mut Context, child: &mut ChildSa) {
-    if std::mem::take(&mut child.loaded) {
-        account::part(cx, child.names.inbound_spi);
-        let child = Box::new(child.names.clone());
+    if let Some(child) = part(cx, child) {
         cx.out
             .kernel
             .push_back(KernelRequest::DeleteChild { child });
     }
+}
+
+/// What names a Child SA that is in the kernel and is to leave it, which counts it once more.
+fn part(cx: &mut Context, child: &mut ChildSa) -> Option<Box<ChildRemove>> {
+    if !std::mem::take(&mut child.loaded) {
+        return None;
+    }
+    account::part(cx, child.names.inbound_spi);
+    Some(Box::new(child.names.clone()))
 }
 
 /// Takes back an addition that the kernel has not answered: the removal follows it in the same
