@@ -13,6 +13,7 @@ use iked::crypto::{Rng, boring};
 use iked::ike::state::State;
 use iked::ike::{Command, Endpoint, EndpointParts, Event};
 use iked::policy::{Config, Options};
+use iked::shard;
 use iked::shard::batch::{Drained, ReceiveBatch, SendBatch};
 use iked::shard::socket::ShardSocket;
 use iked::steer::ShardId;
@@ -247,10 +248,8 @@ impl Engine {
         let Some((path, bytes)) = self.incoming.datagram(at, socket) else {
             return;
         };
-        let ike = match bytes.split_first_chunk_mut::<4>() {
-            Some(([0, 0, 0, 0], ike)) if marker => ike,
-            _ if marker => return,
-            _ => bytes,
+        let Some(ike) = shard::strip(bytes, marker) else {
+            return;
         };
         let now = now();
         let header = Header::peek(ike).ok();

@@ -415,8 +415,8 @@ fn forward(
     }
 }
 
-/// The IKE message without the non-ESP marker.
-fn strip(bytes: &mut [u8], marker: bool) -> Option<&mut [u8]> {
+/// The IKE message without the non-ESP marker (RFC 3948, 2.2), which only one with `marker` has.
+pub fn strip(bytes: &mut [u8], marker: bool) -> Option<&mut [u8]> {
     if !marker {
         return Some(bytes);
     }
