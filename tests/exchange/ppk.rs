@@ -75,13 +75,7 @@ fn assert_unmixed(pair: &Pair) {
 
 /// Nobody got in, and nothing is left after a while.
 fn assert_nobody_got_in(pair: &mut Pair) {
-    pair.pass_time(pair.seconds + 400);
-    for side in BOTH {
-        let host = pair.host(side);
-        assert!(host.kernel.holds().is_empty(), "{side:?}");
-        assert_eq!(host.stats().sa_established_current, 0, "{side:?}");
-        assert!(host.endpoint.is_empty(), "{side:?} {:?}", host.lines);
-    }
+    pair.assert_nothing_is_left();
     assert_eq!(pair.initiator.stats().sa_established_total, 0);
 }
 
@@ -166,9 +160,7 @@ fn who_requires_one_gets_up_with_nobody_that_has_none_or_another() {
     for (initiator, responder, side, why) in rows {
         let mut pair = pair(initiator, responder);
         pair.connect();
-        let host = pair.host(side);
-        let said = host.lines.iter().filter(|line| line.contains(why));
-        assert_eq!(said.count(), 1, "{initiator:?} {:?}", host.lines);
+        pair.assert_said_once(side, why);
         assert_nobody_got_in(&mut pair);
     }
 }

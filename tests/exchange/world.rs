@@ -468,6 +468,25 @@ impl Pair {
         }
     }
 
+    /// Once all patience is over, neither end has kept anything.
+    pub(super) fn assert_nothing_is_left(&mut self) {
+        self.pass_time(self.seconds + 400);
+        for side in [Side::Initiator, Side::Responder] {
+            let host = self.host(side);
+            assert!(host.kernel.holds().is_empty(), "{side:?}");
+            assert_eq!(host.stats().sa_established_current, 0, "{side:?}");
+            assert_eq!(host.stats().leases, 0, "{side:?}");
+            assert!(host.endpoint.is_empty(), "{side:?} {:?}", host.lines);
+        }
+    }
+
+    /// Whether one end said this, once.
+    pub(super) fn assert_said_once(&mut self, side: Side, line: &str) {
+        let host = self.host(side);
+        let said = host.lines.iter().filter(|said| said.contains(line));
+        assert_eq!(said.count(), 1, "{line}: {:?}", host.lines);
+    }
+
     /// Begins; the answer to each request is lost at first, and is the same when it comes.
     pub(super) fn connect_losing_answers(&mut self) {
         let mut request = self.initiate();
