@@ -3,12 +3,15 @@
 # gone afterwards; iked loads nothing into the kernel (`set decouple`).
 #   scripts/load.sh SCENARIO [ikeload's other arguments]
 # Environment: IKED_LOAD_SHARDS (default 1), IKED_LOAD_SET (further `set` lines of iked.conf),
-# IKED_LOAD_BIN (folder of the binaries; default: those of a release, built first).
+# IKED_LOAD_BIN (folder of the binaries; default: those of a release, built first),
+# IKED_LOAD_AUTH (how the peers prove themselves, in the words of iked.conf; default: a secret),
+# IKED_LOAD_POOL (what gives them addresses; may be empty, for a scenario with `virtual_ip = false`),
+# IKED_LOAD_CONFIG_DIR (iked's folder of keys and certificates; default: an empty one).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PATH:$HOME/.cargo/bin"
 [ "$(id -u)" = 0 ] || { echo "load.sh needs root for its network namespaces" >&2; exit 1; }
-[ $# -ge 1 ] || { sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 1 ] || { sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 BIN=${IKED_LOAD_BIN-}
 [ -n "$BIN" ] || { cargo build --locked --release --workspace --bins >&2; BIN=target/release; }
 
@@ -35,15 +38,16 @@ done
 ip -n "$LOAD" route add local 10.64.0.0/10 dev lo
 ip -n "$GW" route add 10.64.0.0/10 via 192.0.2.2
 
+POOL=${IKED_LOAD_POOL-config address 10.128.0.0/9}
 cat >"$DIR/iked.conf" <<EOF
 set decouple
 ${IKED_LOAD_SET-}
-ikev2 "load" passive esp from 10.8.0.0/24 to dynamic local any peer any srcid gateway.example \
-  psk "open sesame" config address 10.128.0.0/9
+ikev2 "load" passive esp from 10.8.0.0/24 to $([ -n "$POOL" ] && echo dynamic || echo any) local any peer any srcid gateway.example \
+  ${IKED_LOAD_AUTH-psk \"open sesame\"} $POOL
 EOF
 chmod 600 "$DIR/iked.conf"
 ip netns exec "$GW" "$BIN/iked" -d -f "$DIR/iked.conf" -s "$DIR/iked.sock" \
-  --config-dir "$DIR" --shards "${IKED_LOAD_SHARDS:-1}" >"$DIR/iked.log" 2>&1 &
+  --config-dir "${IKED_LOAD_CONFIG_DIR-$DIR}" --shards "${IKED_LOAD_SHARDS:-1}" >"$DIR/iked.log" 2>&1 &
 IKED=$!
 for _ in $(seq 100); do
   "$BIN/ikectl" -s "$DIR/iked.sock" show stats >/dev/null 2>&1 && break

@@ -23,6 +23,7 @@ use iked::wire::spi::IkeSpi;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
+use crate::kernel::Kernel;
 use crate::meter::Meter;
 use crate::scenario::Scenario;
 
@@ -81,6 +82,7 @@ struct Coming {
 struct Engine {
     parts: Parts,
     endpoint: Endpoint,
+    kernel: Kernel,
     meter: Meter,
     incoming: ReceiveBatch,
     outgoing: SendBatch,
@@ -149,6 +151,7 @@ impl Engine {
             next: u32::from(parts.thread),
             parts,
             endpoint,
+            kernel: Kernel::default(),
             meter: Meter::default(),
             incoming: ReceiveBatch::new(),
             outgoing: SendBatch::default(),
@@ -163,7 +166,8 @@ impl Engine {
     fn timeout(&self, now: Instant) -> Duration {
         let mut timeout = LOOK_AFTER_MAX;
         let deadline = self.endpoint.poll_timeout().map(|(at, _)| at);
-        for at in deadline.into_iter().chain(self.next_at(now)) {
+        let others = self.next_at(now).into_iter().chain(self.kernel.next());
+        for at in deadline.into_iter().chain(others) {
             timeout = timeout.min(at.saturating_duration_since(now));
         }
         timeout
@@ -191,7 +195,11 @@ impl Engine {
             self.drain();
         }
         self.begin();
-        self.endpoint.handle_timeout(now());
+        let now = now();
+        while let Some(event) = self.kernel.due(now.mono) {
+            self.endpoint.handle_kernel(now, event);
+        }
+        self.endpoint.handle_timeout(now);
         self.drain();
         self.look();
     }
@@ -254,6 +262,7 @@ impl Engine {
         let now = now();
         let header = Header::peek(ike).ok();
         self.endpoint.handle_datagram(now, path, ike);
+        self.answer_kernel();
         self.parts.live.heard.fetch_add(1, Ordering::Relaxed);
         if let Some(header) = header {
             self.meter.received(now.mono, &header);
@@ -317,8 +326,19 @@ impl Engine {
         self.parts.live.failed.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Answers what the endpoint asks of its kernel, and what it asks then.
+    fn answer_kernel(&mut self) {
+        let now = now();
+        while let Some(request) = self.endpoint.poll_kernel() {
+            if let Some(event) = self.kernel.ask(now.mono, request) {
+                self.endpoint.handle_kernel(now, event);
+            }
+        }
+    }
+
     /// Moves what the endpoint wants done to where it goes; the SPI of the last request.
     fn drain(&mut self) -> Option<u64> {
+        self.answer_kernel();
         let mut last = None;
         let now = now().mono;
         loop {
@@ -344,7 +364,6 @@ impl Engine {
             }
         }
         while self.endpoint.poll_reply().is_some() {}
-        while self.endpoint.poll_kernel().is_some() {}
         last
     }
 

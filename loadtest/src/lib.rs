@@ -5,6 +5,7 @@
 //! of it.
 
 pub mod engine;
+pub mod kernel;
 pub mod meter;
 pub mod plot;
 pub mod population;

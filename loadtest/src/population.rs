@@ -49,6 +49,12 @@ pub fn name(scenario: &Scenario, peer: u32) -> String {
 
 fn policy(scenario: &Scenario, template: &Policy, peer: u32) -> Policy {
     let name = name(scenario, peer);
+    let source = scenario.source_of(peer).map(IpNet::host);
+    let mut flows = template.flows.clone();
+    // Without an address of the gateway's a peer's own network is its address.
+    if let (false, Some(source)) = (scenario.suite.virtual_ip, source) {
+        flows.iter_mut().for_each(|flow| flow.from.net = source);
+    }
     let auth = match &scenario.auth {
         Auth::Psk { .. } => template.auth.clone(),
         Auth::EapMschapv2 { password, .. } => Words::Eap(Eap {
@@ -66,7 +72,8 @@ fn policy(scenario: &Scenario, template: &Policy, peer: u32) -> Policy {
             kind: IdType::FQDN,
             data: name.clone().into_bytes(),
         },
-        local: scenario.source_of(peer).map(IpNet::host),
+        local: source,
+        flows,
         name,
         ..template.clone()
     }
@@ -87,7 +94,7 @@ fn template(scenario: &Scenario) -> String {
     };
     let dpd = scenario.steady.dpd;
     format!(
-        "set decouple\nset dpd_check_interval {dpd}\nikev2 \"peer\" passive esp from {inside} to {} \
+        "set dpd_check_interval {dpd}\nikev2 \"peer\" passive esp from {inside} to {} \
          local {source} peer {} ikesa {} childsa {} srcid peer.example dstid {} ikelifetime {} \
          lifetime {} {auth}{request}\n",
         responder.network,
@@ -103,4 +110,35 @@ fn template(scenario: &Scenario) -> String {
 fn joined(errors: &[config::Diagnostic]) -> String {
     let lines: Vec<String> = errors.iter().map(|error| error.message.clone()).collect();
     lines.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_peer_has_a_name_an_address_and_without_a_pool_a_network_of_its_own() {
+        let text = "[peers]\ncount = 3\nsources = \"10.64.0.9/24\"\n[responder]\naddress = \"192.0.2.1\"\n\
+                    identity = \"gw.example\"\nnetwork = \"10.8.0.0/24\"\n[auth]\nmethod = \"psk\"\n\
+                    secret = \"s\"\n[suite]\nvirtual_ip = VIRTUAL\n";
+        for (virtual_ip, own) in [("true", None), ("false", Some("10.64.0.11/32"))] {
+            let scenario = Scenario::parse("s.toml", &text.replace("VIRTUAL", virtual_ip)).unwrap();
+            let config = config(&scenario).unwrap();
+            assert_eq!(config.policies.len(), 3);
+            let last = &config.policies[2];
+            assert_eq!(
+                (last.index, last.srcid.to_string()),
+                (2, "FQDN/peer-2.load.example".to_owned())
+            );
+            assert_eq!(last.local.unwrap().to_string(), "10.64.0.11/32");
+            let from = &last.flows[0].from;
+            assert_eq!(from.dynamic, own.is_none());
+            let net = (!from.dynamic).then(|| from.net.to_string());
+            assert_eq!(net.as_deref(), own);
+            assert_eq!(last.request.is_empty(), own.is_some());
+        }
+        let wrong = text.replace("VIRTUAL", "true\nike = \"enc rot13\"");
+        let error = config(&Scenario::parse("s.toml", &wrong).unwrap()).unwrap_err();
+        assert!(error.to_string().contains("rot13"), "{error}");
+    }
 }

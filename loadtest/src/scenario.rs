@@ -137,7 +137,7 @@ impl Default for Arrival {
 pub struct Steady {
     /// Seconds for which all of them stay.
     pub seconds: u64,
-    /// Seconds between liveness probes of each; 0 is none.
+    /// Seconds between liveness probes of each, which has heard nothing in the half of that; 0 is none.
     pub dpd: u64,
     /// Delete all IKE SAs at the end; else they are left to the responder.
     pub delete: bool,

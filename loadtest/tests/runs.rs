@@ -35,12 +35,63 @@ impl Place {
 
     /// A run against this tree's iked.
     fn against_iked(&self) -> Output {
+        self.run(self.load_script())
+    }
+
+    /// The script that makes the hosts and runs both programs.
+    fn load_script(&self) -> Command {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let mut command = Command::new(root.join("scripts/load.sh"));
         let bin = Path::new(env!("CARGO_BIN_EXE_ikeload")).parent().unwrap();
         assert!(bin.join("iked").exists(), "cargo build --bins comes first");
         command.env("IKED_LOAD_BIN", bin).arg(self.scenario());
-        self.run(command)
+        command
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A certificate of the gateway's and its key for iked, and the authority for both ends.
+    fn certify_gateway(&self) {
+        for folder in ["private", "certs", "ca"] {
+            fs::create_dir(self.path(folder)).unwrap();
+        }
+        let root = [
+            "-subj",
+            "/CN=root",
+            "-keyout",
+            "root.key",
+            "-out",
+            "ca/root.pem",
+        ];
+        self.request(&root);
+        let gateway = [
+            "-subj",
+            "/CN=gateway",
+            "-addext",
+            "subjectAltName=DNS:gateway.example",
+        ];
+        let by = [
+            "-CA",
+            "ca/root.pem",
+            "-CAkey",
+            "root.key",
+            "-addext",
+            "basicConstraints=CA:FALSE",
+        ];
+        let to = ["-keyout", "private/local.key", "-out", "certs/gateway.pem"];
+        self.request(&[&gateway[..], &by, &to].concat());
+    }
+
+    fn request(&self, words: &[&str]) {
+        let mut command = Command::new("openssl");
+        command.args(["req", "-x509", "-noenc", "-days", "2", "-newkey", "ec"]);
+        command
+            .args(["-pkeyopt", "ec_paramgen_curve:P-256"])
+            .args(words);
+        let output = command.current_dir(self.folder.path()).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output));
     }
 
     /// A run in a network namespace where nobody else is.
@@ -82,6 +133,60 @@ fn peers_get_in_and_the_report_says_at_what_cost() {
     assert!(report["cpu_micros_per_sa"].as_f64().unwrap() > 0.0);
     let page = fs::read_to_string(place.folder.path().join("report.html")).unwrap();
     assert_eq!(page.matches("<svg").count(), 4);
+}
+
+#[test]
+fn peers_with_passwords_check_the_gateway_and_get_in_without_an_address() {
+    let scenario = SCENARIO.replace("count = 300", "count = 40");
+    let scenario = scenario.replace("method = \"psk\"\nsecret = \"SECRET\"", "AUTH");
+    let place = Place::new("");
+    place.certify_gateway();
+    let folder = place.folder.path().display();
+    let auth =
+        format!("method = \"eap-mschapv2\"\npassword = \"geheim\"\nconfig_dir = \"{folder}\"");
+    let suite = "[suite]\nvirtual_ip = false\n";
+    fs::write(place.scenario(), scenario.replace("AUTH", &auth) + suite).unwrap();
+    let users = (0..40).map(|peer| format!("user peer-{peer}.load.example geheim\n"));
+    let mut command = place.load_script();
+    command.env("IKED_LOAD_SET", users.collect::<String>());
+    command.env("IKED_LOAD_AUTH", "eap \"mschap-v2\"");
+    command.env("IKED_LOAD_POOL", "");
+    command.env("IKED_LOAD_CONFIG_DIR", place.folder.path());
+    let output = place.run(command);
+    assert!(output.status.success(), "{}", text(&output));
+    let report = place.report();
+    assert_eq!(report["up"], 40);
+    // Each has several rounds of IKE_AUTH.
+    let exchanges = report["exchanges"].as_array().unwrap();
+    let auth = exchanges.iter().find(|row| row[0] == "IKE_AUTH").unwrap();
+    assert!(auth[1]["count"].as_u64() >= Some(4 * 40), "{auth}");
+}
+
+#[test]
+fn peers_that_stay_are_rekeyed_and_probe_and_none_is_lost() {
+    let scenario = SCENARIO.replace("SECRET", "open sesame");
+    let scenario = scenario.replace("count = 300", "count = 50");
+    let more = "[suite]\nike_lifetime = 6\nchild_lifetime = 5\n\
+                [steady]\nseconds = 12\ndpd = 1\ndelete = true\n";
+    let place = Place::new(&(scenario + more));
+    let mut command = place.load_script();
+    command
+        .env("IKED_LOAD_SHARDS", "2")
+        .args(["--threads", "2"]);
+    let output = place.run(command);
+    assert!(output.status.success(), "{}", text(&output));
+    let report = place.report();
+    let count = |name: &str| {
+        let exchanges = report["exchanges"].as_array().unwrap();
+        let row = exchanges.iter().find(|row| row[0] == name);
+        row.map_or(0, |row| row[1]["count"].as_u64().unwrap())
+    };
+    // Two rekeys of each kind and more, each with a Delete; what is more than those is a probe.
+    assert!(count("CREATE_CHILD_SA") >= 150, "{report}");
+    assert!(
+        count("INFORMATIONAL") >= count("CREATE_CHILD_SA") + 100,
+        "{report}"
+    );
 }
 
 #[test]
