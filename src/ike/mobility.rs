@@ -30,9 +30,18 @@ pub struct Mobility {
     /// The peer has not shown yet that it receives where it says it is.
     pub doubtful: bool,
     /// Where the peer's last request came from, if the IKE SA is elsewhere.
-    pub seen: Option<Path>,
+    pub seen: Option<Seen>,
     /// How the peer saw us last: its NAT_DETECTION_DESTINATION_IP.
     pub seen_as: Option<Vec<u8>>,
+}
+
+/// A place where the peer is, other than where its IKE SA is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// From there to here.
+    pub path: Path,
+    /// How often our request that is out had been sent again before.
+    pub retries: u32,
 }
 
 impl Mobility {
@@ -99,12 +108,14 @@ const fn moves(sa: &IkeSa) -> bool {
 /// request of ours that is out must not go into a dead mapping until an update comes: it is sent to
 /// both places in turn, and to the new one now.
 pub fn see(sa: &mut IkeSa, now: Instant, path: Path) {
-    let before = sa.mobility.seen;
     let elsewhere = path.remote != sa.path.remote && path.marker == sa.path.marker;
     let up = matches!(sa.state, State::Established(_) | State::Deleting(_));
-    sa.mobility.seen = (up && elsewhere && moves(sa)).then_some(path);
-    if sa.mobility.seen.is_some() && sa.mobility.seen != before {
+    if !(up && elsewhere && moves(sa)) {
+        sa.mobility.seen = None;
+    } else if sa.mobility.seen.is_none_or(|seen| seen.path != path) {
         sa.window.hurry(now);
+        let retries = sa.window.outstanding().map_or(0, |o| o.retries);
+        sa.mobility.seen = Some(Seen { path, retries });
     }
 }
 

@@ -14,6 +14,15 @@ pub fn message_max(cx: &Context, sa: &IkeSa, response: bool) -> usize {
     message_len(packet_max(cx, sa).min(most.into()), is_v4(sa))
 }
 
+/// Bytes that IKE_SA_INIT, which is never fragmented, may fill with what it could also do without.
+pub fn unfragmented_max(cx: &Context, v4: bool) -> usize {
+    let packet = match cx.config.settings.fragment_size {
+        0 => ANSWER,
+        configured => configured.min(ANSWER),
+    };
+    message_len(packet.into(), v4)
+}
+
 /// Bytes of the largest IP packet that is tried now.
 fn packet_max(cx: &Context, sa: &IkeSa) -> usize {
     let first = match cx.config.settings.fragment_size {

@@ -36,6 +36,8 @@ pub struct Outstanding {
     give_up_at: Instant,
     /// Sends after the first.
     pub retries: u32,
+    /// How often it was sent once more, as there was a new place to send it to.
+    extras: u32,
 }
 
 #[derive(Debug)]
@@ -169,6 +171,7 @@ impl Window {
             due_at,
             give_up_at: now + GIVE_UP_AFTER,
             retries: 0,
+            extras: 0,
         });
     }
 
@@ -208,14 +211,20 @@ impl Window {
         }
     }
 
-    /// The outstanding request may reach the peer now and not before: it is sent again at once,
-    /// unless it has been sent as often as it may.
+    /// The outstanding request may reach the peer now and not before: it is sent again at once. Where
+    /// all sends went elsewhere, some more are granted.
     pub fn hurry(&mut self, now: Instant) {
-        if let Some(outstanding) = &mut self.outstanding
-            && outstanding.retries < RETRIES_MAX
-        {
-            outstanding.due_at = outstanding.due_at.min(now);
+        let Some(outstanding) = &mut self.outstanding else {
+            return;
+        };
+        if outstanding.retries >= RETRIES_MAX {
+            if outstanding.extras >= EXTRAS_MAX {
+                return;
+            }
+            outstanding.extras += 1;
+            outstanding.retries = RETRIES_MAX - 1;
         }
+        outstanding.due_at = outstanding.due_at.min(now);
     }
 
     /// Moves a due request on: sends at about 0, 2, 6, 14, 30 and 62 s, each wait a tenth shorter or
@@ -257,6 +266,9 @@ fn jittered(wait: Duration, rng: &mut Rng) -> Duration {
 const FIRST_RETRY_AFTER: Duration = Duration::from_secs(2);
 /// Retransmissions.
 const RETRIES_MAX: u32 = 5;
+/// Sends after those, each to a place that was not known before; a peer that moves on and on without
+/// an answer is not waited for longer.
+const EXTRAS_MAX: u32 = 3;
 /// From the first send until the peer is given up, as OpenIKED does: the waits together.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(126);
 /// The least wait after the last send.
@@ -356,10 +368,30 @@ mod tests {
         for second in 1..100 {
             let now = start + Duration::from_secs(second);
             window.hurry(now);
-            let sent = (second <= 5).then_some(Retry::Again);
+            let sent = (second <= 5 + 3).then_some(Retry::Again);
             assert_eq!(window.retry(now, &mut rng), sent);
         }
         let given_up_at = window.outstanding().unwrap().due_at;
         assert_eq!(given_up_at - start, Duration::from_secs(126));
+    }
+
+    #[test]
+    fn a_place_found_after_the_last_send_gets_one_and_time_to_answer() {
+        let start = Instant::now();
+        let mut rng = Rng::from_seed([1; 32]);
+        let mut window = Window::new();
+        let (exchange, datagrams) = (ExchangeType::INFORMATIONAL, vec![vec![0]]);
+        window.sent(0, exchange, datagrams, start, &mut rng);
+        for second in [3, 9, 18, 40, 90] {
+            let now = start + Duration::from_secs(second);
+            assert_eq!(window.retry(now, &mut rng), Some(Retry::Again));
+        }
+        let late = start + Duration::from_secs(120);
+        assert_eq!(window.retry(late, &mut rng), None);
+        window.hurry(late);
+        assert_eq!(window.retry(late, &mut rng), Some(Retry::Again));
+        assert_eq!(window.retry(late + LAST_WAIT_MIN / 2, &mut rng), None);
+        let end = late + LAST_WAIT_MIN;
+        assert_eq!(window.retry(end, &mut rng), Some(Retry::GiveUp));
     }
 }

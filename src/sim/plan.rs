@@ -288,8 +288,7 @@ fn host(dice: &mut Dice, taste: &Taste, number: u64, is_gateway: bool) -> HostPl
             double: bad(dice, 100),
             late: bad(dice, 60),
             corrupt: bad(dice, 30),
-            // Below the least that a link of IPv4 may have, and with room for the IKE_SA_INIT responses here.
-            mtu: if taste.small { 560 } else { 1500 },
+            mtu: if taste.small { 480 } else { 1500 },
         },
         kernel: KernelPlan {
             refuse: bad(dice, 150),

@@ -157,7 +157,7 @@ fn a_responder_announces_what_all_its_policies_take() {
 
 #[test]
 fn a_response_that_would_be_too_long_for_one_packet_does_without() {
-    let said = |authorities: usize| {
+    let said = |authorities: usize, fragment_size: u16| {
         let root = certificates("root.crt");
         let parts = Parts {
             authorities: root.into_iter().cycle().take(authorities).collect(),
@@ -168,10 +168,19 @@ fn a_response_that_would_be_too_long_for_one_packet_does_without() {
             auth: Auth::PublicKey(PublicKeyAuth::Any),
             ..gateway()
         };
-        said_by(config([policy]), store, true)
+        let mut config = config([policy]);
+        config.settings.fragment_size = fragment_size;
+        said_by(config, store, true)
     };
-    assert!(said(10).is_some());
-    assert!(said(50).is_none());
+    assert!(said(10, 0).is_some());
+    assert!(said(50, 0).is_none());
+    assert!(said(10, 1500).is_some(), "no more than every path carries");
+    assert!(said(50, 1500).is_none());
+    assert!(said(0, 700).is_some());
+    assert!(
+        said(0, 400).is_none(),
+        "what the operator knows of the path"
+    );
 }
 
 #[test]

@@ -308,6 +308,49 @@ fn a_request_in_a_dead_mapping_is_sent_where_the_peer_was_seen() {
     assert!(sa.window.outstanding().is_none_or(|o| o.id > 0));
 }
 
+#[test]
+fn a_request_all_sends_of_which_were_lost_is_sent_where_the_peer_is_seen_at_last() {
+    let mut pair = up_behind_nat([true; 2]);
+    let lost = begin_rekey(&mut pair, Side::Responder);
+    for after in [3, 8, 18, 36, 75] {
+        let again = pair.responder.wake(at(after));
+        assert_eq!(again.len(), 1, "after {after} s");
+        assert_eq!(again[0].path.remote.port(), 14_500);
+    }
+    pair.nat = Some(|inside| through_nat(20_000, inside));
+    pair.seconds = 120;
+    let request = begin_rekey(&mut pair, Side::Initiator);
+    // Its NAT keepalive goes before it, and says nothing.
+    for datagram in &request {
+        pair.give(Side::Initiator, datagram);
+    }
+    let again = pair.responder.wake(at(120));
+    assert_eq!(again[0].bytes, lost[0].bytes);
+    assert_eq!(again[0].path.remote.port(), 24_500);
+    assert_eq!(
+        pair.responder.wake(at(127)),
+        [],
+        "and has time to be answered"
+    );
+    let (_, answers) = pair.give(Side::Responder, &again[0]);
+    pair.give(Side::Initiator, &answers[0]);
+    let sa = pair.responder.endpoint.ike_sas().next().unwrap();
+    assert!(sa.window.outstanding().is_none_or(|o| o.id > 0));
+}
+
+#[test]
+fn a_request_sent_twice_already_goes_first_where_the_peer_is_seen() {
+    let mut pair = up_behind_nat([true; 2]);
+    begin_rekey(&mut pair, Side::Responder);
+    assert_eq!(pair.responder.wake(at(3)).len(), 1);
+    pair.nat = Some(|inside| through_nat(20_000, inside));
+    pair.seconds = 4;
+    let request = begin_rekey(&mut pair, Side::Initiator);
+    pair.give(Side::Initiator, &request[0]);
+    let ports = [4, 13, 31].map(|second| pair.responder.wake(at(second))[0].path.remote.port());
+    assert_eq!(ports, [24_500, 14_500, 24_500]);
+}
+
 /// The Child SA of this side comes to the end of its lifetime.
 fn begin_rekey(pair: &mut Pair, side: Side) -> Vec<Datagram> {
     let now = pair.now();

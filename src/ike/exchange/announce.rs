@@ -66,7 +66,3 @@ pub fn heard(cx: &mut Context, tag: Tag, data: Option<&[u8]>) -> Announced {
         }
     }
 }
-
-/// The longest IKE_SA_INIT response with an announcement in it: what passes any path of IPv6 in one piece.
-/// One that would be longer does without.
-pub const RESPONSE_MAX: usize = 1280 - 40 - 8;

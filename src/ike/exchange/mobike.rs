@@ -429,11 +429,12 @@ fn arrive(cx: &mut Context, sa: &mut IkeSa) {
 /// Where a request goes that was not answered: each in its turn to the peer's addresses, for one
 /// may have stopped working. Only the initiator decides which is used (RFC 4555, 3.4).
 pub fn path_for_retry(sa: &IkeSa, retries: u32) -> Path {
+    if let Some(seen) = sa.mobility.seen {
+        let odd = seen.retries.abs_diff(retries) % 2 == 1;
+        return if odd { seen.path } else { sa.path };
+    }
     let all = candidates(sa);
     let turn = usize::try_from(retries.saturating_sub(1)).unwrap_or(0);
-    if let Some(path) = sa.mobility.seen {
-        return if turn % 2 == 0 { path } else { sa.path };
-    }
     let turn = turn % all.len().max(1);
     let mut path = sa.path;
     if let Some(address) = all.get(turn) {

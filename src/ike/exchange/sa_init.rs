@@ -10,8 +10,8 @@ use super::super::event::Path;
 use super::super::ike_sa::{IkeSa, Tag};
 use super::super::natt::{self, NatState};
 use super::super::negotiate::{self, Chosen, Rules};
+use super::super::path_mtu;
 use super::super::state::{HalfOpen, Keying, State};
-use super::announce;
 use crate::policy::select::{self, PolicyKey};
 use crate::policy::{Auth, Policy};
 use crate::time::Now;
@@ -378,7 +378,8 @@ fn build(
     payloads.extend(announced.map(|data| status(NotifyType::SUPPORTED_AUTH_METHODS, data)));
     let mut out = Vec::with_capacity(512);
     encode_message(&header, &payloads, &mut out);
-    if announced.is_some() && out.len() > announce::RESPONSE_MAX {
+    // RFC 9593 only helps a peer to choose: no handshake may fail for it.
+    if announced.is_some() && out.len() > path_mtu::unfragmented_max(cx, path.remote.is_ipv4()) {
         payloads.pop();
         out.clear();
         encode_message(&header, &payloads, &mut out);
