@@ -31,8 +31,7 @@ pub fn config(scenario: &Scenario) -> Result<Arc<Config>, Error> {
     let none = |message: String| Error::Template(message, text.clone());
     let loaded = config::parse_str("template", &text, &[], Generation(0), environment);
     let mut config = match loaded {
-        Ok(loaded) if loaded.pending.is_empty() => loaded.config,
-        Ok(loaded) => return Err(none(joined(&loaded.pending))),
+        Ok(loaded) => loaded.config,
         Err(errors) => return Err(none(joined(&errors))),
     };
     let one = config.policies.first().cloned();

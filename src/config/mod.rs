@@ -59,8 +59,6 @@ pub struct Loaded {
     pub config: Config,
     /// What is odd but no error, each as `FILE: LINE: message`.
     pub warnings: Vec<String>,
-    /// What is right iked.conf(5) but not done by this daemon yet. [`load`] refuses it.
-    pub pending: Vec<Diagnostic>,
 }
 
 /// What a configuration depends on beside its text.
@@ -118,12 +116,7 @@ pub fn load(
         }]
     })?;
     let shown = if name == "-" { "stdin" } else { &*name };
-    let loaded = parse_bytes(shown, &bytes, macros, generation, environment)?;
-    if loaded.pending.is_empty() {
-        Ok(loaded)
-    } else {
-        Err(loaded.pending)
-    }
+    parse_bytes(shown, &bytes, macros, generation, environment)
 }
 
 /// Reads a configuration from text; `name` is how errors call it.
@@ -166,6 +159,5 @@ fn parse_bytes(
     Ok(Loaded {
         config: resolved.config,
         warnings,
-        pending: resolved.pending,
     })
 }

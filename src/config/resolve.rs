@@ -16,15 +16,13 @@ use crate::policy::{
     Auth, CfgEntry, Config, Eap, EapMethod, EapUser, Family, Generation, IpNet, Ocsp, Policy, Ppk,
     PublicKeyAuth, Round, Secret, Selection, Settings,
 };
-use crate::wire::TransformId;
-use crate::wire::registry::{CfgAttrType, IdType, KeId, ProtocolId};
+use crate::wire::registry::{CfgAttrType, IdType, ProtocolId};
 
 /// What resolving gave.
 pub(super) struct Resolved {
     pub(super) config: Config,
     pub(super) warnings: Vec<String>,
     pub(super) errors: Vec<Diagnostic>,
-    pub(super) pending: Vec<Diagnostic>,
 }
 
 /// Gives the statements their meaning.
@@ -42,12 +40,11 @@ pub(super) fn resolve(
         settings,
         ..Config::default()
     };
-    let (warnings, errors, pending) = (Vec::new(), Vec::new(), Vec::new());
+    let (warnings, errors) = (Vec::new(), Vec::new());
     let result = Resolved {
         config,
         warnings,
         errors,
-        pending,
     };
     let mut resolver = Resolver {
         environment,
@@ -81,11 +78,6 @@ impl Resolver<'_> {
         self.result
             .warnings
             .push(Diagnostic::at(at, message.to_owned()).to_string());
-    }
-
-    fn pending(&mut self, at: &Position, what: &str) {
-        let message = format!("{what} is not supported yet");
-        self.result.pending.push(Diagnostic::at(at, message));
     }
 
     fn set(&mut self, set: &Set, at: &Position) -> Outcome<()> {
@@ -269,14 +261,6 @@ impl Resolver<'_> {
         };
         if policy.active && all.into_iter().any(nameless) {
             self.warn(at, "'active' with 'eap' and no 'user': nobody to begin as");
-        }
-        let sntrup = TransformId::Ke(KeId::SNTRUP761X25519);
-        let proposals = policy.ike_proposals.iter().chain(&policy.child_proposals);
-        if proposals
-            .flat_map(|p| &p.transforms)
-            .any(|transform| transform.id == sntrup)
-        {
-            self.pending(at, "'group sntrup761x25519'");
         }
     }
 

@@ -20,6 +20,7 @@ pub mod null;
 pub mod ocsp;
 pub mod rng;
 pub mod sign;
+mod sntrup;
 pub mod tls;
 pub mod x509;
 
@@ -158,12 +159,22 @@ pub trait MessageKey: Send + Sync {
 pub trait KeyExchange: Sync {
     /// Its number.
     fn id(&self) -> KeId;
-    /// Length of the KE payload data in bytes.
+    /// Length of the initiator's KE payload data in bytes, and mostly the responder's.
     fn public_len(&self) -> usize;
-    /// Cheap checks of a peer value (length; MODP: 1 < y < p-1) before any state is made for it.
+    /// As responder: cheap checks of the initiator's value (length; MODP: 1 < y < p-1) before any state is
+    /// made for it.
     fn check_public(&self, peer_public: &[u8]) -> Result<(), CryptoError>;
     /// Draws a key pair.
     fn start(&self, rng: &mut Rng) -> Result<Box<dyn ActiveKeyExchange>, CryptoError>;
+    /// As responder, to this value of the initiator. The same as [`Self::start`] where both ends do the
+    /// same.
+    fn answer(
+        &self,
+        rng: &mut Rng,
+        _peer_public: &[u8],
+    ) -> Result<Box<dyn ActiveKeyExchange>, CryptoError> {
+        self.start(rng)
+    }
 }
 
 /// A key pair that waits for the peer's value.

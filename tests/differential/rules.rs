@@ -102,12 +102,6 @@ pub(super) const VERDICTS: &[Verdict] = &[
         ours_accepts: false,
         applies: |_, _, ours| ours.says("address family mismatch"),
     },
-    Verdict {
-        name: "not there yet",
-        reason: "`group sntrup761x25519` is refused with file and line",
-        ours_accepts: false,
-        applies: |_, _, ours| ours.says("is not supported yet"),
-    },
 ];
 
 pub(super) const FILES: &[Dumped<Vec<Line>>] = &[

@@ -19,7 +19,12 @@ fn psk_pair(change: impl Fn(&mut Policy)) -> Pair {
 #[test]
 fn every_suite_and_key_exchange_gets_up_with_a_pre_shared_key() {
     for suite in [Suite::AesGcm, Suite::AesCbcSha256, Suite::ChaCha20] {
-        for method in [KeId::CURVE25519, KeId::ECP_256, KeId::MODP_2048] {
+        for method in [
+            KeId::CURVE25519,
+            KeId::ECP_256,
+            KeId::MODP_2048,
+            KeId::SNTRUP761X25519,
+        ] {
             let mut pair = psk_pair(|policy| {
                 policy.ike_proposals = vec![setup::ike(suite, &[method])];
                 policy.child_proposals = vec![setup::esp(suite)];

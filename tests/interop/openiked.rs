@@ -64,6 +64,12 @@ pub const GCM_ECP256: Suite = Suite {
     childsa: "enc aes-128 auth hmac-sha2-384",
 };
 
+/// OpenIKED's own hybrid key exchange, for the Child SA's rekeys as well.
+pub const GCM_SNTRUP: Suite = Suite {
+    ikesa: "enc aes-256-gcm prf hmac-sha2-256 group sntrup761x25519",
+    childsa: "enc aes-128 auth hmac-sha2-384 group sntrup761x25519",
+};
+
 impl Peer {
     pub fn new(mode: &'static str) -> Self {
         Self {

@@ -2,7 +2,9 @@
 
 use super::gateway::{CLIENT_ID, Conf, Gateway};
 use super::keys::Kind;
-use super::openiked::{BEHIND, BEHIND_NET, CBC_X25519, GCM_ECP256, OpenIked, Peer, Suite};
+use super::openiked::{
+    BEHIND, BEHIND_NET, CBC_X25519, GCM_ECP256, GCM_SNTRUP, OpenIked, Peer, Suite,
+};
 use super::rekey::inbound_spis_of;
 use super::session::{kernel_is_clean, passes_packets, raw_keys};
 use super::world::{
@@ -157,6 +159,23 @@ pub fn the_gateway_rekeys() {
 
 pub fn the_peer_rekeys() {
     let peer = Peer {
+        lifetimes: "ikelifetime 10 lifetime 14".to_owned(),
+        ..Peer::new("passive")
+    };
+    rekeys(&peer, "");
+}
+
+pub fn the_gateway_rekeys_by_the_hybrid_group() {
+    let peer = Peer {
+        suite: GCM_SNTRUP,
+        ..Peer::new("active")
+    };
+    rekeys(&peer, "ikelifetime 10 lifetime 14");
+}
+
+pub fn the_peer_rekeys_by_the_hybrid_group() {
+    let peer = Peer {
+        suite: GCM_SNTRUP,
         lifetimes: "ikelifetime 10 lifetime 14".to_owned(),
         ..Peer::new("passive")
     };

@@ -391,6 +391,8 @@ const OPENIKED_ROWS: &[Row] = rows! {
     openiked_scenarios::raw_rsa_keys_where_the_gateway_begins [rig rig]
     openiked_scenarios::the_gateway_rekeys [rig rig]
     openiked_scenarios::the_peer_rekeys [rig rig]
+    openiked_scenarios::the_gateway_rekeys_by_the_hybrid_group [rig rig]
+    openiked_scenarios::the_peer_rekeys_by_the_hybrid_group [rig rig]
     openiked_scenarios::in_transport_mode [rig rig]
     openiked_scenarios::fragments_of_both_sides [rig rig]
     openiked_scenarios::the_peer_begins_over_a_lossy_wire [rig rig]

@@ -10,6 +10,7 @@ use boring::pkey::Public;
 use zeroize::Zeroizing;
 
 use super::curves;
+use crate::crypto::sntrup::Sntrup761X25519;
 use crate::crypto::{ActiveKeyExchange, CryptoError, KeyExchange, Rng, SecretBytes};
 use crate::sys::bssl;
 use crate::wire::registry::KeId;
@@ -33,6 +34,7 @@ pub(super) static KEY_EXCHANGES: &[&dyn KeyExchange] = &[
     &MODP[5],
     &MODP[6],
     &MODP[7],
+    &Sntrup761X25519(&Curve25519),
 ];
 
 static EC: [EcGroupKex; 9] = [

@@ -234,7 +234,7 @@ pub fn exchange_keys(
     let ke = ke.ok_or(Error::InvalidKe(method))?;
     let exchange = cx.provider.key_exchange(method).ok_or(Error::NoProposal)?;
     exchange.check_public(ke.data).map_err(Error::BadKe)?;
-    let pair = exchange.start(&mut cx.rng)?;
+    let pair = exchange.answer(&mut cx.rng, ke.data)?;
     let public = pair.public().to_vec();
     let shared = pair.complete(ke.data).map_err(Error::BadKe)?;
     Ok(Some(((method, public), shared)))

@@ -228,7 +228,7 @@ fn accept(
         .key_exchange(request.ke.method)
         .ok_or(Error::NoProposal)?;
     exchange.check_public(request.ke.data)?;
-    let kex = exchange.start(&mut cx.rng)?;
+    let kex = exchange.answer(&mut cx.rng, request.ke.data)?;
     let nonce_r = cx.rng.bytes::<NONCE_LEN>().to_vec();
     let own_spi = cx.draw_ike_spi();
     let nat = detect_nat(cx, path, request, &policy);

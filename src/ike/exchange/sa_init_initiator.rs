@@ -253,11 +253,6 @@ fn accept(
     if suite.ke != sent.method {
         return Err(Error::InvalidKe(suite.ke));
     }
-    let method = cx
-        .provider
-        .key_exchange(suite.ke)
-        .ok_or(Error::NoProposal)?;
-    method.check_public(public)?;
     may_have_rounds(&sa.policy, payloads)?;
     // Whatever fails up to here, the true answer may still come.
     let shared = sent.kex.complete(public)?;
