@@ -9,6 +9,7 @@ use super::rekey::inbound_spis_of;
 use super::session::{kernel_is_clean, passes_packets, raw_keys};
 use super::world::{
     CLIENT, GATEWAY, INSIDE, INSIDE_NET, Layout, World, assert_says, wait_for, wait_long_for,
+    wait_long_to_see,
 };
 
 /// Both ends, up.
@@ -50,15 +51,16 @@ impl Ends {
 
     /// One Child SA at both ends, and two SAs in either kernel.
     pub fn wait_for_one_child(&self) {
-        wait_long_for("one Child SA at both ends", || {
-            let peer = self.peer.ikectl(&["show", "sa"]);
-            let states = |host: &str| self.world.ip(host, &["xfrm", "state"]);
+        wait_long_to_see("one Child SA at both ends", || {
+            let (ours, theirs) = (self.gateway.show_sa(), self.peer.ikectl(&["show", "sa"]));
+            let states = ["gw", "rw"].map(|host| self.world.ip(host, &["xfrm", "state"]));
             let one = inbound_spis_of(&self.gateway).len() == 1
-                && peer.matches("sa_childsas").count() == 2
-                && ["gw", "rw"]
+                && theirs.matches("sa_childsas").count() == 2
+                && states
                     .iter()
-                    .all(|host| states(host).matches("proto esp").count() == 2);
+                    .all(|states| states.matches("proto esp").count() == 2);
             one.then_some(())
+                .ok_or_else(|| format!("{ours}{theirs}{}", states.concat()))
         });
     }
 

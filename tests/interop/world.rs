@@ -417,13 +417,26 @@ pub fn wait_long_for<T>(what: &str, attempt: impl FnMut() -> Option<T>) -> T {
     wait_within(6 * PATIENCE, what, attempt)
 }
 
+/// The same; what each attempt saw is said when it was the last.
+pub fn wait_long_to_see<T>(what: &str, attempt: impl FnMut() -> Result<T, String>) -> T {
+    wait_within_to_see(6 * PATIENCE, what, attempt)
+}
+
 fn wait_within<T>(time: Duration, what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    wait_within_to_see(time, what, || attempt().ok_or_else(String::new))
+}
+
+fn wait_within_to_see<T>(
+    time: Duration,
+    what: &str,
+    mut attempt: impl FnMut() -> Result<T, String>,
+) -> T {
     let until = Instant::now() + time;
     loop {
-        if let Some(found) = attempt() {
-            return found;
+        match attempt() {
+            Ok(found) => return found,
+            Err(seen) => assert!(Instant::now() < until, "waited in vain for {what} {seen}"),
         }
-        assert!(Instant::now() < until, "waited in vain for {what}");
         thread::sleep(Duration::from_millis(50));
     }
 }
