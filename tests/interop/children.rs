@@ -65,7 +65,7 @@ pub fn the_client_asks_for_a_second_child_sa() {
 fn both_carry(session: &Session<'_>, address: &str) {
     assert_eq!(inbound_spis(session).len(), 2);
     for inside in [INSIDE, OTHER] {
-        packets_pass(session.world, address, inside, 4);
+        packets_pass(session.world, address, inside, &[4]);
     }
 }
 

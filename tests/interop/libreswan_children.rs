@@ -3,7 +3,7 @@
 
 use super::gateway::{Conf, Gateway};
 use super::libreswan::{Client, Libreswan};
-use super::libreswan_rekey::{BEHIND, BEHIND_NET, networks, was_replaced};
+use super::libreswan_rekey::{BEHIND, BEHIND_NET, networks, wait_for_another_child};
 use super::pluto_session::Session;
 use super::rekey::inbound_spis_of;
 use super::session::{gateway_has_let_go, kernel_is_clean, packets_pass, passes_packets};
@@ -31,7 +31,7 @@ fn two_networks(world: &World, mode: &'static str) -> (Conf, Client) {
 fn both_carry(world: &World, gateway: &Gateway) {
     assert_eq!(inbound_spis_of(gateway).len(), 2);
     for inside in [INSIDE, OTHER] {
-        packets_pass(world, BEHIND, inside, 4);
+        packets_pass(world, BEHIND, inside, &[4]);
     }
 }
 
@@ -114,9 +114,19 @@ pub fn both_sides_rekey_the_child_sa_at_once() {
     let (gateway, swan) = (&session.gateway, &session.swan);
     let first = inbound_spis_of(gateway);
     both_begin(&world, gateway, swan);
-    was_replaced(&world, gateway, &first);
-    swan.wait_for_states(|states| states.matches("ESTABLISHED_CHILD_SA").count() == 1);
+    wait_for_another_child(gateway, &first);
+    gateway.wait_for_count("IKE SA currently established", 1);
+    // Which of the two stays, the nonces say. Where it is pluto's, and pluto took ours up last, it has
+    // nothing left to send through: its next packet makes it ask for another.
+    let ours_goes = gateway.log().contains("simultaneous rekey: ours goes");
+    let sas: &[usize] = if ours_goes { &[2, 4] } else { &[2] };
+    packets_pass(&world, BEHIND, INSIDE, sas);
+    swan.wait_for_states(|states| {
+        let children = states.matches("ESTABLISHED_CHILD_SA").count();
+        children == 1 || ours_goes && children == 2
+    });
     assert_eq!(gateway.count("IKE SA established"), 1);
+    assert_eq!(gateway.count("faults"), 0);
 }
 
 pub fn a_client_that_died_is_noticed_by_the_gateway() {

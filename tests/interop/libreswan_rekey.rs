@@ -31,11 +31,15 @@ pub fn networks(mode: &'static str) -> (Conf, Client) {
 
 /// Waits until both ends have one IKE SA with one Child SA, in the place of the one before.
 pub fn was_replaced(world: &World, gateway: &Gateway, before: &[String]) {
+    wait_for_another_child(gateway, before);
+    still_works(world, gateway);
+}
+
+pub fn wait_for_another_child(gateway: &Gateway, before: &[String]) {
     wait_for("one Child SA in the place of the first", || {
         let now = inbound_spis_of(gateway);
         (now.len() == 1 && now != before).then_some(())
     });
-    still_works(world, gateway);
 }
 
 pub fn still_works(world: &World, gateway: &Gateway) {
@@ -173,10 +177,7 @@ pub fn both_sides_rekey_over_a_lossy_wire() {
     for _ in 0..2 {
         let before = inbound_spis_of(gateway);
         swan.rekey_child();
-        wait_for("another Child SA", || {
-            let now = inbound_spis_of(gateway);
-            (now.len() == 1 && now != before).then_some(())
-        });
+        wait_for_another_child(gateway, &before);
     }
     wait_long_for("rekeys by the gateway", || {
         (gateway.count("IKE SA rekeyed") >= 2).then_some(())

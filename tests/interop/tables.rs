@@ -7,6 +7,8 @@
 //! - libreswan survives no two rekeys of the IKE SA at once: while it computes for the gateway's request
 //!   it discards the answer to its own (4.10: `discarding packet received during asynchronous work`, 5.2:
 //!   `EXPECTATION FAILED: state already has outstanding crypto`), or keeps both IKE SAs.
+//! - libreswan that answers the gateway's rekey of a Child SA while its own is out, and whose own stays, may have no
+//!   policy left in its kernel: its next packet makes it ask for one more Child SA, beside the one that stayed.
 //! - libreswan loads no certificate that has expired or is not yet valid: one row has it expire later.
 //! - OpenIKED has no REDIRECT (RFC 5685), and is MOBIKE's responder only (iked.conf(5)): its client moves
 //!   nowhere. It puts all flows of a policy into one Child SA and takes all of ours into one, so only
