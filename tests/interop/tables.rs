@@ -399,6 +399,8 @@ const OPENIKED_ROWS: &[Row] = rows! {
     openiked_scenarios::fragments_of_both_sides [rig rig]
     openiked_scenarios::the_peer_begins_over_a_lossy_wire [rig rig]
     openiked_scenarios::the_gateway_begins_over_a_lossy_wire [rig rig]
+    openiked_scenarios::both_sides_rekey_over_a_lossy_wire_after_the_peer_began [rig rig]
+    openiked_scenarios::both_sides_rekey_over_a_lossy_wire_after_the_gateway_began [rig rig]
     openiked_scenarios::both_sides_rekey_the_ike_sa_at_once [rig rig]
     openiked_scenarios::an_address_is_assigned_to_the_peer [rig rig]
     openiked_scenarios::the_peer_assigns_an_address [rig rig]
