@@ -10,7 +10,7 @@ PREFIX ?= /usr
 install: build
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/share/man/man5 $(DESTDIR)$(PREFIX)/share/man/man8
 	install -d $(DESTDIR)$(PREFIX)/share/doc/iked $(DESTDIR)$(PREFIX)/lib/systemd/system
-	install -m 755 target/release/iked target/release/ikectl $(DESTDIR)$(PREFIX)/sbin
+	install -s -m 755 target/release/iked target/release/ikectl $(DESTDIR)$(PREFIX)/sbin
 	install -m 644 man/iked.conf.5 $(DESTDIR)$(PREFIX)/share/man/man5
 	install -m 644 man/iked.8 man/ikectl.8 $(DESTDIR)$(PREFIX)/share/man/man8
 	install -m 644 conf/iked.conf docs/CONFORMANCE.md docs/DIFFERENCES.md $(DESTDIR)$(PREFIX)/share/doc/iked
