@@ -8,23 +8,28 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use ikeload::run::{Arguments, run};
+use ikeload::run::{Arguments, Error, run, write_credentials};
 
-#[expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "what the program is for"
-)]
+#[expect(clippy::print_stderr, reason = "what the program is for")]
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match run(&arguments) {
-        Ok(report) => {
-            print!("{}", report.table());
-            ExitCode::from(u8::from(!report.is_good()))
-        }
+    match good(&arguments) {
+        Ok(good) => ExitCode::from(u8::from(!good)),
         Err(error) => {
             eprintln!("ikeload: {error}");
             ExitCode::from(2)
         }
     }
+}
+
+/// Does what was asked; whether it went well.
+#[expect(clippy::print_stdout, reason = "what the program is for")]
+fn good(arguments: &Arguments) -> Result<bool, Error> {
+    if let Some(folder) = &arguments.write_credentials {
+        write_credentials(arguments, folder)?;
+        return Ok(true);
+    }
+    let report = run(arguments)?;
+    print!("{}", report.table());
+    Ok(report.is_good())
 }

@@ -55,7 +55,7 @@ fn policy(scenario: &Scenario, template: &Policy, peer: u32) -> Policy {
         flows.iter_mut().for_each(|flow| flow.from.net = source);
     }
     let auth = match &scenario.auth {
-        Auth::Psk { .. } => template.auth.clone(),
+        Auth::Psk { .. } | Auth::Raw { .. } | Auth::Certificate { .. } => template.auth.clone(),
         Auth::EapMschapv2 { password, .. } => Words::Eap(Eap {
             user: Some(EapUser {
                 name: name.clone(),
@@ -89,6 +89,7 @@ fn template(scenario: &Scenario) -> String {
     };
     let auth = match &scenario.auth {
         Auth::Psk { secret } => format!("psk \"{secret}\""),
+        Auth::Raw { .. } | Auth::Certificate { .. } => "signature".to_owned(),
         Auth::EapMschapv2 { .. } => "eap \"mschap-v2\"".to_owned(),
     };
     let dpd = scenario.steady.dpd;

@@ -9,18 +9,18 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use iked::auth::store::CredentialStore;
 use iked::policy::Options;
 use iked::shard::socket::{self, Ports};
 use iked::steer::Steering;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::credentials::{self, Credentials};
 use crate::engine::{self, Live, Parts};
 use crate::meter::Meter;
 use crate::population;
 use crate::report::{Frame, Report, Sample};
 use crate::responder::{self, Cost};
-use crate::scenario::{Auth, Scenario, Wrong};
+use crate::scenario::{Scenario, Wrong};
 
 /// Synthetic IKEv2 initiators by the thousand, against any responder.
 #[derive(Debug, Parser)]
@@ -38,6 +38,14 @@ pub struct Arguments {
     /// be given several times.
     #[arg(long = "pid")]
     pub pids: Vec<i32>,
+    /// Make keys and certificates for the responder and the peers, write them below this folder, and
+    /// end: `private`, `certs`, `ca` and `pubkeys` are as in /etc/iked, all in PEM; the rest is for a
+    /// run with `--credentials`.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["credentials", "pids", "json", "html"])]
+    pub write_credentials: Option<PathBuf>,
+    /// The folder that `--write-credentials` made for this scenario.
+    #[arg(long, value_name = "DIR")]
+    pub credentials: Option<PathBuf>,
     /// Write the report as JSON.
     #[arg(long)]
     pub json: Option<PathBuf>,
@@ -55,6 +63,9 @@ pub enum Error {
     /// Its words are not those of iked.conf(5).
     #[error(transparent)]
     Population(#[from] population::Error),
+    /// There are no keys for the peers.
+    #[error(transparent)]
+    Credentials(#[from] credentials::Error),
     /// A socket or a thread cannot be had.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -73,6 +84,12 @@ pub enum Error {
 
 /// A part of the peers at work.
 type Thread = JoinHandle<io::Result<Meter>>;
+
+/// Makes what the responder and the peers of a scenario prove themselves with.
+pub fn write_credentials(arguments: &Arguments, folder: &Path) -> Result<(), Error> {
+    let scenario = Scenario::load(&arguments.scenario)?;
+    Ok(credentials::write(&scenario, folder)?)
+}
 
 /// Runs a scenario to its end.
 pub fn run(arguments: &Arguments) -> Result<Report, Error> {
@@ -144,13 +161,8 @@ fn raise(
     live: &Arc<Live>,
 ) -> Result<(Vec<Thread>, Instant), Error> {
     let config = population::config(scenario)?;
-    let (store, config_dir) = match &scenario.auth {
-        Auth::Psk { .. } => (CredentialStore::default(), PathBuf::new()),
-        Auth::EapMschapv2 { config_dir, .. } => (
-            CredentialStore::load(config_dir, false).0,
-            config_dir.clone(),
-        ),
-    };
+    let Credentials { store, config_dir } =
+        credentials::load(scenario, arguments.credentials.as_deref())?;
     let options = Arc::new(Options {
         natt_off: false,
         natt_only: false,

@@ -68,6 +68,18 @@ pub enum Auth {
         /// The key.
         secret: String,
     },
+    /// Raw public keys, on file at the other end.
+    Raw {
+        /// Of both ends.
+        #[serde(default)]
+        key: KeyKind,
+    },
+    /// Certificates of one authority, one for each peer.
+    Certificate {
+        /// Of both ends and the authority.
+        #[serde(default)]
+        key: KeyKind,
+    },
     /// EAP-MSCHAPv2: the responder proves itself with a certificate.
     EapMschapv2 {
         /// The password of every user; the user is named as the peer is.
@@ -75,6 +87,18 @@ pub enum Auth {
         /// A folder like /etc/iked; its `ca/` has the authority that the responder's certificate is of.
         config_dir: PathBuf,
     },
+}
+
+/// The kind of the keys.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+pub enum KeyKind {
+    /// ECDSA on P-256.
+    #[default]
+    #[serde(rename = "ecdsa-p256")]
+    EcdsaP256,
+    /// RSA with 2048 bits.
+    #[serde(rename = "rsa-2048")]
+    Rsa2048,
 }
 
 /// Algorithms, lifetimes and addresses.
@@ -191,6 +215,7 @@ impl Scenario {
         };
         let scenario: Self = toml::from_str(text).map_err(|error| {
             let line = error.span().map(|span| line_of(text, span.start));
+            let line = line.map(|line| line_of_unknown(text, line, error.message()));
             wrong(line, error.message())
         })?;
         for (key, bad, message) in scenario.faults() {
@@ -274,6 +299,15 @@ fn line_of(text: &str, at: usize) -> usize {
     1 + before.filter(|byte| **byte == b'\n').count()
 }
 
+/// Of what is wrong with `auth` only the section's line is known: a word that nobody knows stands below it.
+fn line_of_unknown(text: &str, from: usize, message: &str) -> usize {
+    let word = message.strip_prefix("unknown ");
+    let word = word.and_then(|rest| rest.split('`').nth(1));
+    let mut lines = text.lines().skip(from.saturating_sub(1));
+    let below = word.and_then(|word| lines.position(|line| line.contains(word)));
+    from + below.unwrap_or(0)
+}
+
 /// The first line that gives this key a value.
 fn line_with(text: &str, key: &str) -> Option<usize> {
     let mut lines = text.lines();
@@ -338,6 +372,18 @@ mod tests {
             told("[auth]\n", "[arrival]\nrate = -1.0\n[auth]\n")
                 .ends_with("11: rate: want 0 to 1000000 in a second")
         );
+        let auth = |auth: &str| {
+            let psk = "method = \"psk\"\nsecret = \"s\"";
+            told(psk, auth)
+        };
+        assert_eq!(
+            auth("method = \"certificate\"\nkey = \"dsa\"")
+                .split(": ")
+                .nth(1),
+            Some("12")
+        );
+        assert!(auth("method = \"raw\"\nkey = \"dsa\"").contains("unknown variant `dsa`"));
+        assert!(auth("method = \"rot13\"").starts_with("s.toml: 11: unknown variant `rot13`"));
         let missing = Scenario::load(Path::new("/nowhere/s.toml"))
             .unwrap_err()
             .to_string();

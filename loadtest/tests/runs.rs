@@ -163,6 +163,51 @@ fn peers_with_passwords_check_the_gateway_and_get_in_without_an_address() {
 }
 
 #[test]
+fn peers_with_keys_get_in_each_by_its_own_certificate_or_its_key_on_file() {
+    for (method, key) in [
+        ("raw", "ecdsa-p256"),
+        ("raw", "rsa-2048"),
+        ("certificate", "ecdsa-p256"),
+        ("certificate", "rsa-2048"),
+    ] {
+        let scenario = SCENARIO.replace("count = 300", "count = 60");
+        let auth = format!("method = \"{method}\"\nkey = \"{key}\"");
+        let scenario = scenario.replace("method = \"psk\"\nsecret = \"SECRET\"", &auth);
+        let place = Place::new(&scenario);
+        let output = place.against_iked();
+        assert!(output.status.success(), "{auth}: {}", text(&output));
+        let report = place.report();
+        assert_eq!((&report["up"], &report["lost"]), (&60.into(), &0.into()));
+    }
+}
+
+#[test]
+fn peers_with_certificates_of_a_stranger_are_refused() {
+    let scenario = SCENARIO.replace(
+        "method = \"psk\"\nsecret = \"SECRET\"",
+        "method = \"certificate\"",
+    );
+    let place = Place::new(&scenario.replace("count = 300", "count = 20"));
+    let output = place.alone(&[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output).contains("peers with keys need --credentials DIR"));
+    // An authority of the same name, but with another key than the gateway's.
+    let other = place.path("other");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ikeload"));
+    command.arg(place.scenario()).arg("--write-credentials");
+    assert!(command.arg(&other).status().unwrap().success());
+    let mut command = place.load_script();
+    command.env("IKED_LOAD_CREDENTIALS", &other);
+    let output = place.run(command);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    let failure = &place.report()["failures"][0];
+    assert_eq!(
+        (&failure["count"], &failure["exchange"]),
+        (&20.into(), &"IKE_AUTH".into())
+    );
+}
+
+#[test]
 fn peers_that_stay_are_rekeyed_and_probe_and_none_is_lost() {
     let scenario = SCENARIO.replace("SECRET", "open sesame");
     let scenario = scenario.replace("count = 300", "count = 50");

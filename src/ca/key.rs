@@ -33,14 +33,21 @@ impl fmt::Debug for Key {
 impl Key {
     /// Makes a new one.
     pub(super) fn generate(kind: KeyKind) -> Result<Self, CaError> {
-        let key = match kind {
-            KeyKind::EcdsaP256 => {
-                let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
-                PKey::from_ec_key(EcKey::generate(&group)?)?
-            }
-            KeyKind::Rsa => PKey::from_rsa(Rsa::generate(RSA_BITS)?)?,
-        };
-        Ok(Self(key))
+        match kind {
+            KeyKind::EcdsaP256 => Self::p256(),
+            KeyKind::Rsa => Self::rsa(RSA_BITS),
+        }
+    }
+
+    /// A new one for ECDSA on P-256.
+    pub(super) fn p256() -> Result<Self, CaError> {
+        let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
+        Ok(Self(PKey::from_ec_key(EcKey::generate(&group)?)?))
+    }
+
+    /// A new one for RSA with so many bits.
+    pub(super) fn rsa(bits: u32) -> Result<Self, CaError> {
+        Ok(Self(PKey::from_rsa(Rsa::generate(bits)?)?))
     }
 
     /// Reads a key in PEM: PKCS #8, PKCS #1 or SEC 1, and with a password also if it is encrypted.

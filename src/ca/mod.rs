@@ -2,6 +2,7 @@
 //!
 //! Nothing here speaks to the daemon. `request` is what can be asked, `authority` the folder with
 //! its key, its index of what was issued and its revocation list, `host` what is made for hosts;
+//! `mint` is an authority without a folder, for load tests;
 //! `install` brings it into iked's folders, `export` makes archives and profiles for clients.
 //! Keys and certificates are BoringSSL's, revocation lists are put together by `x509-cert`.
 
@@ -18,6 +19,7 @@ mod host;
 mod index;
 mod install;
 mod key;
+pub mod mint;
 mod password;
 pub mod request;
 mod show;

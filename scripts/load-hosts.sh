@@ -1,0 +1,41 @@
+# load-hosts.sh - sourced by load.sh and compare.sh: two network namespaces, $GW for a responder (192.0.2.1,
+# alone with it) and $LOAD for ikeload, to which all of 10.64.0.0/10 belongs; and an empty folder, $DIR.
+# All that goes at the end, with the responder's process, $RESPONDER, if there is one.
+[ "$(id -u)" = 0 ] || { echo "$0 needs root for its network namespaces" >&2; exit 1; }
+GW=ikl-gw-$$ LOAD=ikl-in-$$ RESPONDER=
+DIR=$(mktemp -d /tmp/ikeload.XXXXXX)
+end_responder() {
+  [ -z "$RESPONDER" ] || kill "$RESPONDER" 2>/dev/null || true
+  [ -z "$RESPONDER" ] || wait "$RESPONDER" 2>/dev/null || true
+  RESPONDER=
+}
+cleanup() {
+  end_responder
+  ip netns delete "$GW" 2>/dev/null || true
+  ip netns delete "$LOAD" 2>/dev/null || true
+  rm -rf "$DIR"
+}
+trap cleanup EXIT
+ip netns add "$GW"
+ip netns add "$LOAD"
+ip link add wan netns "$GW" type veth peer name wan netns "$LOAD"
+ip -n "$GW" addr add 192.0.2.1/24 dev wan
+ip -n "$LOAD" addr add 192.0.2.2/24 dev wan
+for ns in "$GW" "$LOAD"; do
+  ip -n "$ns" link set lo up
+  ip -n "$ns" link set wan up
+done
+# Every address of the peers' network is one of the load generator's own.
+ip -n "$LOAD" route add local 10.64.0.0/10 dev lo
+ip -n "$GW" route add 10.64.0.0/10 via 192.0.2.2
+# wait_for LOG COMMAND: until the command succeeds; the responder's log if it has ended before.
+wait_for() {
+  local log=$1; shift
+  for _ in $(seq 400); do
+    "$@" >/dev/null 2>&1 && return
+    kill -0 "$RESPONDER" 2>/dev/null || break
+    sleep 0.05
+  done
+  cat "$log" >&2
+  return 1
+}
