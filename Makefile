@@ -1,5 +1,5 @@
 # `make demo` and `make test` do everything, set-up included, on a fresh Debian machine as root.
-.PHONY: demo test deps build install lint test-kernel test-interop bench load sim fuzz deny clean
+.PHONY: demo test deps build install lint test-kernel test-interop bench load compare sim fuzz deny clean
 
 demo: ; @scripts/demo.sh
 test: ; @scripts/test.sh
@@ -21,6 +21,8 @@ test-interop: ; @scripts/test.sh interop
 bench: ; @scripts/bench.sh
 # Synthetic initiators against this tree's iked: what one IKE SA costs, and how long it takes.
 load: ; @scripts/load.sh $${SCENARIO:-loadtest/scenarios/storm.toml} --html load.html
+# The same peers against this tree's iked and strongSwan, in turns: what an IKE SA costs either.
+compare: ; @scripts/deps.sh compare && scripts/compare.sh
 deny: ; cargo deny check
 # Many worlds of the simulation: IKED_SIM_SEEDS of them, from IKED_SIM_FIRST on.
 sim: ; @IKED_SIM_SEEDS=$${IKED_SIM_SEEDS:-100000} cargo test --locked --test sim as_many_worlds -- --nocapture

@@ -3,6 +3,7 @@
 #   scripts/deps.sh build     compiler, cmake, libclang, Rust
 #   scripts/deps.sh peers     strongSwan, network tools, and peers that are unpacked and not
 #                             installed, for the demo and the tests
+#   scripts/deps.sh compare   what scripts/compare.sh needs beside `build`
 set -eu
 cd "$(dirname "$0")/.."
 say() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
@@ -47,9 +48,15 @@ peers() {
   tests/interop/peers.sh all >/dev/null
 }
 
+compare() {
+  for package in iproute2 util-linux dpkg-dev strongswan-swanctl charon-systemd libstrongswan-standard-plugins; do want $package; done
+  install_missing
+}
+
 case ${1-all} in
   build) build;;
   peers) peers;;
+  compare) compare;;
   all) build; peers;;
-  *) sed -n '2,5p' "$0" >&2; exit 1;;
+  *) sed -n '2,6p' "$0" >&2; exit 1;;
 esac

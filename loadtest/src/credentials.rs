@@ -95,10 +95,8 @@ pub fn write(scenario: &Scenario, folder: &Path) -> Result<(), Error> {
     }
     put(folder, GATEWAY_PUBLIC, &gateway.public_pem()?)?;
     let public = peer.public_pem()?;
-    let peers = (0..scenario.peers.count).map(|peer| population::name(scenario, peer));
-    peers
-        .map(|name| put(folder, &format!("pubkeys/fqdn/{name}"), &public))
-        .collect()
+    let mut peers = (0..scenario.peers.count).map(|peer| population::name(scenario, peer));
+    peers.try_for_each(|name| put(folder, &format!("pubkeys/fqdn/{name}"), &public))
 }
 
 /// One key for all peers, and the responder's.

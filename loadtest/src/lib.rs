@@ -4,6 +4,7 @@
 //! endpoint that only begins. `run` watches the threads and the responder, `report` says what came
 //! of it.
 
+pub mod compare;
 pub mod credentials;
 pub mod engine;
 pub mod kernel;

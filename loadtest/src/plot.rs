@@ -87,6 +87,57 @@ fn draw(
     Ok(())
 }
 
+/// One bar of a plot.
+#[derive(Clone, Debug)]
+pub struct Bar {
+    /// Beside it.
+    pub name: String,
+    /// Bars of one group have one colour.
+    pub group: usize,
+    /// How long it is.
+    pub value: f64,
+}
+
+/// Bars from above to below, as an `<svg>` element; `None` where there is nothing to draw.
+pub fn bars(title: &str, unit: &str, bars: &[Bar]) -> Option<String> {
+    let max = bars.iter().map(|bar| bar.value).fold(0.0, f64::max);
+    if max <= 0.0 {
+        return None;
+    }
+    let mut svg = String::new();
+    draw_bars(&mut svg, (title, unit), max * 1.05, bars).ok()?;
+    Some(svg)
+}
+
+fn draw_bars(
+    svg: &mut String,
+    (title, unit): (&str, &str),
+    max: f64,
+    bars: &[Bar],
+) -> Result<(), Box<dyn std::error::Error>> {
+    let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
+    root.fill(&WHITE)?;
+    let height = bars.len() as f64;
+    let mut chart = ChartBuilder::on(&root)
+        .caption(title, ("sans-serif", 20))
+        .margin(12)
+        .x_label_area_size(36)
+        .build_cartesian_2d(0.0..max, height..0.0)?;
+    let mut mesh = chart.configure_mesh();
+    mesh.x_desc(unit).disable_y_axis().disable_y_mesh();
+    mesh.light_line_style(TRANSPARENT).draw()?;
+    for (place, bar) in (0..).map(f64::from).zip(bars) {
+        let colour = Palette99::pick(bar.group).mix(0.5).filled();
+        let corners = [(0.0, place + 0.1), (bar.value, place + 0.9)];
+        chart.draw_series([Rectangle::new(corners, colour)])?;
+        let text = format!("{}: {:.0} {unit}", bar.name, bar.value);
+        let at = (max * 0.01, place + 0.4);
+        chart.draw_series([Text::new(text, at, ("sans-serif", 15))])?;
+    }
+    root.present()?;
+    Ok(())
+}
+
 /// Width and height.
 const SIZE: (u32, u32) = (900, 320);
 

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::fmt::Write as _;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::meter::{Durations, Meter};
 use crate::plot::{self, Axes, Line};
@@ -25,7 +25,7 @@ pub struct Sample {
 }
 
 /// How long something took, in milliseconds.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub struct Latency {
     /// How many there were.
     pub count: u64,
@@ -309,7 +309,8 @@ const LATENCY: Axes<'_> = Axes {
     ticks: &["50", "90", "99", "99.9", "100"],
 };
 
-fn escaped(text: &str) -> String {
+/// For a page.
+pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
