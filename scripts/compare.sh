@@ -19,6 +19,8 @@ BIN=${IKED_COMPARE_BIN-}
 for program in charon-systemd swanctl cc taskset; do
   command -v $program >/dev/null || { echo "$program is missing: scripts/deps.sh compare" >&2; exit 1; }
 done
+COMMIT=$(git rev-parse --short HEAD)
+git diff --quiet HEAD -- src loadtest || COMMIT="$COMMIT with changes"
 mkdir -p "$OUT"
 . scripts/load-hosts.sh
 
@@ -166,8 +168,6 @@ for round in $(seq "$ROUNDS"); do
     done
   done
 done
-COMMIT=$(git rev-parse --short HEAD)
-git diff --quiet HEAD -- src loadtest || COMMIT="$COMMIT with changes"
 "$BIN/ikeload-compare" --commit "$COMMIT" --json "$OUT/compare.json" --html "$OUT/compare.html" "${RUNS[@]}" |
   tee "$DIR/figures"
 say "$OUT/compare.html has the picture, $OUT/compare.json the figures"

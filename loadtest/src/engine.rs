@@ -38,6 +38,10 @@ pub struct Live {
     pub failed: AtomicU64,
     /// IKE SAs that were up and are gone, and not by our wish.
     pub lost: AtomicU64,
+    /// Requests of the flood that went out.
+    pub flood_sent: AtomicU64,
+    /// Datagrams that it got for them.
+    pub flood_answered: AtomicU64,
     /// Datagrams that came in.
     pub heard: AtomicU64,
     /// All peers are up or have failed, by thread.

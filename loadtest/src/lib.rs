@@ -7,6 +7,7 @@
 pub mod compare;
 pub mod credentials;
 pub mod engine;
+pub mod flood;
 pub mod kernel;
 pub mod meter;
 pub mod plot;

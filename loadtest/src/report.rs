@@ -54,6 +54,15 @@ impl Latency {
     }
 }
 
+/// What became of a flood.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Flooded {
+    /// Requests that went out.
+    pub sent: u64,
+    /// Datagrams that came for them.
+    pub answered: u64,
+}
+
 /// Why peers failed.
 #[derive(Clone, Debug, Serialize)]
 pub struct Failure {
@@ -86,6 +95,8 @@ pub struct Report {
     pub failed: u64,
     /// IKE SAs that were up and got lost.
     pub lost: u64,
+    /// What became of the flood beside them, if there was one.
+    pub flood: Option<Flooded>,
     /// Seconds until the last one was up or had failed.
     pub seconds: f64,
     /// IKE SAs that came up in a second.
@@ -121,6 +132,8 @@ pub struct Frame {
     pub peers: u64,
     /// IKE SAs that got lost.
     pub lost: u64,
+    /// What became of the flood.
+    pub flood: Option<Flooded>,
     /// Seconds until all were up or had failed.
     pub seconds: f64,
     /// What the responder cost before and after that.
@@ -154,6 +167,7 @@ impl Report {
             up,
             failed: failures.iter().map(|failure| failure.count).sum(),
             lost: frame.lost,
+            flood: frame.flood,
             rate: if frame.seconds > 0.0 {
                 up as f64 / frame.seconds
             } else {
@@ -197,6 +211,13 @@ impl Report {
             let _ = writeln!(
                 out,
                 "responder: {cpu:.0} us of CPU for each ({system:.0} us in the kernel), {bytes:.0} resident bytes"
+            );
+        }
+        if let Some(flood) = self.flood {
+            let (sent, answered) = (flood.sent, flood.answered);
+            let _ = writeln!(
+                out,
+                "flood beside them: {sent} requests, {answered} answers"
             );
         }
         let _ = writeln!(
@@ -348,6 +369,10 @@ mod tests {
             cut_short: None,
             peers: 102,
             lost: 0,
+            flood: Some(Flooded {
+                sent: 900,
+                answered: 800,
+            }),
             seconds: 2.0,
             cost: Some((cost(1.0, 1_000_000), cost(1.08, 1_400_000))),
             samples: vec![sample(0.0, 0), sample(1.0, 40), sample(2.0, 100)],
@@ -372,6 +397,7 @@ mod tests {
             table
                 .contains("2 failed in IKE_AUTH: recv AUTHENTICATION_FAILED <now> (one is peer-3)")
         );
+        assert!(table.contains("flood beside them: 900 requests, 800 answers\n"));
         assert!(
             (report.handshake.p50 - 50.0).abs() < 0.1,
             "{:?}",

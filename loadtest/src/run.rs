@@ -16,9 +16,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::credentials::{self, Credentials};
 use crate::engine::{self, Live, Parts};
+use crate::flood::Flood;
 use crate::meter::Meter;
 use crate::population;
-use crate::report::{Frame, Report, Sample};
+use crate::report::{Flooded, Frame, Report, Sample};
 use crate::responder::{self, Cost};
 use crate::scenario::{Scenario, Wrong};
 
@@ -119,6 +120,10 @@ pub fn run(arguments: &Arguments) -> Result<Report, Error> {
         cut_short: broken.or(watched.cut_short),
         peers: scenario.peers.count.into(),
         lost: live.lost.load(Ordering::Relaxed),
+        flood: scenario.flood.is_some().then(|| Flooded {
+            sent: live.flood_sent.load(Ordering::Relaxed),
+            answered: live.flood_answered.load(Ordering::Relaxed),
+        }),
         seconds: watched.settled.as_secs_f64(),
         cost: (!arguments.pids.is_empty()).then_some((before, watched.cost)),
         samples: watched.samples,
@@ -177,6 +182,7 @@ fn raise(
     let steering = Steering::new(arguments.threads, key);
     let bound = socket::bind(&socket::WILDCARDS, ports, &steering)?;
     let store = Arc::new(store);
+    let flood = Flood::new(scenario, &config, &options, arguments.seed, live)?;
     let mut threads = Vec::new();
     let start = now();
     for (thread, sockets) in (0..).zip(bound.shards) {
@@ -194,6 +200,10 @@ fn raise(
         };
         let builder = std::thread::Builder::new().name(format!("peers {thread}"));
         threads.push(builder.spawn(move || engine::run(parts))?);
+    }
+    if let Some(flood) = flood {
+        let builder = std::thread::Builder::new().name("flood".to_owned());
+        threads.push(builder.spawn(move || flood.run())?);
     }
     Ok((threads, start))
 }
@@ -324,7 +334,7 @@ fn pause() {
 }
 
 /// The ports of IKE and of NAT traversal, at both ends.
-const IKE_PORT: u16 = 500;
+pub(crate) const IKE_PORT: u16 = 500;
 const NATT_PORT: u16 = 4500;
 /// How often the run is looked at.
 const SAMPLE_EVERY: Duration = Duration::from_millis(100);

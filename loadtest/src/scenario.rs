@@ -31,6 +31,8 @@ pub struct Scenario {
     /// What happens to datagrams.
     #[serde(default)]
     pub wire: Wire,
+    /// Who else is there.
+    pub flood: Option<Flood>,
 }
 
 /// The initiators.
@@ -175,6 +177,16 @@ pub struct Wire {
     pub loss: f64,
 }
 
+/// Others who send IKE_SA_INIT requests and never go on, as long as the run lasts.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Flood {
+    /// Requests in a second.
+    pub requests: f64,
+    /// `ADDRESS/LEN`: from where, one address after the other, 256 of them at most.
+    pub from: String,
+}
+
 /// A file that is no scenario.
 #[derive(Debug)]
 pub struct Wrong {
@@ -227,8 +239,13 @@ impl Scenario {
     }
 
     /// Values that have their type and yet no sense: key, whether it is so, and what to say.
-    fn faults(&self) -> [(&'static str, bool, &'static str); 6] {
+    fn faults(&self) -> [(&'static str, bool, &'static str); 8] {
         let (rate, loss) = (self.arrival.rate, self.wire.loss);
+        let flood = self.flood.as_ref();
+        let from = |flood: &Flood| {
+            let (first, _) = network(&flood.from)?;
+            (first.is_ipv4() == self.responder.address.is_ipv4()).then_some(())
+        };
         [
             (
                 "count",
@@ -262,35 +279,54 @@ impl Scenario {
                 !(0.0..1.0).contains(&loss),
                 "loss: want 0 or more, and less than 1",
             ),
+            (
+                "requests",
+                flood.is_some_and(|flood| !(1.0..=1e6).contains(&flood.requests)),
+                "requests: want 1 to 1000000 in a second",
+            ),
+            (
+                "from",
+                flood.is_some_and(|flood| from(flood).is_none()),
+                "from: want ADDRESS/LEN in the family of the responder's address",
+            ),
         ]
     }
 
     /// The first source address and how many there are.
     pub fn sources(&self) -> Option<(IpAddr, u32)> {
-        let (address, len) = self.peers.sources.split_once('/')?;
-        let address: IpAddr = address.parse().ok()?;
-        let len: u32 = len.parse().ok()?;
-        let bits: u32 = if address.is_ipv4() { 32 } else { 128 };
-        let host = bits.checked_sub(len)?;
-        Some((address, 1_u32.checked_shl(host).unwrap_or(u32::MAX)))
+        network(&self.peers.sources)
     }
 
     /// The address of a peer.
     pub fn source_of(&self, peer: u32) -> Option<IpAddr> {
         let (first, count) = self.sources()?;
-        let offset = peer % count;
-        Some(match first {
-            IpAddr::V4(first) => IpAddr::from(u32::from(first).wrapping_add(offset).to_be_bytes()),
-            IpAddr::V6(first) => {
-                IpAddr::from(u128::from(first).wrapping_add(offset.into()).to_be_bytes())
-            }
-        })
+        Some(nth(first, peer % count))
     }
 
     /// When a peer comes, from the beginning of the run; `None`: as soon as there is room.
     pub fn arrival_of(&self, peer: u32) -> Option<Duration> {
         let rate = self.arrival.rate;
         (rate > 0.0).then(|| Duration::from_secs_f64(f64::from(peer) / rate))
+    }
+}
+
+/// The address of `ADDRESS/LEN`, and how many there are from it on.
+pub fn network(text: &str) -> Option<(IpAddr, u32)> {
+    let (address, len) = text.split_once('/')?;
+    let address: IpAddr = address.parse().ok()?;
+    let len: u32 = len.parse().ok()?;
+    let bits: u32 = if address.is_ipv4() { 32 } else { 128 };
+    let host = bits.checked_sub(len)?;
+    Some((address, 1_u32.checked_shl(host).unwrap_or(u32::MAX)))
+}
+
+/// The address that is so many behind the first one.
+pub fn nth(first: IpAddr, offset: u32) -> IpAddr {
+    match first {
+        IpAddr::V4(first) => IpAddr::from(u32::from(first).wrapping_add(offset).to_be_bytes()),
+        IpAddr::V6(first) => {
+            IpAddr::from(u128::from(first).wrapping_add(offset.into()).to_be_bytes())
+        }
     }
 }
 
@@ -371,6 +407,14 @@ mod tests {
         assert!(
             told("[auth]\n", "[arrival]\nrate = -1.0\n[auth]\n")
                 .ends_with("11: rate: want 0 to 1000000 in a second")
+        );
+        let flood = |lines: &str| told("[auth]\n", &format!("[flood]\n{lines}\n[auth]\n"));
+        assert_eq!(
+            flood("requests = 0.5\nfrom = \"10.96.0.0/16\""),
+            "s.toml: 11: requests: want 1 to 1000000 in a second"
+        );
+        assert!(
+            flood("requests = 5.0\nfrom = \"fd00::/64\"").starts_with("s.toml: 12: from: want")
         );
         let auth = |auth: &str| {
             let psk = "method = \"psk\"\nsecret = \"s\"";

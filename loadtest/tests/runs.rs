@@ -235,6 +235,21 @@ fn peers_that_stay_are_rekeyed_and_probe_and_none_is_lost() {
 }
 
 #[test]
+fn honest_peers_get_in_beside_a_flood_of_strangers() {
+    let scenario = SCENARIO.replace("SECRET", "open sesame");
+    let flood = "rate = 100.0\n[flood]\nrequests = 1000.0\nfrom = \"10.96.0.0/16\"\n";
+    let place = Place::new(&(scenario + flood));
+    let output = place.against_iked();
+    assert!(output.status.success(), "{}", text(&output));
+    let report = place.report();
+    assert_eq!(report["up"], 300);
+    // Three seconds and more; each is taken for somebody new and gets an answer, mostly a COOKIE.
+    let count = |what: &str| report["flood"][what].as_u64().unwrap();
+    assert!(count("sent") > 1_500, "{report}");
+    assert!(count("answered") * 2 > count("sent"), "{report}");
+}
+
+#[test]
 fn lost_datagrams_are_sent_again_until_all_are_in() {
     let scenario = SCENARIO.replace("SECRET", "open sesame");
     let scenario = scenario.replace("silence = 2", "silence = 60");
@@ -247,8 +262,9 @@ fn lost_datagrams_are_sent_again_until_all_are_in() {
         report["handshake"]["max"].as_f64() > Some(1_500.0),
         "{report}"
     );
+    // And whoever lost none does not, however busy the machine is.
     assert!(
-        report["handshake"]["p50"].as_f64() < Some(1_000.0),
+        report["handshake"]["p50"].as_f64() < Some(2_000.0),
         "{report}"
     );
 }
