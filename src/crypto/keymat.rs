@@ -93,6 +93,12 @@ impl IkeKeys {
         self.sk_pr = mixed.sk_pr;
     }
 
+    /// Wipes SK_pi and SK_pr: nothing is proven with them once both sides have authenticated.
+    pub fn forget_proofs(&mut self) {
+        self.sk_pi = SecretBytes::new(Vec::new());
+        self.sk_pr = SecretBytes::new(Vec::new());
+    }
+
     /// SK_pi and SK_pr, mixed or not.
     pub fn proving<'a>(&'a self, mixed: Option<&'a Mixed>) -> (&'a SecretBytes, &'a SecretBytes) {
         match mixed {

@@ -79,7 +79,11 @@ impl Agenda {
     pub fn plan(&mut self, at: Instant, task: Task) {
         match self.0.iter_mut().find(|(_, other)| *other == task) {
             Some((planned, _)) => *planned = at.min(*planned),
-            None => self.0.push((at, task)),
+            None => {
+                // A few at most, for as long as the IKE SA lives.
+                self.0.reserve_exact(1);
+                self.0.push((at, task));
+            }
         }
     }
 

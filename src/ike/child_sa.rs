@@ -130,9 +130,13 @@ impl ChildSa {
         inbound_spi: EspSpi,
         outbound_spi: EspSpi,
         reqid: u32,
-        narrowed: Narrowed,
+        mut narrowed: Narrowed,
         mode: Mode,
     ) -> Self {
+        // They stay for as long as the Child SA does.
+        narrowed.pairs.shrink_to_fit();
+        narrowed.local.shrink_to_fit();
+        narrowed.remote.shrink_to_fit();
         let Outer {
             local,
             remote,

@@ -212,7 +212,7 @@ impl Endpoint {
         for child in bequest.children {
             let spi = child.names.inbound_spi;
             self.cx.children.insert(spi, heir.own_spi);
-            heir.children.push(child);
+            heir.add_child(child);
         }
         for (at, task) in bequest.tasks {
             heir.agenda.plan(at.max(bequest.known_at), task);

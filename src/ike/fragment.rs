@@ -28,7 +28,7 @@ pub enum Added {
 /// Adds a decrypted fragment; `slot` is the one reassembly of this direction of an IKE SA, which
 /// may take `bytes_max`.
 pub fn add(
-    slot: &mut Option<Reassembly>,
+    slot: &mut Option<Box<Reassembly>>,
     message_id: u32,
     number: u16,
     total: u16,
@@ -47,14 +47,14 @@ pub fn add(
         None => true,
     };
     if fresh {
-        *slot = Some(Reassembly {
+        *slot = Some(Box::new(Reassembly {
             message_id,
             total,
             first_inner: PayloadType::NONE,
             pieces: vec![None; usize::from(total)],
             missing: usize::from(total),
             bytes: 0,
-        });
+        }));
     }
     let Some(reassembly) = slot.as_mut() else {
         return Added::Dropped;
@@ -111,7 +111,7 @@ mod tests {
     const NONE: PayloadType = PayloadType::NONE;
 
     fn add(
-        slot: &mut Option<Reassembly>,
+        slot: &mut Option<Box<Reassembly>>,
         message_id: u32,
         number: u16,
         total: u16,

@@ -50,9 +50,9 @@ pub struct IkeSa {
     /// Message IDs and caches.
     pub window: Window,
     /// Fragments of a request that is not complete.
-    pub request_pieces: Option<Reassembly>,
+    pub request_pieces: Option<Box<Reassembly>>,
     /// Fragments of a response that is not complete; its Message ID counts apart.
-    pub response_pieces: Option<Reassembly>,
+    pub response_pieces: Option<Box<Reassembly>>,
     /// When the first of these fragments came.
     pub pieces_since: Option<Instant>,
     /// Messages sealed so far: the AEAD's IV counter.
@@ -257,6 +257,12 @@ impl IkeSa {
     pub fn drop_pieces(&mut self) {
         (self.request_pieces, self.response_pieces) = (None, None);
         self.pieces_since = None;
+    }
+
+    /// Takes a Child SA in. Most IKE SAs have one for all their life, so there is room for no more.
+    pub fn add_child(&mut self, child: ChildSa) {
+        self.children.reserve_exact(1);
+        self.children.push(child);
     }
 
     /// Takes out one Child SA.

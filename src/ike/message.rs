@@ -62,7 +62,8 @@ pub fn seal(
         65_507
     };
     let mut counter = sa.sealed;
-    let mut datagrams = Vec::new();
+    // One as a rule, and the answer is kept.
+    let mut datagrams = Vec::with_capacity(1);
     let key = sa.outbound_key()?;
     let mut sealer = Sealer {
         key,

@@ -26,11 +26,11 @@ pub struct Mobility {
     /// Where else the peer says that it can be reached.
     pub others: Vec<IpAddr>,
     /// Where the Child SAs still are while the IKE SA is elsewhere already.
-    pub left: Option<Path>,
+    pub left: Option<Box<Path>>,
     /// The peer has not shown yet that it receives where it says it is.
     pub doubtful: bool,
     /// Where the peer's last request came from, if the IKE SA is elsewhere.
-    pub seen: Option<Seen>,
+    pub seen: Option<Box<Seen>>,
     /// How the peer saw us last: its NAT_DETECTION_DESTINATION_IP.
     pub seen_as: Option<Vec<u8>>,
 }
@@ -45,6 +45,11 @@ pub struct Seen {
 }
 
 impl Mobility {
+    /// The IKE SA goes elsewhere; the Child SAs stay where they are.
+    pub fn leave(&mut self, path: Path) {
+        self.left.get_or_insert_with(|| Box::new(path));
+    }
+
     /// Of a new IKE SA in this role.
     pub const fn new(role: Role) -> Self {
         Self {
@@ -112,10 +117,15 @@ pub fn see(sa: &mut IkeSa, now: Instant, path: Path) {
     let up = matches!(sa.state, State::Established(_) | State::Deleting(_));
     if !(up && elsewhere && moves(sa)) {
         sa.mobility.seen = None;
-    } else if sa.mobility.seen.is_none_or(|seen| seen.path != path) {
+    } else if sa
+        .mobility
+        .seen
+        .as_ref()
+        .is_none_or(|seen| seen.path != path)
+    {
         sa.window.hurry(now);
         let retries = sa.window.outstanding().map_or(0, |o| o.retries);
-        sa.mobility.seen = Some(Seen { path, retries });
+        sa.mobility.seen = Some(Box::new(Seen { path, retries }));
     }
 }
 

@@ -194,8 +194,9 @@ pub struct Established {
 }
 
 impl Established {
-    /// Up, with nothing under way.
-    pub const fn new(keys: IkeKeys, suite: IkeSuite) -> Self {
+    /// Up, with nothing under way. What only IKE_AUTH needs is wiped.
+    pub fn new(mut keys: IkeKeys, suite: IkeSuite) -> Self {
+        keys.forget_proofs();
         Self {
             keys,
             suite,

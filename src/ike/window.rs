@@ -14,7 +14,7 @@ pub struct Window {
     /// Message ID of our next request.
     next_outbound: u32,
     /// Our request that waits for its response.
-    outstanding: Option<Outstanding>,
+    outstanding: Option<Box<Outstanding>>,
     /// The answer to the last request, for its retransmissions.
     answered: Option<Answered>,
     /// The last step of Message IDs at which it was said that they wear.
@@ -164,7 +164,7 @@ impl Window {
         self.next_outbound = id.wrapping_add(1);
         // The answer may be on its way for as long as this; only later, not sooner.
         let due_at = now + FIRST_RETRY_AFTER.max(jittered(FIRST_RETRY_AFTER, rng));
-        self.outstanding = Some(Outstanding {
+        self.outstanding = Some(Box::new(Outstanding {
             id,
             exchange,
             datagrams,
@@ -172,7 +172,7 @@ impl Window {
             give_up_at: now + GIVE_UP_AFTER,
             retries: 0,
             extras: 0,
-        });
+        }));
     }
 
     /// Starts again at request 0, for an IKE_SA_INIT that must be repeated with a COOKIE or another
@@ -201,7 +201,7 @@ impl Window {
 
     /// Our outstanding request.
     pub fn outstanding(&self) -> Option<&Outstanding> {
-        self.outstanding.as_ref()
+        self.outstanding.as_deref()
     }
 
     /// The outstanding request goes in these datagrams from now on.

@@ -694,7 +694,7 @@ pub fn add_child(cx: &mut Context, sa: &mut IkeSa, child: ChildSa) {
         sa.tag(),
         show::flows(&child)
     ));
-    sa.children.push(child);
+    sa.add_child(child);
 }
 
 /// IDr, CERT and AUTH payloads of ours.

@@ -214,7 +214,7 @@ fn accept(
     }
     own::keep_alive(sa, now);
     if path != sa.path {
-        sa.mobility.left.get_or_insert(sa.path);
+        sa.mobility.leave(sa.path);
         sa.mobility.doubtful = true;
         sa.mobility.seen = None;
         sa.packet_max = None;
@@ -291,7 +291,7 @@ pub fn change_address(
         ));
         return false;
     };
-    sa.mobility.left.get_or_insert(sa.path);
+    sa.mobility.leave(sa.path);
     sa.packet_max = None;
     sa.path.local.set_ip(new);
     sa.path.remote.set_ip(remote);
@@ -383,7 +383,7 @@ fn updated(cx: &mut Context, sa: &mut IkeSa, now: Instant, payloads: &[Payload<'
     {
         let from = sa.path.local;
         // Where we were, all is as before; should that be gone, the peer will seem dead.
-        sa.path = sa.mobility.left.take().unwrap_or(sa.path);
+        sa.path = sa.mobility.left.take().map_or(sa.path, |left| *left);
         cx.warn(format_args!("{}: update to {from}: {kind}", sa.tag()));
         return;
     }
@@ -429,7 +429,7 @@ fn arrive(cx: &mut Context, sa: &mut IkeSa) {
 /// Where a request goes that was not answered: each in its turn to the peer's addresses, for one
 /// may have stopped working. Only the initiator decides which is used (RFC 4555, 3.4).
 pub fn path_for_retry(sa: &IkeSa, retries: u32) -> Path {
-    if let Some(seen) = sa.mobility.seen {
+    if let Some(seen) = &sa.mobility.seen {
         let odd = seen.retries.abs_diff(retries) % 2 == 1;
         return if odd { seen.path } else { sa.path };
     }
@@ -460,7 +460,7 @@ pub fn answered_from(sa: &mut IkeSa, now: Instant, path: Path) {
     let elsewhere = path.remote != sa.path.remote && path.remote.port() == sa.path.remote.port();
     if elsewhere && candidates(sa).contains(&path.remote.ip()) {
         let before = sa.path;
-        sa.mobility.left.get_or_insert(before);
+        sa.mobility.leave(before);
         if !sa.mobility.others.contains(&before.remote.ip()) {
             sa.mobility.others.push(before.remote.ip());
         }

@@ -107,7 +107,10 @@ fn the_address_that_answered_is_used_and_the_peer_told() {
     assert_eq!((sa.path, sa.agenda.next(true)), (first, None));
     let second = path_for_retry(&sa, 2);
     answered_from(&mut sa, now, second);
-    assert_eq!((sa.path, sa.mobility.left), (second, Some(first)));
+    assert_eq!(
+        (sa.path, sa.mobility.left.as_deref()),
+        (second, Some(&first))
+    );
     assert_eq!(sa.agenda.take_due(now, true), Some(Task::UpdateAddresses));
     // Where it was first is one of the others now.
     assert_eq!(tried(&sa), [3, 4, 2, 3, 4].map(address));
