@@ -13,7 +13,7 @@ use super::super::message;
 use super::super::state::{HalfOpen, Keying, State};
 use super::announce;
 use super::asking::{self, Kept, Then};
-use super::auth::{self, Proof, Wishes};
+use super::auth_proof::{self, Proof, Wishes};
 use super::auth_request::{auth_in, eap_in, identity, read};
 use super::ppk::{self, Blend};
 use super::questions;
@@ -104,7 +104,7 @@ pub fn open(cx: &mut Context, sa: &mut IkeSa, (message_id, digest): (u32, u64), 
         Before::Rounds(_) => None,
     };
     let (auth, certs) = shown.map_or((None, Vec::new()), |(auth, certs)| (Some(auth), certs));
-    let mut answer = auth::our_payloads(id.as_ref(), &certs, auth.as_ref());
+    let mut answer = auth_proof::our_payloads(id.as_ref(), &certs, auth.as_ref());
     answer.push(Payload::Eap(&question));
     if let State::AwaitAuthRequest(half_open) = &mut sa.state {
         half_open.eap = Some(Box::new(wait));
@@ -119,7 +119,7 @@ pub struct Opening {
     /// The first EAP packet.
     question: Vec<u8>,
     /// Our own proof, where EAP does not bring it.
-    pub shown: Option<auth::Ours>,
+    pub shown: Option<auth_proof::Ours>,
 }
 
 fn opening(
@@ -133,8 +133,8 @@ fn opening(
     };
     let request = read(payloads)?;
     let id_i = request.id_i.ok_or(Error::Missing("IDi"))?;
-    let peer_id = identity(&id_i).ok_or_else(auth::no_identity)?;
-    let policy = auth::choose_policy(cx, sa, &half_open.chosen, &peer_id, &request)?;
+    let peer_id = identity(&id_i).ok_or_else(auth_proof::no_identity)?;
+    let policy = auth_proof::choose_policy(cx, sa, &half_open.chosen, &peer_id, &request)?;
     let AuthWords::Eap(eap) = &policy.auth else {
         return Err(Error::from(AuthError::Method).of(&peer_id, &policy));
     };
@@ -142,7 +142,7 @@ fn opening(
     mobike::check_nats(sa.asked_from, payloads)?;
     // Which PPK the peer has is said at the end (RFC 8784, 3).
     let proving = keys.proving(None);
-    let (_, ours) = auth::both_octets(half_open, proving, &id_i, &policy.srcid);
+    let (_, ours) = auth_proof::both_octets(half_open, proving, &id_i, &policy.srcid);
     let wishes = Wishes {
         asked: &request.cert_requests,
         hashes: &half_open.peer_hashes,
@@ -154,7 +154,7 @@ fn opening(
         None
     } else {
         let any = PublicKeyAuth::Any;
-        Some(auth::our_signature(
+        Some(auth_proof::our_signature(
             cx,
             sa,
             any,
@@ -410,7 +410,7 @@ fn conclude(
     let agreed = half_open.ppk && (first || said.is_there());
     let (ppk, data) = ppk::choose(agreed, &policy.ppks, (keys, prf), said, auth.data)?;
     let proving = keys.proving(ppk.as_ref().map(Blend::mixed));
-    let (theirs, ours) = auth::both_octets(half_open, proving, &id_i, &policy.srcid);
+    let (theirs, ours) = auth_proof::both_octets(half_open, proving, &id_i, &policy.srcid);
     // RFC 7296, 2.16: without a key of the method each side's own SK_p stands in.
     let (sk_pi, sk_pr) = proving;
     let msk = passed.msk.as_ref();

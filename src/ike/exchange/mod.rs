@@ -6,6 +6,7 @@ pub mod auth;
 pub mod auth_eap;
 pub mod auth_eap_initiator;
 pub mod auth_initiator;
+pub mod auth_proof;
 pub mod auth_request;
 pub mod create_child;
 pub mod create_child_initiator;

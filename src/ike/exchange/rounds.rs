@@ -11,10 +11,10 @@ use super::super::ike_sa::IkeSa;
 use super::super::message;
 use super::super::state::{AuthSent, HalfOpen, Keying, State};
 use super::asking::{self, Kept, Then};
-use super::auth::{self, Proof};
 use super::auth_eap;
 use super::auth_eap_initiator::Run;
 use super::auth_initiator;
+use super::auth_proof::{self, Proof};
 use super::auth_request::{identity, read};
 use super::informational;
 use super::ppk;
@@ -129,7 +129,7 @@ pub fn answer(cx: &mut Context, sa: &mut IkeSa, message: (u32, u64), mut rounds:
     if let State::AwaitAuthRequest(half_open) = &mut sa.state {
         half_open.rounds = Some(Box::new(rounds));
     }
-    let payloads = auth::our_payloads(id.as_ref(), &certs, auth.as_ref());
+    let payloads = auth_proof::our_payloads(id.as_ref(), &certs, auth.as_ref());
     let exchange = ExchangeType::IKE_AUTH;
     message::respond(cx, sa, exchange, message.0, message.1, &payloads);
 }
@@ -178,7 +178,7 @@ fn judge(
     let round = rounds.current().ok_or(AuthError::Method)?;
     let request = read(payloads)?;
     let id_i = request.id_i.ok_or(Error::Missing("IDi"))?;
-    let peer_id = identity(&id_i).ok_or_else(auth::no_identity)?;
+    let peer_id = identity(&id_i).ok_or_else(auth_proof::no_identity)?;
     let wanted = round.dstid.as_ref();
     if let Some(wanted) = wanted.filter(|wanted| !wanted.same(&peer_id)) {
         let name = &policy.name;
@@ -195,10 +195,10 @@ fn judge(
             let agreed = agreed && said.is_there();
             ppk::choose(agreed, &policy.ppks, by, said, auth.data).and_then(|(_, data)| {
                 let proving = keys.proving(None);
-                let (theirs, _) = auth::both_octets(half_open, proving, &id_i, &policy.srcid);
+                let (theirs, _) = auth_proof::both_octets(half_open, proving, &id_i, &policy.srcid);
                 let auth = crate::wire::Auth { data, ..auth };
                 let proof = (auth, &peer_id, words);
-                let proven = auth::check_auth(cx, now, half_open, &request, proof, &theirs)?;
+                let proven = auth_proof::check_auth(cx, now, half_open, &request, proof, &theirs)?;
                 Ok(Some(proven.questions))
             })
         }
@@ -246,7 +246,7 @@ pub fn next(cx: &mut Context, sa: &mut IkeSa, now: Now, peer_id: &Identity) -> b
         kind: round.srcid.kind,
         data: &round.srcid.data,
     })];
-    payloads.extend(auth::cert_payloads(&proof.certs));
+    payloads.extend(auth_proof::cert_payloads(&proof.certs));
     if let Some(auth) = &proof.auth {
         payloads.extend(auth.payloads());
         payloads.extend(more);
