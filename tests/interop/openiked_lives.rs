@@ -167,6 +167,10 @@ pub fn a_peer_that_died_is_noticed_by_the_gateway() {
         peer,
     } = ends;
     peer.kill();
+    // Its kernel dies with it, and answers no packet either.
+    for what in ["state", "policy"] {
+        world.ip("rw", &["xfrm", what, "flush"]);
+    }
     // It asks only a peer that owes it packets.
     let words = ["-q", "-c", "1", "-W", "1", "-I", INSIDE, BEHIND];
     wait_long_for("the gateway to give up", || {
