@@ -12,7 +12,6 @@ README=benches/README.md
 START='<!-- compare -->' END='<!-- end of compare -->'
 ROUNDS=${IKED_COMPARE_ROUNDS:-3} PEERS=${IKED_COMPARE_PEERS:-4000}
 OUT=target/compare
-PLUGINS=/usr/lib/ipsec/plugins
 say() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
 BIN=${IKED_COMPARE_BIN-}
 [ -n "$BIN" ] || { cargo build --locked --release --workspace --bins >&2; BIN=target/release; }
@@ -23,29 +22,6 @@ COMMIT=$(git rev-parse --short HEAD)
 git diff --quiet HEAD -- src loadtest || COMMIT="$COMMIT with changes"
 mkdir -p "$OUT"
 . scripts/load-hosts.sh
-
-# charon's plugin that stands in for the kernel, built against the headers of the same release.
-fake_kernel() {
-  local version=5.9.8 top
-  [ ! -e "$OUT/libstrongswan-fake-kernel.so" ] || return 0
-  say "building the stand-in for strongSwan's kernel from Debian's source package"
-  top=$DIR/source/strongswan-$version
-  mkdir -p "$DIR"/source/lists/partial
-  printf 'deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian bookworm main\n' \
-    >"$DIR/source/list"
-  ( cd "$DIR/source"
-    apt=(apt-get -qq -o Dir::Etc::SourceList="$PWD/list" -o Dir::Etc::SourceParts=- -o Dir::State::Lists="$PWD/lists"
-         -o APT::Sandbox::User=root)
-    "${apt[@]}" update
-    "${apt[@]}" source --download-only strongswan
-    tar xf strongswan_$version.orig.tar.bz2
-    cd strongswan-$version
-    ./configure --disable-defaults --enable-charon --enable-ikev2 ) >"$DIR/source.log" 2>&1 ||
-    { tail -n 20 "$DIR/source.log" >&2; return 1; }
-  cc -O2 -shared -fPIC -include "$top/config.h" -I"$top/src/libstrongswan" -I"$top/src/libcharon" \
-    -I"$top/src/libcharon/plugins/load_tester" -o "$OUT/libstrongswan-fake-kernel.so" \
-    scripts/fake_kernel.c "$top/src/libcharon/plugins/load_tester/load_tester_ipsec.c"
-}
 
 # scenario NAME METHOD: what all peers do; the responder's files for it in $DIR/NAME.
 scenario() {
@@ -91,13 +67,12 @@ start_strongswan() {
   local home=$DIR/strongswan auth='auth = pubkey' certs='certs = gateway.pem'
   [ "$1" != psk ] || { auth='auth = psk'; certs=; }
   rm -rf "$home"
-  mkdir -p "$home"/{private,x509,x509ca,plugins}
+  mkdir -p "$home"/{private,x509,x509ca}
   if [ "$1" != psk ]; then
     cp "$DIR/$1/private/local.key" "$home/private/"
     cp "$DIR/$1/certs/gateway.pem" "$home/x509/"
     cp "$DIR/$1/ca/root.pem" "$home/x509ca/"
   fi
-  cp $PLUGINS/*.so "$OUT/libstrongswan-fake-kernel.so" "$home/plugins/"
   cat >"$home/strongswan.conf" <<EOF
 charon-systemd {
   load = openssl random nonce hmac kdf pem pkcs1 pkcs8 pubkey x509 fake-kernel kernel-netlink socket-default vici
@@ -131,9 +106,8 @@ connections { load {
 pools { load { addrs = 10.128.0.0/9 } }
 secrets { ike-load { secret = "open sesame" } }
 EOF
-  # `ip netns exec` gives a mount namespace as well: the folder of plugins is seen there only.
-  STRONGSWAN_CONF=$home/strongswan.conf SWANCTL_DIR=$home ip netns exec "$GW" sh -c \
-    "mount --bind $home/plugins $PLUGINS && exec taskset -c 0 charon-systemd" >"$home/log" 2>&1 &
+  STRONGSWAN_CONF=$home/strongswan.conf SWANCTL_DIR=$home ip netns exec "$GW" taskset -c 0 \
+    env LD_PRELOAD="$FAKE" charon-systemd >"$home/log" 2>&1 &
   RESPONDER=$!
   swan() { STRONGSWAN_CONF=$home/strongswan.conf SWANCTL_DIR=$home swanctl "$@" --uri "unix://$home/vici"; }
   wait_for "$home/log" swan --stats
@@ -153,7 +127,8 @@ run() {
   RUNS+=("$scenario=$responder=$OUT/$scenario-$responder-$round.json")
 }
 
-fake_kernel
+say "the stand-in for strongSwan's kernel"
+FAKE=$(tests/interop/plugin.sh fake-kernel)
 scenario psk 'method = "psk"
 secret = "open sesame"'
 scenario ecdsa 'method = "certificate"

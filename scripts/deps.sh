@@ -46,6 +46,7 @@ peers() {
   done
   install_missing
   tests/interop/peers.sh all >/dev/null
+  tests/interop/plugin.sh eap-peap >/dev/null
 }
 
 compare() {

@@ -100,6 +100,7 @@ fn settings(folder: &str, own: &Holder, root: &Holder) -> String {
          tls_max_version = \"1.2\"\n }}\n\
          tls {{\n tls = common\n }}\n\
          ttls {{\n tls = common\n default_eap_type = mschapv2\n virtual_server = inner\n }}\n\
+         peap {{\n tls = common\n default_eap_type = mschapv2\n virtual_server = inner\n }}\n\
          mschapv2 {{ }}\n }}\n\
          detail {{\n filename = {folder}/detail\n }}\n }}\n\
          server outer {{\n listen {{\n type = auth\n ipaddr = 127.0.0.1\n port = 1812\n }}\n\
@@ -196,16 +197,27 @@ pub fn eap_tls_through_freeradius() {
 }
 
 pub fn a_password_inside_ttls_through_freeradius() {
+    passes_in_a_tunnel("ttls", "EAP_TTLS", None);
+}
+
+/// Debian's strongSwan comes without this method.
+pub fn a_password_inside_peap_through_freeradius() {
+    passes_in_a_tunnel("peap", "EAP_PEAP", Some("eap-peap"));
+}
+
+fn passes_in_a_tunnel(method: &str, name: &str, built_plugin: Option<&'static str>) {
     let world = World::new(Layout::Wire);
     let (root, server, conf) = world_of_three(&world, &[HERE]);
     let _radius = FreeRadius::start(&world, &server, &root);
     let mut client = by_password(&root.certificate, "alice", PASSWORD);
+    client.built_plugin = built_plugin;
     if let Some(credentials) = &mut client.credentials {
-        credentials.local = format!("auth = eap-ttls\n eap_id = alice\n aaa_id = {SERVER_ID}\n");
+        credentials.local =
+            format!("auth = eap-{method}\n eap_id = alice\n aaa_id = {SERVER_ID}\n");
     }
     let session = Session::open(&world, &conf, &client);
-    let words = ["EAP method EAP_TTLS succeeded, MSK established"];
-    assert_says(&session.said, &words);
+    let words = format!("EAP method {name} succeeded, MSK established");
+    assert_says(&session.said, &[&words]);
 }
 
 /// What `radclient` says of a request to the gateway.

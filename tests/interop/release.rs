@@ -32,12 +32,21 @@ impl Release {
 
     /// The folder that is its root, unpacked now if it was not. `None`: that of this machine.
     pub fn root(self) -> Option<PathBuf> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/peers.sh");
-        let output = Command::new(script).arg(self.name()?).output().unwrap();
-        let error = lossy(&output.stderr);
-        assert!(output.status.success(), "tests/interop/peers.sh: {error}");
-        Some(PathBuf::from(lossy(&output.stdout).trim_end()))
+        Some(path_said_by("peers.sh", self.name()?))
     }
+}
+
+/// A plugin for strongSwan 5.9.8, built now if it was not.
+pub fn plugin(name: &str) -> PathBuf {
+    path_said_by("plugin.sh", name)
+}
+
+fn path_said_by(script: &str, word: &str) -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop");
+    let output = Command::new(here.join(script)).arg(word).output().unwrap();
+    let error = lossy(&output.stderr);
+    assert!(output.status.success(), "tests/interop/{script}: {error}");
+    PathBuf::from(lossy(&output.stdout).trim_end())
 }
 
 thread_local! {

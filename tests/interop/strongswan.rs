@@ -46,6 +46,8 @@ pub struct Client {
     pub children: Vec<String>,
     /// More plugins.
     pub plugins: &'static str,
+    /// One that `plugin.sh` builds for the release that is installed on this machine.
+    pub built_plugin: Option<&'static str>,
     /// More lines of strongswan.conf.
     pub daemon_lines: Vec<String>,
 }
@@ -83,6 +85,7 @@ impl Default for Client {
             lines: Vec::new(),
             children: Vec::new(),
             plugins: "",
+            built_plugin: None,
             daemon_lines: Vec::new(),
         }
     }
@@ -160,12 +163,13 @@ impl Client {
         let more = self.daemon_lines.join("\n ");
         format!(
             "charon-systemd {{\n load = random nonce openssl aes sha1 sha2 hmac kdf curve25519 gcm \
-             pem pkcs1 pkcs7 pkcs8 pkcs12 pubkey x509 constraints eap-identity eap-mschapv2 eap-md5 eap-gtc eap-tls eap-ttls vici {kernel} socket-default updown {}\n \
+             pem pkcs1 pkcs7 pkcs8 pkcs12 pubkey x509 constraints eap-identity eap-mschapv2 eap-md5 eap-gtc eap-tls eap-ttls vici {kernel} socket-default updown {} {}\n \
              plugins {{ vici {{ socket = unix://{folder}/vici\n }} }}\n \
              filelog {{ file {{ path = {folder}/../charon-file.log\n default = 1\n ike = 2\n cfg = 2\n \
              flush_line = yes\n }} }}\n retransmit_tries = 3\n {more}\n}}\n\
              swanctl {{ load =\n plugins {{ vici {{ socket = unix://{folder}/vici\n }} }} }}\n",
-            self.plugins
+            self.plugins,
+            self.built_plugin.unwrap_or_default()
         )
     }
 }
@@ -200,7 +204,16 @@ impl<'w> StrongSwan<'w> {
         for (from, to) in client.credentials.iter().flat_map(|c| &c.files) {
             fs::copy(from, folder.join(to)).unwrap();
         }
-        let mut command = world.command_in("rw", root.as_deref(), "charon-systemd");
+        let program = "charon-systemd";
+        let mut command = match client.built_plugin {
+            None => world.command_in("rw", root.as_deref(), program),
+            Some(plugin) => {
+                let mut command = world.command_in("rw", root.as_deref(), "env");
+                let library = text(&release::plugin(plugin)).to_owned();
+                command.args([&format!("LD_PRELOAD={library}"), program]);
+                command
+            }
+        };
         command.env("STRONGSWAN_CONF", folder.join("strongswan.conf"));
         let mut swan = Self {
             world,

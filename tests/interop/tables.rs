@@ -293,6 +293,7 @@ const STRONGSWAN_ROWS: &[Row] = rows! {
     radius::a_password_that_freeradius_does_not_know [yes dry]
     radius::eap_tls_through_freeradius [yes yes]
     radius::a_password_inside_ttls_through_freeradius [yes dry]
+    radius::a_password_inside_peap_through_freeradius [yes no]
     radius::a_server_ends_an_ike_sa [yes dry]
     radius::an_accounting_server_is_told_of_a_session_from_start_to_stop [dry yes]
     radius::a_silent_accounting_server_holds_up_nobody [yes dry]
