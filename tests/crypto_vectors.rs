@@ -15,6 +15,8 @@ mod curves;
 mod encryption;
 #[path = "crypto_vectors/hashes.rs"]
 mod hashes;
+#[path = "crypto_vectors/hybrid.rs"]
+mod hybrid;
 #[path = "crypto_vectors/keys.rs"]
 mod keys;
 #[path = "crypto_vectors/modp.rs"]
@@ -42,9 +44,9 @@ fn the_provider_has_what_the_project_promises() {
     // HMAC with MD5, SHA-1, SHA-256, SHA-384, SHA-512.
     assert_eq!(prfs, BTreeSet::from([1, 2, 5, 6, 7]));
     assert_eq!(integs, BTreeSet::from([1, 2, 12, 13, 14]));
-    // MODP, ECP, Brainpool, Curve25519.
+    // MODP, ECP, Brainpool, Curve25519, OpenIKED's hybrid.
     let groups = [
-        1, 2, 5, 14, 15, 16, 17, 18, 19, 20, 21, 25, 26, 27, 28, 29, 30, 31,
+        1, 2, 5, 14, 15, 16, 17, 18, 19, 20, 21, 25, 26, 27, 28, 29, 30, 31, 1035,
     ];
     assert_eq!(exchanges, BTreeSet::from(groups));
     // SHA-256, SHA-384, SHA-512, identity.
@@ -87,6 +89,7 @@ fn every_algorithm_of_the_provider_has_vectors_and_every_vector_an_algorithm() {
     let number = |vector: &Vector| vector.group().to_string();
     let mut groups = [tested("ecp.txt", number), tested("modp.txt", number)].concat_sets();
     groups.extend(tested("x25519.txt", |_| "31".to_owned()));
+    groups.extend(tested("sntrup761.txt", number));
     compare("key exchange", ids(exchanges.collect()), groups);
     let hashes = provider.signature_hashes.iter().map(ToString::to_string);
     let hash = |vector: &Vector| vector.text("hash").to_owned();

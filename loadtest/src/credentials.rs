@@ -54,7 +54,7 @@ pub struct Credentials {
     pub config_dir: PathBuf,
 }
 
-/// Those of a scenario's peers. `folder` was made by [`write`].
+/// Those of a scenario's peers. `folder` was made by [`write()`].
 pub fn load(scenario: &Scenario, folder: Option<&Path>) -> Result<Credentials, Error> {
     let keys = || folder.ok_or(Error::NoFolder);
     let (store, config_dir) = match &scenario.auth {
