@@ -76,7 +76,8 @@ pub fn the_gateway_rekeys_over_a_lossy_wire() {
     });
     session.gateway.ikectl(&["reset", "sa"]);
     session.is_gone_from_the_gateway();
-    wait_for("the client to forget", || {
+    // All three Deletes of an IKE SA that was replaced may be lost: charon then gives up by itself.
+    wait_long_for("the client to forget", || {
         session.swan.established().is_empty().then_some(())
     });
 }
