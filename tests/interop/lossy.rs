@@ -8,7 +8,7 @@ use super::rekey::inbound_spis;
 use super::roles::{answers, turned};
 use super::session::{Session, passes_packets};
 use super::strongswan::Client;
-use super::world::{CLIENT, INSIDE, Layout, World, assert_says, wait_for, wait_long_for};
+use super::world::{CLIENT, INSIDE, Layout, World, assert_says, wait_long_for};
 
 fn disturbed() -> World {
     let world = World::new(Layout::Wire);
@@ -22,7 +22,7 @@ fn has_converged(session: &Session<'_>) {
     session
         .gateway
         .wait_for_count("IKE SA currently established", 1);
-    wait_for("one IKE SA and one Child SA at both ends", || {
+    wait_long_for("one IKE SA and one Child SA at both ends", || {
         let listed = session.swan.list_sas();
         let one = session.swan.established().len() == 1
             && listed.matches("INSTALLED").count() == 1
@@ -31,7 +31,7 @@ fn has_converged(session: &Session<'_>) {
     });
     let states = |host: &str| session.world.ip(host, &["xfrm", "state"]);
     for host in ["gw", "rw"] {
-        wait_for("two SAs in the kernel", || {
+        wait_long_for("two SAs in the kernel", || {
             (states(host).matches("proto esp").count() == 2).then_some(())
         });
     }
@@ -48,7 +48,7 @@ pub fn the_client_rekeys_over_a_lossy_wire() {
     for round in 1..=3 {
         let before = inbound_spis(&session);
         session.swan.rekey(&["--child", "net"]);
-        wait_for("another Child SA", || {
+        wait_long_for("another Child SA", || {
             (inbound_spis(&session) != before).then_some(())
         });
         session.swan.rekey(&["--ike", "home"]);
