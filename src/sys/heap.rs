@@ -1,8 +1,8 @@
 //! The system's allocator with a count of what is allocated, for the benches: how many blocks of
-//! which size are in use, and how many were ever asked for. The daemon itself does not use it.
+//! which size are in use. No part of the daemon.
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 
 /// An allocator that counts.
 #[derive(Debug)]
@@ -12,8 +12,6 @@ pub struct Counting {
     live: [AtomicI64; CLASSES],
     /// Bytes in use, as they were asked for.
     bytes: AtomicI64,
-    /// Blocks ever asked for, those that grew included.
-    calls: AtomicU64,
 }
 
 impl Default for Counting {
@@ -28,7 +26,6 @@ impl Counting {
         Self {
             live: [const { AtomicI64::new(0) }; CLASSES],
             bytes: AtomicI64::new(0),
-            calls: AtomicU64::new(0),
         }
     }
 
@@ -47,11 +44,6 @@ impl Counting {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// How often a block was asked for so far.
-    pub fn calls(&self) -> u64 {
-        self.calls.load(Ordering::Relaxed)
-    }
-
     fn note(&self, length: usize, change: i64) {
         let class = length.div_ceil(STEP).min(CLASSES - 1);
         if let Some(count) = self.live.get(class) {
@@ -60,9 +52,6 @@ impl Counting {
         let length = i64::try_from(length).unwrap_or(i64::MAX);
         self.bytes
             .fetch_add(length.saturating_mul(change), Ordering::Relaxed);
-        if change > 0 {
-            self.calls.fetch_add(1, Ordering::Relaxed);
-        }
     }
 }
 

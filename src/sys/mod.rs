@@ -3,6 +3,7 @@
 #![allow(unsafe_code, reason = "this room exists to hold it")]
 
 pub mod bssl;
+#[cfg(feature = "sim")]
 pub mod heap;
 pub mod md5;
 pub mod mschap;
