@@ -10,6 +10,7 @@ use crate::wire::registry::{EncrId, HashAlgorithm, IntegId, KeId, PrfId};
 
 pub mod algorithm;
 pub mod asn1;
+mod awslc;
 pub mod boring;
 pub mod crl;
 pub mod keymat;

@@ -11,9 +11,11 @@ use boring::nid::Nid;
 use boring::pkey::{HasParams, HasPublic, Id, PKey, PKeyRef, Private, Public};
 use boring::rsa::{Padding, Rsa};
 use boring::sign::{RsaPssSaltlen, Signer, Verifier};
+use zeroize::Zeroizing;
 
 use super::CryptoError;
 use super::algorithm::Algorithm;
+use super::awslc::RsaSigner;
 use crate::wire::registry::{AuthMethod, HashAlgorithm};
 
 /// The kinds of keys that sign here.
@@ -35,6 +37,8 @@ pub enum KeyKind {
 pub struct PrivateKey {
     key: PKey<Private>,
     kind: KeyKind,
+    /// An RSA key once more, where it signs faster.
+    rsa: Option<RsaSigner>,
 }
 
 impl fmt::Debug for PrivateKey {
@@ -48,7 +52,11 @@ impl PrivateKey {
     pub fn from_pem(pem: &[u8]) -> Result<Self, CryptoError> {
         let key = PKey::private_key_from_pem(pem).map_err(|_| CryptoError::UnsupportedKey)?;
         let kind = kind_of(&key)?;
-        Ok(Self { key, kind })
+        let rsa = match kind {
+            KeyKind::Rsa => RsaSigner::from_pkcs1_der(&Zeroizing::new(key.private_key_to_der()?)),
+            KeyKind::EcdsaP256 | KeyKind::EcdsaP384 | KeyKind::EcdsaP521 | KeyKind::Ed25519 => None,
+        };
+        Ok(Self { key, kind, rsa })
     }
 
     /// Its kind.
@@ -108,6 +116,9 @@ impl PrivateKey {
     }
 
     fn sign(&self, algorithm: Algorithm, data: &[u8]) -> Result<Vec<u8>, CryptoError> {
+        if let Some(rsa) = &self.rsa {
+            return rsa.sign(algorithm, data);
+        }
         let Some(digest) = digest_of(algorithm) else {
             return Ok(Signer::new_without_digest(&self.key)?.sign_oneshot_to_vec(data)?);
         };

@@ -386,7 +386,8 @@ impl Cbc {
     }
 }
 
-/// The X25519 public value of a secret.
+/// The X25519 public value of a secret: for benches, to have something to compare with.
+#[cfg(feature = "sim")]
 pub fn x25519_public(secret: &[u8; 32]) -> [u8; 32] {
     let mut public = [0; 32];
     // SAFETY: both are 32 bytes.
@@ -394,7 +395,8 @@ pub fn x25519_public(secret: &[u8; 32]) -> [u8; 32] {
     public
 }
 
-/// The X25519 shared secret; fails where it is all zero (RFC 8031, 2.3).
+/// The X25519 shared secret, for the same; fails where it is all zero (RFC 8031, 2.3).
+#[cfg(feature = "sim")]
 pub fn x25519(secret: &[u8; 32], public: &[u8; 32]) -> Result<[u8; 32], Failure> {
     let mut shared = [0; 32];
     // SAFETY: all are 32 bytes.

@@ -1,5 +1,5 @@
-//! Key exchange: MODP (RFC 2409, 3526), ECP (RFC 5903, 5114), Brainpool (RFC 6954) and Curve25519
-//! (RFC 8031). The peer's value is checked before it is used (RFC 6989).
+//! Key exchange: MODP (RFC 2409, 3526), ECP (RFC 5903, 5114) and Brainpool (RFC 6954); `awslc` has the
+//! other curves. The peer's value is checked before it is used (RFC 6989).
 
 use std::sync::OnceLock;
 
@@ -11,12 +11,14 @@ use zeroize::Zeroizing;
 
 use super::curves;
 use crate::crypto::sntrup::Sntrup761X25519;
-use crate::crypto::{ActiveKeyExchange, CryptoError, KeyExchange, Rng, SecretBytes};
+use crate::crypto::{ActiveKeyExchange, CryptoError, KeyExchange, Rng, SecretBytes, awslc};
 use crate::sys::bssl;
 use crate::wire::registry::KeId;
 
 pub(super) static KEY_EXCHANGES: &[&dyn KeyExchange] = &[
-    &Curve25519,
+    &awslc::CURVE_25519,
+    &awslc::ECP_384,
+    &awslc::ECP_521,
     &EC[0],
     &EC[1],
     &EC[2],
@@ -24,8 +26,6 @@ pub(super) static KEY_EXCHANGES: &[&dyn KeyExchange] = &[
     &EC[4],
     &EC[5],
     &EC[6],
-    &EC[7],
-    &EC[8],
     &MODP[0],
     &MODP[1],
     &MODP[2],
@@ -34,13 +34,11 @@ pub(super) static KEY_EXCHANGES: &[&dyn KeyExchange] = &[
     &MODP[5],
     &MODP[6],
     &MODP[7],
-    &Sntrup761X25519(&Curve25519),
+    &Sntrup761X25519(&awslc::CURVE_25519),
 ];
 
-static EC: [EcGroupKex; 9] = [
+static EC: [EcGroupKex; 7] = [
     EcGroupKex::new(KeId::ECP_256, 32, Curve::Named(Nid::X9_62_PRIME256V1)),
-    EcGroupKex::new(KeId::ECP_384, 48, Curve::Named(Nid::SECP384R1)),
-    EcGroupKex::new(KeId::ECP_521, 66, Curve::Named(Nid::SECP521R1)),
     EcGroupKex::new(KeId::ECP_224, 28, Curve::Named(Nid::SECP224R1)),
     EcGroupKex::new(KeId::ECP_192, 24, Curve::Explicit(&curves::PRIME_192)),
     EcGroupKex::new(
@@ -75,51 +73,6 @@ static MODP: [Modp; 8] = [
     Modp::new(KeId::MODP_1024, 128, 32, Prime::Text(OAKLEY_1024)),
     Modp::new(KeId::MODP_768, 96, 32, Prime::Text(OAKLEY_768)),
 ];
-
-struct Curve25519;
-
-impl KeyExchange for Curve25519 {
-    fn id(&self) -> KeId {
-        KeId::CURVE25519
-    }
-
-    fn public_len(&self) -> usize {
-        32
-    }
-
-    fn check_public(&self, peer_public: &[u8]) -> Result<(), CryptoError> {
-        if peer_public.len() == 32 {
-            Ok(())
-        } else {
-            Err(CryptoError::PublicLength)
-        }
-    }
-
-    fn start(&self, rng: &mut Rng) -> Result<Box<dyn ActiveKeyExchange>, CryptoError> {
-        let secret = Zeroizing::new(rng.bytes::<32>());
-        let public = bssl::x25519_public(&secret);
-        Ok(Box::new(ActiveCurve25519 { secret, public }))
-    }
-}
-
-struct ActiveCurve25519 {
-    secret: Zeroizing<[u8; 32]>,
-    public: [u8; 32],
-}
-
-impl ActiveKeyExchange for ActiveCurve25519 {
-    fn public(&self) -> &[u8] {
-        &self.public
-    }
-
-    fn complete(&self, peer_public: &[u8]) -> Result<SecretBytes, CryptoError> {
-        let peer = peer_public
-            .try_into()
-            .map_err(|_| CryptoError::PublicLength)?;
-        let shared = bssl::x25519(&self.secret, peer).map_err(|_| CryptoError::PublicValue)?;
-        Ok(SecretBytes::new(Zeroizing::new(shared).to_vec()))
-    }
-}
 
 enum Curve {
     Named(Nid),
