@@ -1,11 +1,12 @@
 //! The floor: BoringSSL's primitives alone, each a step that can be repeated, and the sum of those
 //! one role needs for a handshake. Nothing of `iked::crypto` is used here; `sys::bssl` only where
-//! the `boring` crate has no call (X25519, constant-time exponentiation).
+//! the `boring` crate has no call (constant-time exponentiation).
 
 use std::hint::black_box;
 
 use boring::aead::{AeadCtx, Algorithm};
 use boring::bn::{BigNum, BigNumContext};
+use boring::derive::Deriver;
 use boring::ec::{EcGroup, EcKey, EcPoint, PointConversionForm};
 use boring::ecdsa::EcdsaSig;
 use boring::hash::hmac_sha256;
@@ -100,7 +101,7 @@ pub(crate) fn key_pair(method: KeId) -> Step {
             let exponent = exponent();
             Box::new(move || keep(bssl::mod_exp(&two, &exponent, &prime).unwrap()))
         }
-        _ => Box::new(|| keep(bssl::x25519_public(black_box(&[9; 32])))),
+        _ => Box::new(|| keep(PKey::generate(Id::X25519).unwrap())),
     }
 }
 
@@ -116,8 +117,14 @@ pub(crate) fn shared_secret(method: KeId) -> Step {
             Box::new(move || keep(bssl::mod_exp(&peer, &exponent, &prime).unwrap()))
         }
         _ => {
-            let peer = bssl::x25519_public(&[7; 32]);
-            Box::new(move || keep(bssl::x25519(&[9; 32], black_box(&peer)).unwrap()))
+            let [own, peer] = [(); 2].map(|()| PKey::generate(Id::X25519).unwrap());
+            let mut shared = [0; 32];
+            Box::new(move || {
+                let mut deriver = Deriver::new(&own).unwrap();
+                deriver.set_peer(&peer).unwrap();
+                deriver.derive(&mut shared).unwrap();
+                black_box(&shared);
+            })
         }
     }
 }
