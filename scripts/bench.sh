@@ -4,8 +4,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PATH:$HOME/.cargo/bin" CARGO_TERM_COLOR=never LC_ALL=C
-README=benches/README.md
-START='<!-- figures -->' END='<!-- end of figures -->'
 FIGURES=$(mktemp)
 trap 'rm -f "$FIGURES"' EXIT
 
@@ -38,11 +36,4 @@ figures() {
 }
 
 figures | tee "$FIGURES"
-if [ "${1:-}" = write ]; then
-  awk -v start="$START" -v end="$END" -v figures="$FIGURES" '
-    $0 == end { inside = 0 }
-    !inside { print }
-    $0 == start { inside = 1; print ""; while ((getline line < figures) > 0) print line; print "" }
-  ' "$README" > "$README.new"
-  mv "$README.new" "$README"
-fi
+[ "${1:-}" != write ] || scripts/between.sh benches/README.md figures <"$FIGURES"
