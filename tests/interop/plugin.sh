@@ -1,11 +1,18 @@
 #!/bin/bash
-# plugin.sh - builds a plugin that Debian's charon 5.9.8 has not, against the source package of the same
-# release, and prints the path of its library. charon takes it up by LD_PRELOAD and its name below `load`.
-#   tests/interop/plugin.sh eap-peap      EAP-PEAP, as strongSwan has it and Debian does not build it
-#   tests/interop/plugin.sh fake-kernel   the stand-in for the kernel of strongSwan's load tester
+# plugin.sh - builds a plugin that Debian's charon has not, against the source package of the same
+# release, and prints the path of its library. charon takes it up by LD_PRELOAD, or from its folder of plugins,
+# and its name below `load`.
+#   tests/interop/plugin.sh eap-peap              EAP-PEAP, as strongSwan has it and Debian does not build it
+#   tests/interop/plugin.sh fake-kernel [6.0.1]   the stand-in for the kernel of strongSwan's load tester;
+#                                                 without a number for 5.9.8
 # Environment: IKED_INTEROP_CACHE (default ${XDG_CACHE_HOME:-/var/cache}/iked-interop).
 set -eu
-VERSION=5.9.8
+VERSION=${2-5.9.8}
+case $VERSION in
+  5.9.8) SOURCES="debian bookworm";;
+  6.0.1) SOURCES="debian-security trixie-security";;
+  *) echo "no strongSwan $VERSION" >&2; exit 1;;
+esac
 HERE=$(cd "$(dirname "$0")" && pwd)
 CACHE=${IKED_INTEROP_CACHE:-${XDG_CACHE_HOME:-/var/cache}/iked-interop}
 mkdir -p "$CACHE"
@@ -20,8 +27,8 @@ source_tree() {
   [ ! -e "$HOME_OF/ok" ] || return 0
   rm -rf "$work" "$HOME_OF"
   mkdir -p "$work/lists/partial"
-  printf 'deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian bookworm main\n' \
-    >"$work/list"
+  printf 'deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/%s main\n' \
+    "$SOURCES" >"$work/list"
   ( cd "$work"
     apt=(apt-get -qq -o Dir::Etc::SourceList="$PWD/list" -o Dir::Etc::SourceParts=- -o Dir::State::Lists="$PWD/lists"
          -o APT::Sandbox::User=root)
@@ -43,7 +50,7 @@ build() { # SOURCE..
 }
 
 source_tree
-OURS=$HERE/../../scripts/fake_kernel.c
+OURS=$HERE/../../scripts/compare/fake_kernel.c
 if [ ! "$LIBRARY" -nt "$OURS" ]; then
   case $1 in
     # charon's own libtls is in a folder that the linker does not know.
