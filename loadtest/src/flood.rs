@@ -1,31 +1,41 @@
 //! Others who ask and never go on: IKE_SA_INIT requests at a steady pace from many addresses, each with an
 //! SPI of its own, so that a responder takes each for a peer and not for a repetition. What it answers
 //! is counted and not looked at, COOKIE or not.
+//!
+//! One socket is enough for all of them, because each datagram says where it comes from; so there may be
+//! as many as the scenario's network has, and they go out by the batch.
 
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use iked::auth::store::CredentialStore;
 use iked::crypto::{Rng, boring};
-use iked::ike::{Command, Endpoint, EndpointParts};
+use iked::ike::{Command, Endpoint, EndpointParts, Path};
 use iked::policy::{Config, Options};
-use iked::steer::ShardId;
+use iked::shard::batch::{Drained, ReceiveBatch, SendBatch};
+use iked::shard::socket::{self, Ports, ShardSocket};
+use iked::steer::{ShardId, Steering};
 use iked::time::Now;
 
 use crate::engine::Live;
 use crate::meter::Meter;
 use crate::scenario::{self, Scenario};
 
-/// The sockets and what they send.
+/// The socket and what goes out through it.
 #[derive(Debug)]
 pub struct Flood {
-    sockets: Vec<UdpSocket>,
+    sockets: Vec<ShardSocket>,
+    to: SocketAddr,
+    /// The first source address, and how many there are.
+    from: (IpAddr, u32),
     request: Vec<u8>,
     per_second: f64,
     dice: Rng,
+    outgoing: SendBatch,
+    incoming: ReceiveBatch,
     live: Arc<Live>,
 }
 
@@ -41,26 +51,27 @@ impl Flood {
         let Some(flood) = &scenario.flood else {
             return Ok(None);
         };
-        let (first, count) =
-            scenario::network(&flood.from).unwrap_or((scenario.responder.address, 1));
-        let to = SocketAddr::new(scenario.responder.address, crate::run::IKE_PORT);
-        let mut sockets = Vec::new();
-        for number in 0..count.min(SOURCES_MAX) {
-            let socket = UdpSocket::bind((scenario::nth(first, number), 0))?;
-            socket.set_nonblocking(true)?;
-            socket.connect(to)?;
-            sockets.push(socket);
-        }
+        let address = scenario.responder.address;
+        let wildcard = match address {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        let any = Ports {
+            ike: Some(0),
+            natt: None,
+        };
+        let key = u32::try_from(seed & 0xffff_ffff).unwrap_or(1);
+        let bound = socket::bind(&[wildcard], any, &Steering::new(1, key))?;
+        let seed = [seed.to_le_bytes(); 4].concat();
         Ok(Some(Self {
-            sockets,
+            sockets: bound.shards.into_iter().flatten().collect(),
+            to: SocketAddr::new(address, crate::run::IKE_PORT),
+            from: scenario::network(&flood.from).unwrap_or((address, 1)),
             request: request(config, options)?,
             per_second: flood.requests,
-            dice: Rng::from_seed(
-                [seed.to_le_bytes(); 4]
-                    .concat()
-                    .try_into()
-                    .unwrap_or([4; 32]),
-            ),
+            dice: Rng::from_seed(seed.try_into().unwrap_or([4; 32])),
+            outgoing: SendBatch::default(),
+            incoming: ReceiveBatch::new(),
             live: Arc::clone(live),
         }))
     }
@@ -68,46 +79,62 @@ impl Flood {
     /// Until the run is over. It measures nothing but what all threads share.
     pub fn run(mut self) -> io::Result<Meter> {
         let start = now().mono;
-        let mut sent: u64 = 0;
+        let late_max = self.per_second * LATE_MAX.as_secs_f64();
+        // Requests whose time has come, and those of them that were sent or left out.
+        let mut done: f64 = 0.0;
+        let mut number: u32 = 0;
         while !self.live.stop.load(Ordering::Relaxed) {
             let due = (now().mono - start).as_secs_f64() * self.per_second;
-            for _ in 0..BURST_MAX {
-                if sent as f64 >= due {
-                    break;
-                }
-                self.send(sent);
-                sent += 1;
+            if due < done + 1.0 {
+                self.hear();
+                pause();
+                continue;
             }
-            pause();
-        }
-        for place in 0..self.sockets.len() {
-            self.hear(place);
+            // Whoever could not work for a while does not make up for it by a burst.
+            done = done.max(due - late_max);
+            let count = ((due - done) as u32).clamp(1, BATCH);
+            for _ in 0..count {
+                self.queue(number);
+                number = number.wrapping_add(1);
+            }
+            done += f64::from(count);
+            // What finds no room in a queue is lost, as it may be further on.
+            let sent = self.outgoing.flush(&self.sockets).sent;
+            self.live.flood_sent.fetch_add(sent, Ordering::Relaxed);
+            self.hear();
         }
         Ok(Meter::default())
     }
 
-    fn send(&mut self, number: u64) {
-        let place = usize::try_from(number).unwrap_or(0) % self.sockets.len().max(1);
-        self.hear(place);
+    fn queue(&mut self, number: u32) {
+        let mut bytes = self.outgoing.buffer();
+        bytes.clear();
+        bytes.extend_from_slice(&self.request);
         // An initiator's SPI is not zero.
         let spi = (self.dice.u64() | 1).to_be_bytes();
-        for (byte, new) in self.request.iter_mut().zip(spi) {
+        for (byte, new) in bytes.iter_mut().zip(spi) {
             *byte = new;
         }
-        let socket = self.sockets.get(place);
-        // Where there is no room in the queue it is lost, as it may be further on.
-        if socket.is_some_and(|socket| socket.send(&self.request).is_ok()) {
-            self.live.flood_sent.fetch_add(1, Ordering::Relaxed);
-        }
+        let (first, count) = self.from;
+        let path = Path {
+            local: (scenario::nth(first, number % count.max(1)), 0).into(),
+            remote: self.to,
+            marker: false,
+        };
+        self.outgoing.push(path, bytes);
     }
 
-    fn hear(&self, place: usize) {
-        let mut bytes = [0; 64];
-        let Some(socket) = self.sockets.get(place) else {
-            return;
-        };
-        while socket.recv(&mut bytes).is_ok() {
-            self.live.flood_answered.fetch_add(1, Ordering::Relaxed);
+    /// Takes what has come, a few batches at most: requests must not wait behind it.
+    fn hear(&mut self) {
+        for socket in &self.sockets {
+            for _ in 0..ROUNDS_MAX {
+                let drained = self.incoming.receive(socket);
+                let count = self.incoming.len() as u64;
+                self.live.flood_answered.fetch_add(count, Ordering::Relaxed);
+                if !matches!(drained, Ok(Drained::No)) {
+                    break;
+                }
+            }
         }
     }
 }
@@ -145,10 +172,63 @@ fn now() -> Now {
     reason = "this thread has nothing else to do"
 )]
 fn pause() {
-    std::thread::sleep(Duration::from_millis(1));
+    std::thread::sleep(Duration::from_micros(200));
 }
 
-/// Addresses, each with a socket of its own.
-const SOURCES_MAX: u32 = 256;
-/// Requests that are sent between two looks at the clock.
-const BURST_MAX: u32 = 256;
+/// Requests that go out in one system call.
+const BATCH: u32 = 64;
+/// Batches of answers that are taken between two of requests.
+const ROUNDS_MAX: usize = 4;
+/// How far the flood may be behind its pace before requests are left out.
+const LATE_MAX: Duration = Duration::from_millis(20);
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::net::UdpSocket;
+
+    use iked::wire::Header;
+
+    use super::*;
+    use crate::population;
+
+    #[test]
+    fn each_request_has_an_address_of_its_own_and_its_answer_is_counted() {
+        let text = "[peers]\ncount = 1\nsources = \"127.2.0.0/16\"\n[responder]\naddress = \"127.0.0.1\"\n\
+                    identity = \"gw.example\"\nnetwork = \"10.8.0.0/24\"\n[auth]\nmethod = \"psk\"\n\
+                    secret = \"s\"\n[flood]\nrequests = 100.0\nfrom = \"127.3.0.0/16\"\n";
+        let scenario = Scenario::parse("s.toml", text).unwrap();
+        let config = population::config(&scenario).unwrap();
+        let options = Arc::new(Options {
+            natt_off: false,
+            natt_only: false,
+            natt_port: 4500,
+            config_dir: "/nowhere".into(),
+        });
+        let live = Arc::new(Live::default());
+        let flood = Flood::new(&scenario, &config, &options, 1, &live).unwrap();
+        let mut flood = flood.unwrap();
+        let responder = UdpSocket::bind("127.0.0.1:0").unwrap();
+        responder
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        flood.to = responder.local_addr().unwrap();
+        let (mut sources, mut spis) = (BTreeSet::new(), BTreeSet::new());
+        for number in 0..REQUESTS {
+            flood.queue(number);
+            assert_eq!(flood.outgoing.flush(&flood.sockets).sent, 1);
+            let mut bytes = [0; 1500];
+            let (len, source) = responder.recv_from(&mut bytes).unwrap();
+            let header = Header::peek(&bytes[..len]).unwrap();
+            sources.insert(source.ip());
+            spis.insert(header.initiator_spi.unwrap().value());
+            responder.send_to(b"no", source).unwrap();
+            flood.hear();
+        }
+        assert_eq!((sources.len(), spis.len()), (300, 300));
+        // The answer to one that went to the loopback is there at once.
+        assert_eq!(live.flood_answered.load(Ordering::Relaxed), 300);
+    }
+
+    const REQUESTS: u32 = 300;
+}
