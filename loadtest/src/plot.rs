@@ -115,9 +115,14 @@ fn draw_bars(
     max: f64,
     bars: &[Bar],
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
+    let rows = u32::try_from(bars.len()).unwrap_or(u32::MAX);
+    let size = (
+        SIZE.0,
+        SIZE.1.max(rows.saturating_mul(BAR).saturating_add(100)),
+    );
+    let root = SVGBackend::with_string(svg, size).into_drawing_area();
     root.fill(&WHITE)?;
-    let height = bars.len() as f64;
+    let height = f64::from(rows);
     let mut chart = ChartBuilder::on(&root)
         .caption(title, ("sans-serif", 20))
         .margin(12)
@@ -138,8 +143,10 @@ fn draw_bars(
     Ok(())
 }
 
-/// Width and height.
+/// Width and height; where there are many bars it is higher.
 const SIZE: (u32, u32) = (900, 320);
+/// Height of a bar that its words fit into.
+const BAR: u32 = 20;
 
 #[cfg(test)]
 mod tests {

@@ -55,7 +55,7 @@ impl Latency {
 }
 
 /// What became of a flood.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub struct Flooded {
     /// Requests that went out.
     pub sent: u64,

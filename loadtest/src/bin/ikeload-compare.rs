@@ -21,6 +21,9 @@ struct Arguments {
     /// Write the comparison as a page with a picture.
     #[arg(long)]
     html: Option<PathBuf>,
+    /// Write what can be said in a few words, for a reader of no tables.
+    #[arg(long)]
+    summary: Option<PathBuf>,
     /// Runs in the order in which they were made; the first responder of a scenario is what the others
     /// are measured by.
     #[arg(required = true, value_name = "SCENARIO=RESPONDER=REPORT")]
@@ -56,6 +59,9 @@ fn compare(arguments: &Arguments) -> Result<String, Box<dyn Error>> {
     }
     if let Some(path) = &arguments.html {
         fs::write(path, comparison.html())?;
+    }
+    if let Some(path) = &arguments.summary {
+        fs::write(path, comparison.summary())?;
     }
     Ok(comparison.markdown())
 }
