@@ -21,7 +21,7 @@ test-interop: ; @scripts/test.sh interop
 bench: ; @scripts/bench.sh
 # Synthetic initiators against this tree's iked: what one IKE SA costs, and how long it takes.
 load: ; @scripts/load.sh $${SCENARIO:-loadtest/scenarios/storm.toml} --html load.html
-# The same peers against this tree's iked and strongSwan, in turns: what an IKE SA costs either.
+# The same peers against this tree's iked, strongSwan, libreswan and OpenIKED, in turns: what an IKE SA costs each.
 compare: ; @scripts/deps.sh compare && scripts/compare.sh
 deny: ; cargo deny check
 # Many worlds of the simulation: IKED_SIM_SEEDS of them, from IKED_SIM_FIRST on.

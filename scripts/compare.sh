@@ -1,156 +1,123 @@
 #!/bin/bash
-# compare.sh [write] - this tree's iked and strongSwan, one after the other in turns, as responder to the
-# same peers of ikeload: what an IKE SA costs each. The table is printed, with JSON and a page with a picture
-# in target/compare; `write` puts it into benches/README.md too, where it is said how it is to be read.
-# Needs root, and the packages of `scripts/deps.sh compare`.
+# compare.sh [write] - this tree's iked, strongSwan, libreswan and OpenIKED, one after the other in turns, as
+# responder to the same peers of ikeload: what an IKE SA costs each, beside what BoringSSL's primitives alone cost;
+# then iked and strongSwan under a flood of strangers. The table is printed, with JSON and a page with a picture
+# in target/compare; `write` puts it into benches/README.md too, where it is said how it is to be read, and a
+# few words of it into README.md.
+# Needs root, and what `scripts/deps.sh compare` gets.
 # Environment: IKED_COMPARE_ROUNDS (default 3), IKED_COMPARE_PEERS (default 4000),
+# IKED_COMPARE_SCENARIOS (default: all that are below), IKED_COMPARE_RESPONDERS (default: all; iked is always one),
 # IKED_COMPARE_BIN (folder of the binaries; default: those of a release, built first).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PATH:$HOME/.cargo/bin" LC_ALL=C
-README=benches/README.md
-START='<!-- compare -->' END='<!-- end of compare -->'
 ROUNDS=${IKED_COMPARE_ROUNDS:-3} PEERS=${IKED_COMPARE_PEERS:-4000}
+RESPONDERS=${IKED_COMPARE_RESPONDERS:-strongswan-5.9.8 strongswan-6.0.1 libreswan-4.10 openiked-7.2}
+SCENARIOS=${IKED_COMPARE_SCENARIOS:-psk ecdsa rsa psk-ecp256 flood-20k flood-100k flood-beside}
 OUT=target/compare
 say() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
 BIN=${IKED_COMPARE_BIN-}
 [ -n "$BIN" ] || { cargo build --locked --release --workspace --bins >&2; BIN=target/release; }
-for program in charon-systemd swanctl cc taskset; do
+for program in charon-systemd swanctl cc taskset nsenter openssl; do
   command -v $program >/dev/null || { echo "$program is missing: scripts/deps.sh compare" >&2; exit 1; }
 done
 COMMIT=$(git rev-parse --short HEAD)
 git diff --quiet HEAD -- src loadtest || COMMIT="$COMMIT with changes"
 mkdir -p "$OUT"
 . scripts/load-hosts.sh
+for part in peers iked strongswan libreswan openiked; do . scripts/compare/$part.sh; done
 
-# scenario NAME METHOD: what all peers do; the responder's files for it in $DIR/NAME.
-scenario() {
-  cat >"$DIR/$1.toml" <<EOF
+SECRET='open sesame, as the warrior says'
+GCM='enc aes-128-gcm prf hmac-sha2-256 group'
+# By scenario: psk, ecdsa-p256 or rsa-2048; the suites in the words of iked.conf(5); who is compared beside iked;
+# the flood's requests in a second, if there is one.
+declare -A AUTH_OF IKE_OF CHILD_OF WITH_OF FLOOD_OF
+scenario() { # NAME AUTH GROUP CHILD RESPONDERS [REQUESTS PEERS RATE]
+  AUTH_OF[$1]=$2 IKE_OF[$1]="$GCM $3" CHILD_OF[$1]=$4 WITH_OF[$1]=$5 FLOOD_OF[$1]=${6-}
+  local auth="method = \"certificate\"
+key = \"$2\"" arrival='window = 32'
+  [ "$2" != psk ] || auth="method = \"psk\"
+secret = \"$SECRET\""
+  # Whoever is not in soon after the last one came stays outside.
+  [ -z "${6-}" ] || arrival="rate = $8
+patience = 10
+[flood]
+requests = $6.0
+from = \"10.96.0.0/12\""
+  cat >"$DIR/$1.toml" <<CONF
 [peers]
-count = $PEERS
+count = ${7-$PEERS}
 sources = "10.64.0.0/16"
 [responder]
 address = "192.0.2.1"
 identity = "gateway.example"
 network = "10.8.0.0/24"
 [auth]
-$2
+$auth
 [suite]
-ike = "enc aes-128-gcm prf hmac-sha2-256 group curve25519"
-child = "enc aes-128-gcm"
+ike = "${IKE_OF[$1]}"
+child = "$4"
 [arrival]
-window = 32
-EOF
+$arrival
+CONF
   mkdir -p "$DIR/$1"
-  [ "$1" = psk ] || "$BIN/ikeload" "$DIR/$1.toml" --write-credentials "$DIR/$1"
+  [ "$2" = psk ] || "$BIN/ikeload" "$DIR/$1.toml" --write-credentials "$DIR/$1"
+}
+scenario psk psk curve25519 'enc aes-128-gcm' 'strongswan libreswan'
+scenario ecdsa ecdsa-p256 curve25519 'enc aes-128-gcm' strongswan
+scenario rsa rsa-2048 curve25519 'enc aes-128-gcm' strongswan
+# The only kind of ESP that OpenIKED offers on Linux.
+scenario psk-ecp256 psk ecp256 'enc aes-128 auth hmac-sha2-512' openiked
+# Two peers, five seconds one after the other, are how long the flood lasts.
+scenario flood-20k psk curve25519 'enc aes-128-gcm' strongswan-5.9.8 20000 2 0.2
+scenario flood-100k psk curve25519 'enc aes-128-gcm' strongswan-5.9.8 100000 2 0.2
+scenario flood-beside psk curve25519 'enc aes-128-gcm' strongswan-5.9.8 100000 5000 500.0
+
+# Who is compared in a scenario, iked first, which all others are measured by.
+responders_of() { # SCENARIO
+  local responder kind
+  echo iked
+  [ -n "${FLOOD_OF[$1]}" ] || echo primitives
+  for responder in $RESPONDERS; do
+    for kind in ${WITH_OF[$1]}; do
+      [[ $responder != "$kind"* ]] || echo "$responder"
+    done
+  done
 }
 
-# iked SCENARIO
-start_iked() {
-  local auth=signature
-  [ "$1" != psk ] || auth='psk "open sesame"'
-  cat >"$DIR/iked.conf" <<EOF
-set decouple
-ikev2 "load" passive esp from 10.8.0.0/24 to dynamic local any peer any srcid gateway.example \
-  $auth config address 10.128.0.0/9
-EOF
-  chmod 600 "$DIR/iked.conf"
-  ip netns exec "$GW" taskset -c 0 "$BIN/iked" -d -f "$DIR/iked.conf" -s "$DIR/iked.sock" \
-    --config-dir "$DIR/$1" --shards 1 >"$DIR/iked.log" 2>&1 &
-  RESPONDER=$!
-  wait_for "$DIR/iked.log" "$BIN/ikectl" -s "$DIR/iked.sock" show stats
-}
-
-# What strongswan.conf(5) and swanctl.conf(5) have for many peers: threads, hash tables that fit, OpenSSL before all
-# else, no log, no cookies (there would be one for everybody), no look whether a peer is there already.
-start_strongswan() {
-  local home=$DIR/strongswan auth='auth = pubkey' certs='certs = gateway.pem'
-  [ "$1" != psk ] || { auth='auth = psk'; certs=; }
-  rm -rf "$home"
-  mkdir -p "$home"/{private,x509,x509ca}
-  if [ "$1" != psk ]; then
-    cp "$DIR/$1/private/local.key" "$home/private/"
-    cp "$DIR/$1/certs/gateway.pem" "$home/x509/"
-    cp "$DIR/$1/ca/root.pem" "$home/x509ca/"
-  fi
-  cat >"$home/strongswan.conf" <<EOF
-charon-systemd {
-  load = openssl random nonce hmac kdf pem pkcs1 pkcs8 pubkey x509 fake-kernel kernel-netlink socket-default vici
-  threads = 16
-  ikesa_table_size = 8192
-  ikesa_table_segments = 16
-  dos_protection = no
-  install_routes = no
-  install_virtual_ip = no
-  journal { default = -1 }
-  plugins { vici { socket = unix://$home/vici } }
-}
-swanctl { load = pem pkcs1 pkcs8 x509 openssl }
-EOF
-  cat >"$home/swanctl.conf" <<EOF
-connections { load {
-  version = 2
-  local_addrs = 192.0.2.1
-  proposals = aes128gcm16-prfsha256-x25519
-  pools = load
-  unique = never
-  rekey_time = 0
-  local { $auth
-    $certs
-    id = gateway.example }
-  remote { $auth }
-  children { net { local_ts = 10.8.0.0/24
-    esp_proposals = aes128gcm16
-    rekey_time = 0 } }
-} }
-pools { load { addrs = 10.128.0.0/9 } }
-secrets { ike-load { secret = "open sesame" } }
-EOF
-  STRONGSWAN_CONF=$home/strongswan.conf SWANCTL_DIR=$home ip netns exec "$GW" taskset -c 0 \
-    env LD_PRELOAD="$FAKE" charon-systemd >"$home/log" 2>&1 &
-  RESPONDER=$!
-  swan() { STRONGSWAN_CONF=$home/strongswan.conf SWANCTL_DIR=$home swanctl "$@" --uri "unix://$home/vici"; }
-  wait_for "$home/log" swan --stats
-  swan --load-all --file "$home/swanctl.conf" >"$home/load" 2>&1 || { cat "$home/load" >&2; return 1; }
-}
-
-run() {
-  local round=$1 responder=$2 scenario=$3 credentials=()
+run() { # ROUND RESPONDER SCENARIO
+  local round=$1 responder=$2 scenario=$3 json=$OUT/$3-$2-$1.json words=()
   say "round $round of $ROUNDS: $responder, $scenario"
-  "start_$responder" "$scenario"
-  [ "$scenario" = psk ] || credentials=(--credentials "$DIR/$scenario")
+  RUNS+=("$scenario=$responder=$json")
+  if [ "$responder" = primitives ]; then
+    taskset -c 0 "$BIN/ikeload-primitives" "$DIR/$scenario.toml" --json "$json" >&2
+    return
+  fi
+  "start_${responder%%-*}" "$scenario" "${responder#*-}"
+  for pid in $(family "$RESPONDER"); do words+=(--pid "$pid"); done
+  [ "${AUTH_OF[$scenario]}" = psk ] || words+=(--credentials "$DIR/$scenario")
   # Whoever is not let in counts as lost, and is in the table.
   ip netns exec "$LOAD" taskset -c $(($(nproc) > 1)) "$BIN/ikeload" "$DIR/$scenario.toml" --seed "$round" \
-    --pid "$RESPONDER" --json "$OUT/$scenario-$responder-$round.json" "${credentials[@]}" >"$DIR/table" ||
-    cat "$DIR/table" >&2
+    --json "$json" "${words[@]}" >"$DIR/table" || cat "$DIR/table" >&2
   end_responder
-  RUNS+=("$scenario=$responder=$OUT/$scenario-$responder-$round.json")
 }
 
-say "the stand-in for strongSwan's kernel"
-FAKE=$(tests/interop/plugin.sh fake-kernel)
-scenario psk 'method = "psk"
-secret = "open sesame"'
-scenario ecdsa 'method = "certificate"
-key = "ecdsa-p256"'
-scenario rsa 'method = "certificate"
-key = "rsa-2048"'
+for responder in $RESPONDERS; do
+  say "$responder: its folder, and the stand-in for its kernel"
+  "prepare_${responder%%-*}" "${responder#*-}"
+done
 RUNS=()
 for round in $(seq "$ROUNDS"); do
-  for scenario in psk ecdsa rsa; do
-    for responder in iked strongswan; do
-      run "$round" $responder $scenario
+  for scenario in $SCENARIOS; do
+    for responder in $(responders_of "$scenario"); do
+      run "$round" "$responder" "$scenario"
     done
   done
 done
-"$BIN/ikeload-compare" --commit "$COMMIT" --json "$OUT/compare.json" --html "$OUT/compare.html" "${RUNS[@]}" |
-  tee "$DIR/figures"
+"$BIN/ikeload-compare" --commit "$COMMIT" --json "$OUT/compare.json" --html "$OUT/compare.html" \
+  --summary "$DIR/summary" "${RUNS[@]}" | tee "$DIR/figures"
 say "$OUT/compare.html has the picture, $OUT/compare.json the figures"
 if [ "${1:-}" = write ]; then
-  awk -v start="$START" -v end="$END" -v figures="$DIR/figures" '
-    $0 == end { inside = 0 }
-    !inside { print }
-    $0 == start { inside = 1; print ""; while ((getline line < figures) > 0) print line; print "" }
-  ' "$README" >"$README.new"
-  mv "$README.new" "$README"
+  scripts/between.sh benches/README.md compare <"$DIR/figures"
+  scripts/between.sh README.md compare <"$DIR/summary"
 fi

@@ -3,7 +3,7 @@
 #   scripts/deps.sh build     compiler, cmake, libclang, Rust
 #   scripts/deps.sh peers     strongSwan, network tools, and peers that are unpacked and not
 #                             installed, for the demo and the tests
-#   scripts/deps.sh compare   what scripts/compare.sh needs beside `build`
+#   scripts/deps.sh compare   `build`, and what scripts/compare.sh needs: strongSwan, and the other peers unpacked
 set -eu
 cd "$(dirname "$0")/.."
 say() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
@@ -50,14 +50,19 @@ peers() {
 }
 
 compare() {
-  for package in iproute2 util-linux dpkg-dev strongswan-swanctl charon-systemd libstrongswan-standard-plugins; do want $package; done
+  for package in iproute2 util-linux openssl dpkg-dev bzip2 xz-utils strongswan-swanctl charon-systemd \
+    libstrongswan-standard-plugins; do
+    want $package
+  done
   install_missing
+  tests/interop/peers.sh strongswan-6.0.1 libreswan-4.10 openiked-7.2 >/dev/null
+  for version in 5.9.8 6.0.1; do tests/interop/plugin.sh fake-kernel $version >/dev/null; done
 }
 
 case ${1-all} in
   build) build;;
   peers) peers;;
-  compare) compare;;
+  compare) build; compare;;
   all) build; peers;;
   *) sed -n '2,6p' "$0" >&2; exit 1;;
 esac

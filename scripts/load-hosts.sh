@@ -1,13 +1,34 @@
 # load-hosts.sh - sourced by load.sh and compare.sh: two network namespaces, $GW for a responder (192.0.2.1,
 # alone with it) and $LOAD for ikeload, to which all of 10.64.0.0/10 belongs; and an empty folder, $DIR.
-# All that goes at the end, with the responder's process, $RESPONDER, if there is one.
+# All that goes at the end, with the responder's process, $RESPONDER, if there is one, and its children.
 [ "$(id -u)" = 0 ] || { echo "$0 needs root for its network namespaces" >&2; exit 1; }
 GW=ikl-gw-$$ LOAD=ikl-in-$$ RESPONDER=
 DIR=$(mktemp -d /tmp/ikeload.XXXXXX)
 end_responder() {
-  [ -z "$RESPONDER" ] || kill "$RESPONDER" 2>/dev/null || true
-  [ -z "$RESPONDER" ] || wait "$RESPONDER" 2>/dev/null || true
+  [ -n "$RESPONDER" ] || return 0
+  local family; family=$(family "$RESPONDER")
+  # It has two seconds; a peer that says goodbye to thousands takes longer.
+  kill "$RESPONDER" 2>/dev/null || true
+  for _ in $(seq 40); do
+    kill -0 "$RESPONDER" 2>/dev/null || break
+    sleep 0.05
+  done
+  # shellcheck disable=SC2086
+  kill -KILL $family 2>/dev/null || true
+  wait "$RESPONDER" 2>/dev/null || true
   RESPONDER=
+  # Its ports are free when the last of them is gone.
+  for _ in $(seq 40); do
+    # shellcheck disable=SC2086
+    kill -0 $family 2>/dev/null || break
+    sleep 0.05
+  done
+}
+# family PID: that process and all that come from it.
+family() {
+  local child
+  echo "$1"
+  for child in $(cat /proc/"$1"/task/*/children 2>/dev/null); do family "$child"; done
 }
 cleanup() {
   end_responder
