@@ -1,6 +1,8 @@
 //! Signature algorithms by their AlgorithmIdentifier (RFC 7427, appendix A; RFC 8420): what method 14
 //! names in AUTH, and what announcements name (RFC 9593).
 
+use std::sync::LazyLock;
+
 use super::sign::KeyKind;
 use crate::wire::registry::HashAlgorithm;
 
@@ -30,7 +32,8 @@ impl Algorithm {
 
     /// The one that an AlgorithmIdentifier names, in any of the forms that are in use.
     pub fn named(identifier: &[u8]) -> Option<Self> {
-        Self::all().find(|algorithm| algorithm.is(identifier))
+        let named = FORMS.iter().find(|(form, _)| form == identifier);
+        named.map(|(_, algorithm)| *algorithm)
     }
 
     /// Its hash, as SIGNATURE_HASH_ALGORITHMS counts them.
@@ -71,18 +74,15 @@ impl Algorithm {
             Self::RsaPss(hash) => pss_identifier(hash, false),
         }
     }
-
-    /// Whether these bytes name this algorithm.
-    fn is(self, identifier: &[u8]) -> bool {
-        match self {
-            Self::RsaPss(hash) => {
-                identifier == pss_identifier(hash, false)
-                    || identifier == pss_identifier(hash, true)
-            }
-            Self::RsaPkcs1(_) | Self::Ecdsa(_) | Self::Ed25519 => identifier == self.identifier(),
-        }
-    }
 }
+
+/// Every form of an AlgorithmIdentifier that is taken: peers announce ten in each handshake, so they are
+/// put together once.
+static FORMS: LazyLock<Vec<(Vec<u8>, Algorithm)>> = LazyLock::new(|| {
+    let written = Algorithm::all().map(|algorithm| (algorithm.identifier(), algorithm));
+    let trailing = SHA2.map(|hash| (pss_identifier(hash, true), Algorithm::RsaPss(hash)));
+    written.chain(trailing).collect()
+});
 
 /// 1, 2 and 3 for the three members of SHA-2, as their object identifiers count them.
 const fn hash_byte(hash: HashAlgorithm) -> u8 {

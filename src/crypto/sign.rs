@@ -172,7 +172,8 @@ impl PartialEq for PublicKey {
 impl Eq for PublicKey {}
 
 impl PublicKey {
-    fn new(key: PKey<Public>) -> Result<Self, CryptoError> {
+    /// `UnsupportedKey` where it is none that signs here.
+    pub(super) fn new(key: PKey<Public>) -> Result<Self, CryptoError> {
         let kind = kind_of(&key)?;
         let spki = key.public_key_to_der()?;
         Ok(Self { key, kind, spki })
@@ -304,7 +305,8 @@ pub fn is_pss(auth_data: &[u8]) -> bool {
     matches!(named, Some(Algorithm::RsaPss(_)))
 }
 
-fn kind_of<T: HasParams + HasPublic>(key: &PKeyRef<T>) -> Result<KeyKind, CryptoError> {
+/// `UnsupportedKey` where it is none that signs here.
+pub(super) fn kind_of<T: HasParams + HasPublic>(key: &PKeyRef<T>) -> Result<KeyKind, CryptoError> {
     match key.id() {
         Id::RSA => {
             let rsa = key.rsa()?;

@@ -13,7 +13,7 @@ use boring::x509::{X509, X509Ref, X509StoreContext, X509StoreContextRef};
 use super::CryptoError;
 use super::asn1::Fields;
 use super::crl;
-use super::sign::PublicKey;
+use super::sign::{PublicKey, kind_of};
 pub use crate::sys::x509::Crl;
 use crate::sys::x509::{extension, may_sign, may_sign_ocsp, seconds};
 use crate::wire::registry::IdType;
@@ -73,7 +73,7 @@ impl Certificate {
             .x509
             .public_key()
             .map_err(|_| CryptoError::UnsupportedKey)?;
-        PublicKey::from_spki_der(&key.public_key_to_der()?)
+        PublicKey::new(key)
     }
 
     /// SHA-1 of its SubjectPublicKeyInfo, by which CERTREQ payloads name authorities (RFC 7296, 3.7).
@@ -343,10 +343,7 @@ fn strong(certificate: &X509Ref) -> Result<(), ChainError> {
     let key = certificate
         .public_key()
         .map_err(|_| ChainError("unsupported key"))?;
-    let der = key
-        .public_key_to_der()
-        .map_err(|_| ChainError("unsupported key"))?;
-    match PublicKey::from_spki_der(&der) {
+    match kind_of(&key) {
         Ok(_) => Ok(()),
         Err(_) => Err(ChainError("unsupported key")),
     }

@@ -386,24 +386,6 @@ impl Cbc {
     }
 }
 
-/// The X25519 public value of a secret: for benches, to have something to compare with.
-#[cfg(feature = "sim")]
-pub fn x25519_public(secret: &[u8; 32]) -> [u8; 32] {
-    let mut public = [0; 32];
-    // SAFETY: both are 32 bytes.
-    unsafe { ffi::X25519_public_from_private(public.as_mut_ptr(), secret.as_ptr()) };
-    public
-}
-
-/// The X25519 shared secret, for the same; fails where it is all zero (RFC 8031, 2.3).
-#[cfg(feature = "sim")]
-pub fn x25519(secret: &[u8; 32], public: &[u8; 32]) -> Result<[u8; 32], Failure> {
-    let mut shared = [0; 32];
-    // SAFETY: all are 32 bytes.
-    check(unsafe { ffi::X25519(shared.as_mut_ptr(), secret.as_ptr(), public.as_ptr()) })?;
-    Ok(shared)
-}
-
 /// `base ^ exponent mod modulus` in time that does not depend on the exponent.
 pub fn mod_exp(
     base: &BigNumRef,
