@@ -1,38 +1,75 @@
 //! Pre-shared keys, RFC 7296, 2.15.
 
+use std::fmt;
+
 use zeroize::Zeroizing;
 
 use super::AuthError;
 use crate::crypto::{Prf, Provider};
 use crate::wire::registry::AuthMethod;
 
-/// `AUTH = prf(prf(Shared Secret, "Key Pad for IKEv2"), <SignedOctets>)`.
-pub fn shared_key_auth(prf: &dyn Prf, secret: &[u8], octets: &[u8]) -> Vec<u8> {
-    let mut key = Zeroizing::new(vec![0; prf.output_len()]);
-    prf.compute(secret, &[KEY_PAD], &mut key);
-    let mut auth = vec![0; prf.output_len()];
-    prf.compute(&key, &[octets], &mut auth);
-    auth
+/// `prf(Shared Secret, "Key Pad for IKEv2")`, by which both ends prove that they know the secret.
+pub struct PaddedKey {
+    prf: &'static dyn Prf,
+    key: Zeroizing<Vec<u8>>,
+}
+
+impl PaddedKey {
+    /// Of this secret.
+    pub fn new(prf: &'static dyn Prf, secret: &[u8]) -> Self {
+        let mut key = Zeroizing::new(vec![0; prf.output_len()]);
+        prf.compute(secret, &[KEY_PAD], &mut key);
+        Self { prf, key }
+    }
+
+    /// `AUTH = prf(prf(Shared Secret, "Key Pad for IKEv2"), <SignedOctets>)`.
+    pub fn auth(&self, octets: &[u8]) -> Vec<u8> {
+        let mut auth = vec![0; self.prf.output_len()];
+        self.prf.compute(&self.key, &[octets], &mut auth);
+        auth
+    }
+
+    /// Checks the peer's AUTH payload, in constant time.
+    pub fn verify(
+        &self,
+        provider: &Provider,
+        octets: &[u8],
+        method: AuthMethod,
+        auth: &[u8],
+    ) -> Result<(), AuthError> {
+        if method != AuthMethod::SHARED_KEY {
+            return Err(AuthError::Method);
+        }
+        let expected = Zeroizing::new(self.auth(octets));
+        if (provider.equal)(&expected, auth) {
+            Ok(())
+        } else {
+            Err(AuthError::Mac)
+        }
+    }
+}
+
+impl fmt::Debug for PaddedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PaddedKey(..)")
+    }
+}
+
+/// What proves the secret to the peer once.
+pub fn shared_key_auth(prf: &'static dyn Prf, secret: &[u8], octets: &[u8]) -> Vec<u8> {
+    PaddedKey::new(prf, secret).auth(octets)
 }
 
 /// Checks the peer's AUTH payload, in constant time.
 pub fn verify(
     provider: &Provider,
-    prf: &dyn Prf,
+    prf: &'static dyn Prf,
     secret: &[u8],
     octets: &[u8],
     method: AuthMethod,
     auth: &[u8],
 ) -> Result<(), AuthError> {
-    if method != AuthMethod::SHARED_KEY {
-        return Err(AuthError::Method);
-    }
-    let expected = Zeroizing::new(shared_key_auth(prf, secret, octets));
-    if (provider.equal)(&expected, auth) {
-        Ok(())
-    } else {
-        Err(AuthError::Mac)
-    }
+    PaddedKey::new(prf, secret).verify(provider, octets, method, auth)
 }
 
 const KEY_PAD: &[u8] = b"Key Pad for IKEv2";

@@ -94,8 +94,9 @@ fn judge(
     let mut questions = checked.questions;
     let ours = match &policy.auth {
         AuthWords::Psk(secret) => {
-            let mac = psk::shared_key_auth(by.1, secret.expose(), &octets.1);
-            ((AuthMethod::SHARED_KEY, mac), Vec::new())
+            let key = checked.key;
+            let key = key.unwrap_or_else(|| psk::PaddedKey::new(by.1, secret.expose()));
+            ((AuthMethod::SHARED_KEY, key.auth(&octets.1)), Vec::new())
         }
         AuthWords::PublicKey(words) => {
             let wishes = Wishes {
@@ -117,6 +118,8 @@ fn judge(
 pub struct Checked {
     /// It is a signature by RSASSA-PSS.
     pss: bool,
+    /// It is a MAC by this key, which is ours as well.
+    key: Option<psk::PaddedKey>,
     /// What is still to be asked about its certificate.
     pub questions: Vec<Question>,
 }
@@ -134,9 +137,11 @@ pub fn check_auth(
     let (method, data) = (auth.method, auth.data);
     match words {
         AuthWords::Psk(secret) => {
-            psk::verify(&cx.provider, prf, secret.expose(), octets, method, data)?;
+            let key = psk::PaddedKey::new(prf, secret.expose());
+            key.verify(&cx.provider, octets, method, data)?;
             Ok(Checked {
                 pss: false,
+                key: Some(key),
                 questions: Vec::new(),
             })
         }
@@ -157,7 +162,11 @@ pub fn check_auth(
             let proven = pubkey::verify(&cx.store, &mut cx.chains, now.wall, *words, &claim)?;
             let questions = questions::revocation(cx, now, proven.vouched, &request.certs)?;
             let pss = proven.pss;
-            Ok(Checked { pss, questions })
+            Ok(Checked {
+                pss,
+                key: None,
+                questions,
+            })
         }
         AuthWords::Eap(_) => Err(AuthError::Method.into()),
     }
