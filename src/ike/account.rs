@@ -234,7 +234,7 @@ pub fn change(cx: &mut Context, sa: &mut IkeSa, now: Instant, rights: &Rights) {
     }
     if let Some(interval) = rights.interim {
         account.interval = interval.max(INTERVAL_MIN);
-        sa.agenda.strike(Task::Report);
+        sa.agenda.strike(&Task::Report);
         sa.agenda.plan(now + account.interval, Task::Report);
     }
 }

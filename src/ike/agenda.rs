@@ -6,8 +6,8 @@ use std::time::Instant;
 use crate::kernel::SelectorPair;
 use crate::wire::spi::EspSpi;
 
-/// One thing to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// One thing to do. What is seldom and large is in a box: an IKE SA keeps several of these.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Task {
     /// Is the peer alive?
     CheckPeer,
@@ -20,7 +20,7 @@ pub enum Task {
     /// Is there a Child SA, where the policy is active?
     CheckChildren,
     /// Make a Child SA with these selectors: a packet waits for it.
-    MakeChild(SelectorPair),
+    MakeChild(Box<SelectorPair>),
     /// Replace the Child SA with this inbound SPI.
     RekeyChild(EspSpi),
     /// Tell the peer of the Child SAs that are to go.
@@ -28,7 +28,7 @@ pub enum Task {
     /// Send through the Child SA with this inbound SPI, whatever became of the one before it.
     Activate(EspSpi),
     /// Send the peer to another gateway.
-    Redirect(IpAddr),
+    Redirect(Box<IpAddr>),
     /// Replace the IKE SA.
     RekeyIke,
     /// End the IKE SA.
@@ -47,7 +47,7 @@ pub enum Task {
 
 impl Task {
     /// Whether it is an exchange of our own, of which one may be under way.
-    pub const fn is_exchange(self) -> bool {
+    pub const fn is_exchange(&self) -> bool {
         match self {
             Self::CheckChildren
             | Self::MakeChild(_)
@@ -88,8 +88,8 @@ impl Agenda {
     }
 
     /// Strikes a task.
-    pub fn strike(&mut self, task: Task) {
-        self.0.retain(|(_, other)| *other != task);
+    pub fn strike(&mut self, task: &Task) {
+        self.0.retain(|(_, other)| other != task);
     }
 
     /// Strikes everything; returns what the successor of the IKE SA must do.
@@ -120,20 +120,22 @@ impl Agenda {
 
     /// When the next task is due; `exchanges`: may we begin one?
     pub fn next(&self, exchanges: bool) -> Option<Instant> {
-        self.possible(exchanges).map(|(at, _)| at).min()
+        self.possible(exchanges).map(|(_, at)| at).min()
     }
 
     /// Takes the task that has been due longest.
     pub fn take_due(&mut self, now: Instant, exchanges: bool) -> Option<Task> {
-        let due = self.possible(exchanges).filter(|(at, _)| *at <= now);
-        let (_, task) = due.min_by_key(|(at, _)| *at)?;
-        self.strike(task);
+        let due = self.possible(exchanges).filter(|(_, at)| *at <= now);
+        let (place, _) = due.min_by_key(|(_, at)| *at)?;
+        let (_, task) = self.0.remove(place);
         Some(task)
     }
 
-    fn possible(&self, exchanges: bool) -> impl Iterator<Item = (Instant, Task)> {
-        let all = self.0.iter().copied();
-        all.filter(move |(_, task)| exchanges || !task.is_exchange())
+    /// Places of the tasks that may be done, and when.
+    fn possible(&self, exchanges: bool) -> impl Iterator<Item = (usize, Instant)> {
+        let all = self.0.iter().enumerate();
+        all.filter(move |(_, (_, task))| exchanges || !task.is_exchange())
+            .map(|(place, (at, _))| (place, *at))
     }
 }
 
@@ -165,7 +167,7 @@ mod tests {
         assert_eq!(agenda.take_due(at(4), true), Some(Task::Keepalive));
         assert_eq!(agenda.take_due(at(99), true), None);
         agenda.plan(at(7), Task::DeleteIke);
-        agenda.strike(Task::DeleteIke);
+        agenda.strike(&Task::DeleteIke);
         assert_eq!(agenda.next(true), None);
     }
 

@@ -11,7 +11,7 @@ use super::exchange::sa_init::status;
 use super::ike_sa::IkeSa;
 use super::ipcomp;
 use super::names;
-use super::narrow::{self, Narrowed};
+use super::narrow::{self, Narrowed, Sides};
 use super::natt;
 use super::negotiate::{self, Chosen, Rules};
 use super::timer;
@@ -32,8 +32,9 @@ pub struct ChildSa {
     pub encap: Option<Encap>,
     /// The agreed algorithms.
     pub transforms: Vec<Transform>,
-    /// The agreed selectors as they stood on the wire: ours, the peer's. A rekey offers them again.
-    pub selectors: Box<(Vec<TrafficSelector>, Vec<TrafficSelector>)>,
+    /// The agreed selectors as they stood on the wire, ours and the peer's, where those of its
+    /// policies do not say the same.
+    pub stood: Option<Box<Sides>>,
     /// Whether the kernel has it.
     pub loaded: bool,
     /// What is to become of it.
@@ -135,8 +136,8 @@ impl ChildSa {
     ) -> Self {
         // They stay for as long as the Child SA does.
         narrowed.pairs.shrink_to_fit();
-        narrowed.local.shrink_to_fit();
-        narrowed.remote.shrink_to_fit();
+        let stood = (narrowed.local, narrowed.remote);
+        let stood = (stood != narrow::sides(&narrowed.pairs)).then(|| Box::new(stood));
         let Outer {
             local,
             remote,
@@ -157,13 +158,19 @@ impl ChildSa {
             names,
             encap,
             transforms: chosen.transforms.clone(),
-            selectors: Box::new((narrowed.local, narrowed.remote)),
+            stood,
             loaded: false,
             fate: Fate::Living,
             replaces: None,
             packets: (0, 0),
             outbound_waits: None,
         }
+    }
+
+    /// The agreed selectors as they stood on the wire: ours, the peer's. A rekey offers them again.
+    pub fn selectors(&self) -> Sides {
+        let stood = self.stood.as_deref().cloned();
+        stood.unwrap_or_else(|| narrow::sides(&self.names.selectors))
     }
 
     /// Where its packets go.

@@ -98,6 +98,8 @@ pub struct Context {
 pub struct Outbox {
     /// Datagrams.
     pub transmits: VecDeque<(Path, Vec<u8>)>,
+    /// Empty buffers for datagrams to come.
+    pub spare: Vec<Vec<u8>>,
     /// Kernel requests.
     pub kernel: VecDeque<KernelRequest>,
     /// Questions to the lookup thread.
@@ -118,6 +120,16 @@ pub struct Outbox {
     pub news: VecDeque<News>,
     /// Addresses that peers left behind, to be held for a moment.
     pub left: Vec<(Identity, Lease)>,
+}
+
+impl Outbox {
+    /// Keeps the buffer of a datagram that is gone.
+    pub fn recycle(&mut self, mut buffer: Vec<u8>) {
+        if buffer.capacity() > 0 && self.spare.len() < SPARE_MAX {
+            buffer.clear();
+            self.spare.push(buffer);
+        }
+    }
 }
 
 /// What an IKE SA that was rekeyed leaves behind.
@@ -186,6 +198,13 @@ impl Context {
     /// Queues a datagram.
     pub fn transmit(&mut self, path: Path, datagram: Vec<u8>) {
         self.out.transmits.push_back((path, datagram));
+    }
+
+    /// Queues a copy of a datagram.
+    pub fn transmit_copy(&mut self, path: Path, datagram: &[u8]) {
+        let mut bytes = self.out.spare.pop().unwrap_or_default();
+        bytes.extend_from_slice(datagram);
+        self.transmit(path, bytes);
     }
 
     /// A state change worth a line.
@@ -436,6 +455,8 @@ const HINTS_PER_SECOND: u32 = 50;
 /// Lines about dropped datagrams at once: a client that tries all it has is seen whole, a flood
 /// is not.
 const DROPS_BURST: u64 = 5;
+/// Buffers kept for datagrams: as many as one turn of a shard sends at once, more or less.
+const SPARE_MAX: usize = 64;
 /// Log lines that wait for the shell; more in one turn are not written.
 const EVENTS_MAX: usize = 4096;
 

@@ -202,7 +202,7 @@ impl Endpoint {
 
     fn adopt(&mut self, heir: &mut IkeSa, bequest: Bequest) {
         if let Some(at) = bequest.end_at {
-            heir.agenda.strike(Task::RekeyIke);
+            heir.agenda.strike(&Task::RekeyIke);
             heir.agenda.plan(at, Task::DeleteIke);
         } else {
             heir.lease = bequest.lease;
@@ -356,7 +356,7 @@ impl Endpoint {
         let Some(mut sa) = self.table.take(key) else {
             return;
         };
-        sa.agenda.plan(now.mono, Task::MakeChild(pair));
+        sa.agenda.plan(now.mono, Task::MakeChild(Box::new(pair)));
         own::advance(&mut self.cx, &mut sa, now);
         self.give_back(now, key, sa);
     }
@@ -408,7 +408,8 @@ impl Endpoint {
             self.cx.drops.refill(now.mono);
             let line = format_args!("{}: fragments of a message never finished", sa.tag());
             self.cx.dropped(line);
-            return sa.drop_pieces();
+            sa.pieces = None;
+            return;
         }
         match &sa.state {
             State::AwaitAuthRequest(_) => {
@@ -423,6 +424,9 @@ impl Endpoint {
                 auth::installed(&mut self.cx, sa, now, Err(error));
             }
             State::Established(_) => {
+                if sa.answer_until().is_some_and(|until| until <= now.mono) {
+                    sa.window.forget_answer();
+                }
                 let late = own::kernel_is_late(&mut self.cx, sa, now.mono);
                 if let Some(request) = late {
                     installed(&mut self.cx, sa, now, request, Err(no_answer()));
@@ -454,15 +458,14 @@ impl Endpoint {
         ));
         let path = mobike::path_for_retry(sa, outstanding.retries);
         for datagram in &outstanding.datagrams {
-            self.cx.transmit(path, datagram.clone());
+            self.cx.transmit_copy(path, datagram);
         }
     }
 
-    /// The next datagram to send; its bytes go to `out`, which is cleared first.
+    /// The next datagram to send; its bytes come in the place of `out`, which is used for another.
     pub fn poll_transmit(&mut self, out: &mut Vec<u8>) -> Option<Transmit> {
         let (path, bytes) = self.cx.out.transmits.pop_front()?;
-        out.clear();
-        out.extend_from_slice(&bytes);
+        self.cx.out.recycle(std::mem::replace(out, bytes));
         Some(Transmit { path })
     }
 

@@ -1,7 +1,45 @@
 //! Putting SKF fragments together, RFC 7383, 2.6. Each fragment was decrypted before it comes
 //! here, so only the peer can fill this; still bounded in number and bytes.
 
+use std::time::Instant;
+
 use crate::wire::registry::PayloadType;
+
+/// The messages of an IKE SA of which fragments are missing.
+#[derive(Debug)]
+pub struct Pieces {
+    /// When the first of these fragments came.
+    pub since: Instant,
+    /// Those of a request.
+    pub request: Option<Box<Reassembly>>,
+    /// Those of a response; its Message ID counts apart.
+    pub response: Option<Box<Reassembly>>,
+}
+
+impl Pieces {
+    /// None yet.
+    pub const fn new(since: Instant) -> Self {
+        Self {
+            since,
+            request: None,
+            response: None,
+        }
+    }
+
+    /// Whether nothing is waited for.
+    pub const fn is_empty(&self) -> bool {
+        self.request.is_none() && self.response.is_none()
+    }
+
+    /// Those of this direction.
+    pub const fn of(&mut self, response: bool) -> &mut Option<Box<Reassembly>> {
+        if response {
+            &mut self.response
+        } else {
+            &mut self.request
+        }
+    }
+}
 
 /// The fragments of one message so far.
 #[derive(Debug)]

@@ -19,13 +19,14 @@ pub fn take(cx: &mut Context, sa: &mut IkeSa, payloads: &[Payload<'_>]) {
         let mut addresses = grant.addresses.iter().map(|net| net.addr);
         addresses.find(of)
     };
-    sa.assigned = Dynamic {
+    let assigned = Dynamic {
         v4: address(IpAddr::is_ipv4),
         v6: address(IpAddr::is_ipv6),
     };
     if grant.is_empty() {
         return;
     }
+    sa.assigned = Some(Box::new(assigned));
     cx.info(format_args!("{}: granted {grant}", sa.tag()));
     let (id, grant) = (cx.next_request(), Box::new(grant));
     sa.grant = Some(id);

@@ -13,7 +13,7 @@ use super::context::Context;
 use super::event::Path;
 use super::exchange::redirect::Trail;
 use super::exchange::relay::Admission;
-use super::fragment::Reassembly;
+use super::fragment::Pieces;
 use super::grant;
 use super::lease::Lease;
 use super::mobility::Mobility;
@@ -42,19 +42,14 @@ pub struct IkeSa {
     pub policy: Arc<Policy>,
     /// The addresses it uses now.
     pub path: Path,
-    /// Where the request that is being answered came from; the answer goes there, whether or not
-    /// the peer's other messages do (RFC 7296, 2.11).
-    pub asked_from: Path,
+    /// Where the request that is being answered came from, if the IKE SA is elsewhere.
+    asked_from: Option<Box<Path>>,
     /// Where it is in its life.
     pub state: State,
     /// Message IDs and caches.
     pub window: Window,
-    /// Fragments of a request that is not complete.
-    pub request_pieces: Option<Box<Reassembly>>,
-    /// Fragments of a response that is not complete; its Message ID counts apart.
-    pub response_pieces: Option<Box<Reassembly>>,
-    /// When the first of these fragments came.
-    pub pieces_since: Option<Instant>,
+    /// Fragments of messages that are not complete.
+    pub pieces: Option<Box<Pieces>>,
     /// Messages sealed so far: the AEAD's IV counter.
     pub sealed: u64,
     /// What NAT detection found.
@@ -75,12 +70,12 @@ pub struct IkeSa {
     pub no_additional_sas: bool,
     /// The peer understands REDIRECT, or has followed one.
     pub redirectable: bool,
-    /// Where we were sent from, if a gateway sent us to this peer.
-    pub trail: Trail,
+    /// The redirects that led here or away from here, if there were any.
+    pub trail: Option<Box<Trail>>,
     /// What it means to do.
     pub agenda: Agenda,
-    /// Addresses that the peer gave us.
-    pub assigned: Dynamic,
+    /// Addresses that the peer gave us, if it did.
+    pub assigned: Option<Box<Dynamic>>,
     /// What the kernel thread calls them, and what came with them.
     pub grant: Option<RequestId>,
     /// What a RADIUS server said of the peer.
@@ -127,12 +122,10 @@ impl IkeSa {
             role,
             policy,
             path,
-            asked_from: path,
+            asked_from: None,
             state,
             window: Window::new(),
-            request_pieces: None,
-            response_pieces: None,
-            pieces_since: None,
+            pieces: None,
             sealed: 0,
             nat: NatState::default(),
             mobility: Mobility::new(role),
@@ -143,9 +136,9 @@ impl IkeSa {
             orphans: Vec::new(),
             no_additional_sas: false,
             redirectable: false,
-            trail: Trail::default(),
+            trail: None,
             agenda: Agenda::default(),
-            assigned: Dynamic::default(),
+            assigned: None,
             grant: None,
             admission: None,
             lease: Lease::default(),
@@ -232,7 +225,8 @@ impl IkeSa {
             State::Established(up) => {
                 let task = self.agenda.next(self.may_request());
                 let kernel = up.kernel_until();
-                let at = task.into_iter().chain(kernel).min();
+                let answer = self.answer_until();
+                let at = task.into_iter().chain(kernel).chain(answer).min();
                 at.map(|at| (at, "task"))
             }
             State::Deleting(deleting) => Some((deleting.until, "delete")),
@@ -242,7 +236,8 @@ impl IkeSa {
             }
             State::AwaitSaInitResponse(_) | State::Closed => None,
         };
-        let pieces = self.pieces_since.map(|since| (since + PIECES_MAX, PIECES));
+        let pieces = self.pieces.as_ref();
+        let pieces = pieces.map(|pieces| (pieces.since + PIECES_MAX, PIECES));
         let usual = match (own, state) {
             (Some(own), Some(state)) => Some(if own.0 <= state.0 { own } else { state }),
             (own, state) => own.or(state),
@@ -253,10 +248,29 @@ impl IkeSa {
             .min_by_key(|(at, _)| *at)
     }
 
-    /// Gives up messages of which fragments are missing.
-    pub fn drop_pieces(&mut self) {
-        (self.request_pieces, self.response_pieces) = (None, None);
-        self.pieces_since = None;
+    /// A request came from here, and is about to be answered.
+    pub fn asked(&mut self, path: Path) {
+        self.asked_from = (path != self.path).then(|| Box::new(path));
+    }
+
+    /// Where the request that is being answered came from: the answer goes there, whether or not
+    /// the peer's other messages do (RFC 7296, 2.11).
+    pub fn asked_from(&self) -> Path {
+        self.asked_from.as_deref().copied().unwrap_or(self.path)
+    }
+
+    /// Goes elsewhere; what was asked before is still answered to where it was asked from.
+    pub fn relocate(&mut self, path: Path) {
+        let asked_from = self.asked_from();
+        self.path = path;
+        self.asked(asked_from);
+    }
+
+    /// Until when the last answer is kept, if there is one. A responder may forget it after several
+    /// minutes (RFC 7296, 2.1); what was heard since only makes them more.
+    pub fn answer_until(&self) -> Option<Instant> {
+        let kept = self.window.keeps_answer();
+        kept.then(|| self.heard_at + ANSWER_KEPT)
     }
 
     /// Takes a Child SA in. Most IKE SAs have one for all their life, so there is room for no more.
@@ -280,9 +294,10 @@ impl IkeSa {
     /// The address that stands for `dynamic`: the one that the peer leases from us, or we from it.
     pub fn dynamic(&self) -> Dynamic {
         let address = |lease: Option<(IpAddr, _)>| lease.map(|(address, _)| address);
+        let assigned = self.assigned.as_deref().copied().unwrap_or_default();
         Dynamic {
-            v4: address(self.lease.v4).or(self.assigned.v4),
-            v6: address(self.lease.v6).or(self.assigned.v6),
+            v4: address(self.lease.v4).or(assigned.v4),
+            v6: address(self.lease.v6).or(assigned.v6),
         }
     }
 
@@ -432,5 +447,8 @@ const LOOKUP_GRACE: Duration = Duration::from_secs(2);
 pub const PIECES: &str = "fragments";
 /// How long fragments wait for the rest: longer than the peer waits between retransmissions at first.
 const PIECES_MAX: Duration = Duration::from_secs(30);
+/// For how long the last answer of an IKE SA that is up can be repeated: peers give a request up after
+/// two or three minutes.
+const ANSWER_KEPT: Duration = Duration::from_secs(300);
 /// How long an SA that ended can still repeat its last answer.
 pub const LINGER: Duration = Duration::from_secs(10);

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::Instant;
 
 use super::context::Context;
-use super::fragment::{self, Added};
+use super::fragment::{self, Added, Pieces};
 use super::ike_sa::IkeSa;
 use super::path_mtu;
 use super::state::State;
@@ -205,10 +205,7 @@ pub fn open(cx: &mut Context, sa: &mut IkeSa, now: Instant, bytes: &mut [u8]) ->
     if place.fragment.is_some_and(|(number, total)| number < total) {
         path_mtu::learn(cx, sa, bytes_len);
     }
-    let opened = gather(cx, sa, &place, plaintext);
-    let begun = sa.request_pieces.is_some() || sa.response_pieces.is_some();
-    sa.pieces_since = begun.then_some(sa.pieces_since.unwrap_or(now));
-    opened
+    gather(cx, sa, now, &place, plaintext)
 }
 
 fn locate(cx: &mut Context, bytes: &[u8]) -> Result<Place, Fault> {
@@ -262,24 +259,33 @@ pub fn is_from_peer(cx: &mut Context, sa: &IkeSa, bytes: &mut [u8]) -> bool {
 }
 
 /// Takes a plaintext: a whole one as it is, a piece into its message.
-fn gather(cx: &mut Context, sa: &mut IkeSa, place: &Place, plaintext: &[u8]) -> Opened {
+fn gather(
+    cx: &mut Context,
+    sa: &mut IkeSa,
+    now: Instant,
+    place: &Place,
+    plaintext: &[u8],
+) -> Opened {
     let unknown = matches!(sa.state, State::AwaitAuthRequest(_));
     let bytes_max = if unknown {
         fragment::BYTES_MAX_UNKNOWN
     } else {
         fragment::BYTES_MAX
     };
-    let pieces = if place.response {
-        &mut sa.response_pieces
-    } else {
-        &mut sa.request_pieces
-    };
     let Some((number, total)) = place.fragment else {
-        cx.stats.frag_reass_drop += u64::from(pieces.take().is_some());
+        if let Some(pieces) = &mut sa.pieces {
+            let dropped = pieces.of(place.response).take().is_some();
+            cx.stats.frag_reass_drop += u64::from(dropped);
+            sa.pieces.take_if(|pieces| pieces.is_empty());
+        }
         return Opened::Whole(place.first_inner, plaintext.to_vec());
     };
     let (id, first) = (place.message_id, place.first_inner);
-    match fragment::add(pieces, id, number, total, first, plaintext, bytes_max) {
+    let pieces = sa.pieces.get_or_insert_with(|| Box::new(Pieces::new(now)));
+    let slot = pieces.of(place.response);
+    let added = fragment::add(slot, id, number, total, first, plaintext, bytes_max);
+    sa.pieces.take_if(|pieces| pieces.is_empty());
+    match added {
         Added::Waiting => Opened::Partial,
         Added::Dropped => {
             cx.stats.frag_rcvd_drop += 1;
@@ -305,7 +311,7 @@ pub fn respond(
         return;
     };
     for datagram in &datagrams {
-        cx.transmit(sa.asked_from, datagram.clone());
+        cx.transmit_copy(sa.asked_from(), datagram);
     }
     sa.window.answer(message_id, digest, datagrams);
 }
@@ -321,7 +327,7 @@ pub fn request(
     let id = sa.window.free()?;
     let datagrams = seal(cx, sa, exchange, id, false, inner)?;
     for datagram in &datagrams {
-        cx.transmit(sa.path, datagram.clone());
+        cx.transmit_copy(sa.path, datagram);
     }
     sa.window.sent(id, exchange, datagrams, now, &mut cx.rng);
     Some(id)

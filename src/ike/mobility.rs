@@ -32,7 +32,7 @@ pub struct Mobility {
     /// Where the peer's last request came from, if the IKE SA is elsewhere.
     pub seen: Option<Box<Seen>>,
     /// How the peer saw us last: its NAT_DETECTION_DESTINATION_IP.
-    pub seen_as: Option<Vec<u8>>,
+    pub seen_as: Option<Box<[u8]>>,
 }
 
 /// A place where the peer is, other than where its IKE SA is.
@@ -82,7 +82,7 @@ pub fn follow(cx: &mut Context, sa: &mut IkeSa, now: Instant, path: Path) {
         // ESP of a peer that no NAT moves.
         let hosts = |path: Path| (path.local.ip(), path.remote.ip());
         if hosts(path) == hosts(sa.path) || sa.nat.remote {
-            sa.path = path;
+            sa.relocate(path);
         }
     } else if path != sa.path && path.marker == sa.path.marker && !sa.mobility.agreed && moves(sa) {
         relocate(cx, sa, now, path);
@@ -136,7 +136,7 @@ fn relocate(cx: &mut Context, sa: &mut IkeSa, now: Instant, path: Path) {
         sa.path.remote,
         path.remote
     ));
-    sa.path = path;
+    sa.relocate(path);
     sa.mobility.seen = None;
     sa.window.hurry(now);
     move_children(cx, sa);

@@ -20,6 +20,9 @@ pub struct Narrowed {
     pub more: bool,
 }
 
+/// Selectors of both sides as they stand on the wire: ours, the peer's.
+pub type Sides = (Vec<TrafficSelector>, Vec<TrafficSelector>);
+
 /// Addresses that stand for `dynamic`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Dynamic {
@@ -130,14 +133,7 @@ pub fn selector_of(end: &FlowEnd, protocol: u8, leased: Dynamic) -> Option<Traff
     } else {
         end.net
     };
-    let (start_port, end_port) = end.port.map_or((0, u16::MAX), |port| (port, port));
-    Some(TrafficSelector {
-        protocol,
-        start_port,
-        end_port,
-        start: net.first(),
-        end: net.last(),
-    })
+    Some(side(protocol, net, end.port))
 }
 
 /// Whether `outer` holds all of `inner`.
@@ -191,6 +187,33 @@ fn pairs_of(local: &TrafficSelector, remote: &TrafficSelector) -> Vec<SelectorPa
         }
     }
     pairs
+}
+
+/// What goes on the wire where each side of these pairs is a selector of its own: mostly that is
+/// what was agreed.
+pub fn sides(pairs: &[SelectorPair]) -> Sides {
+    let (mut local, mut remote) = Sides::default();
+    for pair in pairs {
+        let ours = side(pair.protocol, pair.local, pair.local_port);
+        let theirs = side(pair.protocol, pair.remote, pair.remote_port);
+        for (list, selector) in [(&mut local, ours), (&mut remote, theirs)] {
+            if !list.contains(&selector) {
+                list.push(selector);
+            }
+        }
+    }
+    (local, remote)
+}
+
+fn side(protocol: u8, net: IpNet, port: Option<u16>) -> TrafficSelector {
+    let (start_port, end_port) = port.map_or((0, u16::MAX), |port| (port, port));
+    TrafficSelector {
+        protocol,
+        start_port,
+        end_port,
+        start: net.first(),
+        end: net.last(),
+    }
 }
 
 /// The selectors that packets of `pair` have before source NAT, if the flow has it (`from A (B)`).
@@ -265,6 +288,7 @@ mod tests {
         assert_eq!(got.local, [range("10.1.0.0", "10.1.255.255")]);
         assert_eq!(got.remote, [range("10.2.0.0", "10.2.255.255")]);
         assert_eq!(got.pairs.len(), 1);
+        assert_eq!(sides(&got.pairs), (got.local, got.remote));
     }
 
     #[test]

@@ -209,11 +209,11 @@ fn perform(cx: &mut Context, sa: &mut IkeSa, now: Now, task: Task) {
             sa.agenda.plan(now.mono + KEEPALIVE_AFTER, Task::Keepalive);
         }
         Task::CheckChildren => check_children(cx, sa, now),
-        Task::MakeChild(pair) => make_child(cx, sa, now, pair),
+        Task::MakeChild(pair) => make_child(cx, sa, now, *pair),
         Task::RekeyChild(spi) => create_child_initiator::rekey(cx, sa, now, spi),
         Task::DeleteChildren => informational::delete_children(cx, sa, now.mono),
         Task::Activate(spi) => activate(cx, sa, spi),
-        Task::Redirect(to) => redirect::tell(cx, sa, now, to),
+        Task::Redirect(to) => redirect::tell(cx, sa, now, *to),
         Task::RekeyIke => rekey_ike::start(cx, sa, now),
         Task::DeleteIke => informational::delete(cx, sa, now.mono),
         Task::Retire => {
@@ -255,7 +255,7 @@ pub fn begin(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
 
 /// Keeps the mapping of the NAT before us, if there is one.
 pub fn keep_alive(sa: &mut IkeSa, now: Instant) {
-    sa.agenda.strike(Task::Keepalive);
+    sa.agenda.strike(&Task::Keepalive);
     if sa.nat.local {
         sa.agenda.plan(now + KEEPALIVE_AFTER, Task::Keepalive);
     }
@@ -367,7 +367,7 @@ fn plan_check(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
 /// From now on we send through this Child SA: as responder of a rekey this waits until the peer
 /// has shown that it knows the new one, by its Delete of the old one.
 pub fn activate(cx: &mut Context, sa: &mut IkeSa, inbound_spi: EspSpi) {
-    sa.agenda.strike(Task::Activate(inbound_spi));
+    sa.agenda.strike(&Task::Activate(inbound_spi));
     let Some(child) = sa.child_by_inbound(inbound_spi) else {
         return;
     };
@@ -406,8 +406,8 @@ pub fn given_up(cx: &mut Context, sa: &mut IkeSa, now: Now, child: ChildSa) {
 
 fn detach(cx: &mut Context, sa: &mut IkeSa, now: Now, child: ChildSa) -> ChildSa {
     let spi = child.names.inbound_spi;
-    sa.agenda.strike(Task::RekeyChild(spi));
-    sa.agenda.strike(Task::Activate(spi));
+    sa.agenda.strike(&Task::RekeyChild(spi));
+    sa.agenda.strike(&Task::Activate(spi));
     let heirs = sa.children.iter().filter(|heir| {
         let waits = heir.fate != Fate::Doomed && heir.outbound_waits.is_some();
         heir.replaces == Some(spi) && waits
@@ -435,7 +435,7 @@ fn detach(cx: &mut Context, sa: &mut IkeSa, now: Now, child: ChildSa) -> ChildSa
 pub fn doom(sa: &mut IkeSa, inbound_spi: EspSpi, now: Instant) {
     if let Some(child) = sa.child_by_inbound(inbound_spi) {
         child.fate = Fate::Doomed;
-        sa.agenda.strike(Task::RekeyChild(inbound_spi));
+        sa.agenda.strike(&Task::RekeyChild(inbound_spi));
         sa.agenda.plan(now, Task::DeleteChildren);
     }
 }

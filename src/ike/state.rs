@@ -34,7 +34,7 @@ pub enum State {
     /// Up.
     Established(Box<Established>),
     /// Our Delete is out, or the answer that ended this SA may have to be repeated.
-    Deleting(Deleting),
+    Deleting(Box<Deleting>),
     /// Gone; the endpoint removes it before it does anything else.
     Closed,
 }

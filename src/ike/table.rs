@@ -29,7 +29,8 @@ pub struct Table {
     by_spi: HashMap<IkeSpi, Key, SeedableRandomState>,
     half_open: HashMap<u64, Key, SeedableRandomState>,
     requests: HashMap<RequestId, Key, SeedableRandomState>,
-    identities: BTreeSet<(Identity, Key)>,
+    /// By digest of the identity: the identity itself is kept once, in the IKE SA.
+    identities: BTreeSet<(u64, Key)>,
     /// IKE SAs of each active policy, by its name.
     active: BTreeMap<String, BTreeSet<Key>>,
     timers: Timers,
@@ -88,13 +89,13 @@ impl Table {
         self.requests.remove(&id)
     }
 
-    /// All IKE SAs of this identity.
+    /// All IKE SAs of this identity, but one that is taken out.
     pub fn by_identity(&self, identity: &Identity) -> Vec<Key> {
-        let first = (identity.clone(), 0);
-        self.identities
-            .range(first..)
-            .take_while(|(other, _)| other == identity)
+        let digest = self.digest(identity);
+        let listed = self.identities.range((digest, Key::MIN)..=(digest, Key::MAX));
+        listed
             .map(|&(_, key)| key)
+            .filter(|&key| self.get(key).and_then(|sa| sa.peer_id.as_ref()) == Some(identity))
             .collect()
     }
 
@@ -159,7 +160,7 @@ impl Table {
             && sa.state.is_authenticated()
             && let Some(identity) = &sa.peer_id
         {
-            self.identities.insert((identity.clone(), key));
+            self.identities.insert((self.digest(identity), key));
             sa.indexed = true;
         }
         if !sa.counted && sa.policy.active && !matches!(sa.state, State::AwaitAuthRequest(_)) {
@@ -181,7 +182,7 @@ impl Table {
         self.timers.set(key, sa.timer_at, None);
         self.by_spi.remove(&sa.own_spi);
         if let (true, Some(identity)) = (sa.indexed, sa.peer_id.take()) {
-            self.identities.remove(&(identity, key));
+            self.identities.remove(&(self.digest(&identity), key));
         }
         if sa.counted {
             if let Some(keys) = self.active.get_mut(&sa.policy.name) {

@@ -1,6 +1,7 @@
 //! Message IDs: which request we answer next, which of ours is out, and the cached answer
 //! (RFC 7296, 2.1 to 2.3). The window is one in both directions.
 
+use std::slice::Chunks;
 use std::time::{Duration, Instant};
 
 use crate::crypto::Rng;
@@ -40,12 +41,47 @@ pub struct Outstanding {
     extras: u32,
 }
 
+/// The answer to a request, as small as it can be: every IKE SA keeps one.
 #[derive(Debug)]
 struct Answered {
     id: u32,
+    /// Bytes of each datagram but the last, which may be shorter.
+    each: u16,
     /// Keyed digest of the request's first datagram.
     digest: u64,
-    datagrams: Vec<Vec<u8>>,
+    /// All datagrams, one after the other.
+    bytes: Box<[u8]>,
+}
+
+impl Answered {
+    fn new(id: u32, digest: u64, datagrams: Vec<Vec<u8>>) -> Self {
+        let mut answered = Self {
+            id,
+            each: 0,
+            digest,
+            bytes: Box::default(),
+        };
+        answered.set(datagrams);
+        answered
+    }
+
+    fn set(&mut self, mut datagrams: Vec<Vec<u8>>) {
+        let each = datagrams.first().map_or(0, Vec::len);
+        self.each = u16::try_from(each).unwrap_or(u16::MAX);
+        self.bytes = match datagrams.pop() {
+            Some(only) if datagrams.is_empty() => only,
+            Some(last) => {
+                datagrams.push(last);
+                datagrams.concat()
+            }
+            None => Vec::new(),
+        }
+        .into_boxed_slice();
+    }
+
+    fn datagrams(&self) -> Chunks<'_, u8> {
+        self.bytes.chunks(usize::from(self.each).max(1))
+    }
 }
 
 /// What a request's Message ID says.
@@ -120,31 +156,36 @@ impl Window {
     /// Notes the answer to request `id`, whose first datagram has this digest.
     pub fn answer(&mut self, id: u32, digest: u64, datagrams: Vec<Vec<u8>>) {
         self.next_inbound = id.wrapping_add(1);
-        self.answered = Some(Answered {
-            id,
-            digest,
-            datagrams,
-        });
+        self.answered = Some(Answered::new(id, digest, datagrams));
     }
 
-    /// The cached answer, if this really is the same request again.
-    pub fn cached(&self, id: u32, digest: u64) -> Option<&[Vec<u8>]> {
-        let answered = self.answered.as_ref()?;
-        (answered.id == id && answered.digest == digest).then_some(answered.datagrams.as_slice())
+    /// Whether this really is the request again that was answered last.
+    pub fn is_same(&self, id: u32, digest: u64) -> bool {
+        let answered = self.answered.as_ref();
+        answered.is_some_and(|answered| answered.id == id && answered.digest == digest)
+    }
+
+    /// Whether there is an answer to repeat.
+    pub const fn keeps_answer(&self) -> bool {
+        self.answered.is_some()
+    }
+
+    /// The request answered last is not repeated any more.
+    pub fn forget_answer(&mut self) {
+        self.answered = None;
     }
 
     /// The cached answer goes in these datagrams from now on.
     pub fn recut_answer(&mut self, datagrams: Vec<Vec<u8>>) {
         if let Some(answered) = &mut self.answered {
-            answered.datagrams = datagrams;
+            answered.set(datagrams);
         }
     }
 
-    /// The cached answer to the request with this Message ID, if there is one.
-    pub fn answer_to(&self, id: u32) -> Option<&[Vec<u8>]> {
+    /// The datagrams of the cached answer to the request with this Message ID, if there is one.
+    pub fn answer_to(&self, id: u32) -> Option<Chunks<'_, u8>> {
         let answered = self.answered.as_ref()?;
-        (answered.id == id && !answered.datagrams.is_empty())
-            .then_some(answered.datagrams.as_slice())
+        (answered.id == id && !answered.bytes.is_empty()).then(|| answered.datagrams())
     }
 
     /// Message ID for our next request, if none is out.
@@ -298,9 +339,19 @@ mod tests {
     fn the_cached_answer_is_given_for_the_same_bytes_only() {
         let mut window = Window::new();
         window.answer(0, 7, vec![vec![1]]);
-        assert_eq!(window.cached(0, 7), Some(&[vec![1u8]][..]));
-        assert_eq!(window.cached(0, 9), None);
-        assert_eq!(window.cached(1, 7), None);
+        assert!(window.is_same(0, 7) && !window.is_same(0, 9) && !window.is_same(1, 7));
+        let kept = |window: &Window| Some(window.answer_to(0)?.map(<[u8]>::to_vec).collect());
+        assert_eq!(kept(&window), Some(vec![vec![1]]));
+        let pieces = vec![vec![1, 2, 3], vec![4, 5, 6], vec![7]];
+        window.recut_answer(pieces.clone());
+        assert_eq!(kept(&window), Some(pieces));
+        window.forget_answer();
+        assert_eq!((kept(&window), window.keeps_answer()), (None, false));
+        assert_eq!(window.arrival(0), Arrival::Outside);
+        assert_eq!(window.arrival(1), Arrival::Next);
+        // An answer that is kept elsewhere.
+        window.answer(1, 8, Vec::new());
+        assert!(window.is_same(1, 8) && window.answer_to(1).is_none());
     }
 
     #[test]

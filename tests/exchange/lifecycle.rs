@@ -229,6 +229,8 @@ fn dpd_can_be_turned_off() {
     config.settings.dpd_check_interval = Duration::ZERO;
     let mut host = Host::new(config, no_keys(), 2);
     logged_in(&mut host, 1);
+    // All that is left to do is to forget the last answer.
+    assert_eq!(host.wake(at(301)), []);
     assert_eq!(host.endpoint.poll_timeout(), None);
     assert_eq!(host.wake(at(100_000)), []);
     assert_eq!(host.stats().sa_established_current, 1);

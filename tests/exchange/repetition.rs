@@ -1,5 +1,7 @@
 //! Datagrams that come twice, late, in another order, in pieces or not at all.
 
+use std::time::Duration;
+
 use iked::wire::Payload;
 use iked::wire::registry::{ExchangeType, NotifyType};
 
@@ -206,6 +208,25 @@ fn a_lost_fragment_is_made_up_by_the_retransmission() {
 }
 
 #[test]
+fn an_answer_is_forgotten_after_five_silent_minutes() {
+    let mut config = config([gateway()]);
+    config.settings.dpd_check_interval = Duration::ZERO;
+    let mut host = Host::new(config, no_keys(), 2);
+    let mut peer = Peer::new(1);
+    peer.meet(&mut host, at(0));
+    let payloads = peer.auth_payloads();
+    let request = peer.seal(ExchangeType::IKE_AUTH, &payloads.borrow());
+    let first = peer.send(&mut host, at(0), &request);
+    assert_eq!(host.wake(at(299)), []);
+    assert_eq!(peer.send(&mut host, at(299), &request), first);
+    // A repetition proves nothing, so it does not make the answer live longer.
+    assert_eq!(host.wake(at(301)), []);
+    assert_eq!(peer.send(&mut host, at(302), &request), []);
+    let alive = peer.ask(&mut host, at(303), ExchangeType::INFORMATIONAL, &[]);
+    assert_eq!(alive.notifies(), []);
+}
+
+#[test]
 fn duplicate_fragments_are_dropped() {
     let (mut host, peer, pieces) = in_pieces();
     let (last, rest) = pieces.split_last().unwrap();
@@ -279,7 +300,7 @@ fn small_packets_make_both_sides_fragment() {
 fn fragments_of_a_request_and_of_a_response_are_kept_apart() {
     // Both directions count Message IDs from 0, so the numbers alone do not tell them apart.
     let mut config = config([gateway()]);
-    config.settings.dpd_check_interval = std::time::Duration::from_secs(60);
+    config.settings.dpd_check_interval = Duration::from_secs(60);
     let mut host = Host::new(config, no_keys(), 2);
     let mut peer = Peer::new(1);
     let supported = [status(NotifyType::FRAGMENTATION_SUPPORTED, &[])];

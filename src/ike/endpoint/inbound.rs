@@ -208,7 +208,7 @@ impl Endpoint {
         let Some((first, plaintext)) = self.open(sa, now, path, header, bytes) else {
             return;
         };
-        sa.asked_from = path;
+        sa.asked(path);
         mobility::see(sa, now.mono, path);
         let payloads = match decode_payloads(first, &plaintext) {
             Ok(payloads) => payloads,
@@ -235,7 +235,7 @@ impl Endpoint {
         let (id, len) = (header.message_id, bytes.len());
         let number = message::fragment_number(bytes);
         let repeated = match number {
-            None => sa.window.cached(id, digest).is_some(),
+            None => sa.window.is_same(id, digest),
             Some(1) => message::is_from_peer(&mut self.cx, sa, bytes),
             Some(_) => false,
         };
@@ -248,7 +248,7 @@ impl Endpoint {
         };
         self.cx.stats.retransmit_response += 1;
         for datagram in datagrams {
-            self.cx.transmit(path, datagram.clone());
+            self.cx.transmit_copy(path, datagram);
         }
     }
 
@@ -256,12 +256,9 @@ impl Endpoint {
     fn shrink_response(&mut self, sa: &mut IkeSa, id: u32, fragment_len: usize) {
         path_mtu::learn(&self.cx, sa, fragment_len);
         let datagram_max = path_mtu::message_max(&self.cx, sa, true);
-        let datagrams = sa.window.answer_to(id).unwrap_or(&[]);
-        if datagrams
-            .iter()
-            .any(|datagram| datagram.len() > datagram_max)
-        {
-            let datagrams = datagrams.to_vec();
+        let datagrams: Vec<_> = sa.window.answer_to(id).into_iter().flatten().collect();
+        if datagrams.iter().any(|piece| piece.len() > datagram_max) {
+            let datagrams: Vec<_> = datagrams.into_iter().map(<[u8]>::to_vec).collect();
             if let Some(smaller) = message::cut_anew(&mut self.cx, sa, &datagrams) {
                 sa.window.recut_answer(smaller);
             }

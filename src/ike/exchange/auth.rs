@@ -76,7 +76,7 @@ pub fn respond(
             return Ok(None);
         }
         let (proof, questions) = prove(cx, sa, now, half_open, keys, &request)?;
-        mobike::check_nats(sa.asked_from, payloads)?;
+        mobike::check_nats(sa.asked_from(), payloads)?;
         Ok(Some((request, proof, questions)))
     });
     match proven {

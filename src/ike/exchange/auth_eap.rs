@@ -139,7 +139,7 @@ fn opening(
         return Err(Error::from(AuthError::Method).of(&peer_id, &policy));
     };
     ppk::check(half_open.ppk, &policy.ppks).map_err(|error| error.of(&peer_id, &policy))?;
-    mobike::check_nats(sa.asked_from, payloads)?;
+    mobike::check_nats(sa.asked_from(), payloads)?;
     // Which PPK the peer has is said at the end (RFC 8784, 3).
     let proving = keys.proving(None);
     let (_, ours) = auth_proof::both_octets(half_open, proving, &id_i, &policy.srcid);

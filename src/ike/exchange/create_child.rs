@@ -332,7 +332,7 @@ fn supersede(sa: &mut IkeSa, old: EspSpi) {
         child.fate = Fate::Replaced;
     }
     sa.agenda
-        .strike(super::super::agenda::Task::RekeyChild(old));
+        .strike(&super::super::agenda::Task::RekeyChild(old));
 }
 
 /// Child SAs of one IKE SA: more than any peer has use for, few enough to bound what one peer may

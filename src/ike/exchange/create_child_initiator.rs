@@ -180,7 +180,7 @@ fn ask_like(old: &ChildSa, rekeys: Option<EspSpi>) -> ChildSent {
         inbound_spi: old.names.inbound_spi,
         rekeys,
         reqid: old.names.reqid,
-        offered: (*old.selectors).clone(),
+        offered: old.selectors(),
         transport: old.names.transport,
         ipcomp: old.names.ipcomp.is_some(),
         cpi: None,

@@ -278,8 +278,8 @@ pub fn linger(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
         },
         State::AwaitSaInitResponse(_) | State::Closed => return,
     };
-    sa.state = State::Deleting(Deleting {
+    sa.state = State::Deleting(Box::new(Deleting {
         keys,
         until: now + LINGER,
-    });
+    }));
 }

@@ -147,7 +147,7 @@ pub fn heed(cx: &mut Context, sa: &mut IkeSa, now: Instant, payloads: &[Payload<
         return notes;
     }
     if speaks_of_nats(payloads) && !cx.options.natt_off {
-        let hashes = hashes(cx, sa, sa.asked_from);
+        let hashes = hashes(cx, sa, sa.asked_from());
         notes.extend(hashes.into_iter().flatten());
     }
     notes
@@ -204,7 +204,7 @@ fn accept(
     now: Instant,
     payloads: &[Payload<'_>],
 ) -> Result<(), NotifyType> {
-    let path = sa.asked_from;
+    let path = sa.asked_from();
     check_nats(path, payloads).map_err(|_| NotifyType::UNEXPECTED_NAT_DETECTED)?;
     if !is_acceptable(sa, path) {
         return Err(NotifyType::UNACCEPTABLE_ADDRESSES);
@@ -218,7 +218,7 @@ fn accept(
         sa.mobility.doubtful = true;
         sa.mobility.seen = None;
         sa.packet_max = None;
-        sa.path = path;
+        sa.relocate(path);
         sa.window.hurry(now);
     }
     if sa.mobility.doubtful {
@@ -383,7 +383,9 @@ fn updated(cx: &mut Context, sa: &mut IkeSa, now: Instant, payloads: &[Payload<'
     {
         let from = sa.path.local;
         // Where we were, all is as before; should that be gone, the peer will seem dead.
-        sa.path = sa.mobility.left.take().map_or(sa.path, |left| *left);
+        if let Some(left) = sa.mobility.left.take() {
+            sa.relocate(*left);
+        }
         cx.warn(format_args!("{}: update to {from}: {kind}", sa.tag()));
         return;
     }
@@ -396,9 +398,9 @@ fn updated(cx: &mut Context, sa: &mut IkeSa, now: Instant, payloads: &[Payload<'
 }
 
 /// How the peer sees our address.
-fn seen_as(payloads: &[Payload<'_>]) -> Option<Vec<u8>> {
+fn seen_as(payloads: &[Payload<'_>]) -> Option<Box<[u8]>> {
     let hash = find_notify(payloads, NotifyType::NAT_DETECTION_DESTINATION_IP)?;
-    Some(hash.to_vec())
+    Some(hash.into())
 }
 
 /// Where it is not known how the peer saw us before (IKE_SA_INIT went through another mapping, a
@@ -464,7 +466,10 @@ pub fn answered_from(sa: &mut IkeSa, now: Instant, path: Path) {
         if !sa.mobility.others.contains(&before.remote.ip()) {
             sa.mobility.others.push(before.remote.ip());
         }
-        sa.path.remote = path.remote;
+        sa.relocate(Path {
+            remote: path.remote,
+            ..before
+        });
         sa.agenda.plan(now, Task::UpdateAddresses);
     }
 }

@@ -33,7 +33,7 @@ pub fn heed(cx: &mut Context, sa: &mut IkeSa, now: Instant, payloads: &[Payload<
         sa.tag(),
         lifetime.as_secs()
     ));
-    sa.agenda.strike(Task::Reauthenticate);
+    sa.agenda.strike(&Task::Reauthenticate);
     sa.agenda.plan(now + early.max(PAUSE), Task::Reauthenticate);
 }
 
@@ -60,7 +60,7 @@ pub fn change(cx: &Context, sa: &mut IkeSa, now: Instant, rights: &Rights) {
     let since = admission.since.filter(|_| !set.is_zero());
     let end = since.and_then(|since| since.checked_add(set));
     let wanted = now.checked_add(stay);
-    sa.agenda.strike(Task::Retire);
+    sa.agenda.strike(&Task::Retire);
     if let Some(at) = end.into_iter().chain(wanted).min() {
         sa.agenda.plan(at, Task::Retire);
     }
@@ -77,8 +77,8 @@ pub fn again(cx: &mut Context, sa: &mut IkeSa, now: Instant) {
     cx.info(format_args!("{}: authenticating again", sa.tag()));
     cx.out.starts.push(Start {
         // Where a redirect led, if one did.
-        to: sa.trail.from.map(|_| sa.path.remote.ip()),
-        trail: sa.trail,
+        to: super::redirect::came_from(sa).map(|_| sa.path.remote.ip()),
+        trail: sa.trail.clone(),
         renews: true,
         ..Start::of(Arc::clone(&sa.policy))
     });

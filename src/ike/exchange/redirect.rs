@@ -27,8 +27,8 @@ pub struct Start {
     pub policy: Arc<Policy>,
     /// With this peer instead of the policy's.
     pub to: Option<IpAddr>,
-    /// How we came to it.
-    pub trail: Trail,
+    /// How we came to it, if by redirects.
+    pub trail: Option<Box<Trail>>,
     /// It takes the place of those by this policy with the same peer.
     pub renews: bool,
 }
@@ -39,7 +39,7 @@ impl Start {
         Self {
             policy,
             to: None,
-            trail: Trail::default(),
+            trail: None,
             renews: false,
         }
     }
@@ -50,7 +50,7 @@ impl Start {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Trail {
     /// The gateway that sent us here.
-    pub from: Option<IpAddr>,
+    from: Option<IpAddr>,
     /// Redirects followed since `since`.
     count: u32,
     since: Option<Instant>,
@@ -70,6 +70,11 @@ impl Trail {
             left: false,
         })
     }
+}
+
+/// The gateway that sent us to the peer of this IKE SA, if one did.
+pub fn came_from(sa: &IkeSa) -> Option<IpAddr> {
+    sa.trail.as_ref()?.from
 }
 
 /// A gateway as RFC 5685, 6.2 writes it: type, length, address.
@@ -120,11 +125,12 @@ pub fn follow(cx: &mut Context, sa: &mut IkeSa, now: Now, payloads: &[Payload<'_
 }
 
 fn begin(cx: &mut Context, sa: &mut IkeSa, now: Instant, to: IpAddr) -> bool {
-    if sa.trail.left {
+    let trail = sa.trail.as_deref().copied().unwrap_or_default();
+    if trail.left {
         return false;
     }
     let from = sa.path.remote.ip();
-    let Some(trail) = sa.trail.next(from, now) else {
+    let Some(next) = trail.next(from, now) else {
         cx.warn(format_args!("{}: redirected too often, to {to}", sa.tag()));
         return false;
     };
@@ -132,10 +138,13 @@ fn begin(cx: &mut Context, sa: &mut IkeSa, now: Instant, to: IpAddr) -> bool {
         return false;
     }
     cx.info(format_args!("{}: redirected from {from} to {to}", sa.tag()));
-    sa.trail.left = true;
+    sa.trail = Some(Box::new(Trail {
+        left: true,
+        ..trail
+    }));
     cx.out.starts.push(Start {
         to: Some(to),
-        trail,
+        trail: Some(Box::new(next)),
         ..Start::of(Arc::clone(&sa.policy))
     });
     true
@@ -148,7 +157,7 @@ pub fn send(cx: &mut Context, sa: &mut IkeSa, now: Now, to: IpAddr) {
         cx.debug(format_args!("{}: does not follow a redirect", sa.tag()));
         return;
     }
-    sa.agenda.plan(now.mono, Task::Redirect(to));
+    sa.agenda.plan(now.mono, Task::Redirect(Box::new(to)));
     own::advance(cx, sa, now);
 }
 

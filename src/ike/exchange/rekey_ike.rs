@@ -267,8 +267,8 @@ fn derive(old: &IkeSa, now: Now, material: &Material<'_>) -> Result<IkeSa, Error
     sa.wants_single = old.wants_single;
     sa.peer_id = old.peer_id.clone();
     sa.redirectable = old.redirectable;
-    sa.assigned = old.assigned;
-    sa.trail = old.trail;
+    sa.assigned = old.assigned.clone();
+    sa.trail = old.trail.clone();
     Ok(sa)
 }
 

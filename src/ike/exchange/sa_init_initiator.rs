@@ -90,6 +90,7 @@ fn first_method(cx: &Context, policy: &Policy) -> Option<KeId> {
 
 /// Builds the request from the state and sends it.
 fn send(cx: &mut Context, sa: &mut IkeSa, now: Now) {
+    let from = redirect::came_from(sa).map(redirect::gateway);
     let State::AwaitSaInitResponse(sent) = &mut sa.state else {
         return;
     };
@@ -121,7 +122,6 @@ fn send(cx: &mut Context, sa: &mut IkeSa, now: Now) {
     if !sa.policy.ppks.is_empty() {
         payloads.push(status(NotifyType::USE_PPK, &[]));
     }
-    let from = sa.trail.from.map(redirect::gateway);
     payloads.push(match &from {
         Some(from) => status(NotifyType::REDIRECTED_FROM, from),
         None => status(NotifyType::REDIRECT_SUPPORTED, &[]),
