@@ -79,6 +79,15 @@ pub fn enabled(level: Level) -> bool {
         .is_some_and(|logger| number(level) <= logger.level.load(Ordering::Relaxed))
 }
 
+/// The least important level that somebody reads, be it here or through the listener; nobody reads
+/// what is less important still.
+pub fn read_level() -> Level {
+    let levels = [Level::Debug, Level::Info, Level::Warning];
+    let heard = HEARD.load(Ordering::Relaxed);
+    let read = |level: &Level| enabled(*level) || heard && *level <= Level::Info;
+    levels.into_iter().find(read).unwrap_or(Level::Warning)
+}
+
 /// Who hears the lines too, while [`set_heard`] says so; what is done there must not wait.
 type Listener = Box<dyn Fn(&str) + Send + Sync>;
 

@@ -73,6 +73,8 @@ pub struct Context {
     served: BTreeMap<String, i64>,
     /// When of two IKE SAs of a policy one may be deleted next, and how long the last pause was.
     pub singled: BTreeMap<String, (Instant, Duration)>,
+    /// The least important lines that somebody reads.
+    pub log_level: Level,
     /// May active policies begin?
     pub active: bool,
     /// What the kernel holds back for our policies.
@@ -178,6 +180,7 @@ impl Context {
             accounts: Accounts::default(),
             out: Outbox::default(),
             coupled,
+            log_level: Level::Debug,
             active,
             greeted: BTreeSet::new(),
             traps: Traps::default(),
@@ -205,6 +208,11 @@ impl Context {
         let mut bytes = self.out.spare.pop().unwrap_or_default();
         bytes.extend_from_slice(datagram);
         self.transmit(path, bytes);
+    }
+
+    /// Whether somebody reads lines of this level: what is dear to put together asks first.
+    pub fn is_read(&self, level: Level) -> bool {
+        level <= self.log_level
     }
 
     /// A state change worth a line.
@@ -239,7 +247,7 @@ impl Context {
 
     /// A line of any level.
     pub fn log(&mut self, level: Level, line: fmt::Arguments<'_>, unauthenticated: bool) {
-        if self.out.events.len() < EVENTS_MAX {
+        if self.is_read(level) && self.out.events.len() < EVENTS_MAX {
             let line = line.to_string();
             self.out.events.push_back(Event::Log {
                 level,

@@ -279,8 +279,8 @@ impl Endpoint {
             return;
         };
         if hard {
-            let line = format!("{}: Child SA {spi} expired", sa.tag());
-            self.cx.info(format_args!("{line}"));
+            let tag = sa.tag();
+            self.cx.info(format_args!("{tag}: Child SA {spi} expired"));
             own::expire(&mut self.cx, &mut sa, spi, now.mono);
         } else {
             sa.agenda.plan(now.mono, Task::RekeyChild(spi));
@@ -511,6 +511,12 @@ impl Endpoint {
         let leaving = self.cx.leaving.front().map(|(at, _)| (*at, "leaving"));
         let others = starts.into_iter().chain(counts).chain(held).chain(leaving);
         deadline.into_iter().chain(others).min()
+    }
+
+    /// Somebody reads lines of this level and of more important ones; others are not even put
+    /// together. At first all are.
+    pub fn set_log_level(&mut self, level: Level) {
+        self.cx.log_level = level;
     }
 
     /// The counters.

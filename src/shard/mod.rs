@@ -155,6 +155,7 @@ impl Shard {
     }
 
     fn turn(&mut self, now: Now) {
+        self.endpoint.set_log_level(log::read_level());
         self.kernel.flush();
         self.lookup.flush();
         self.control.flush();

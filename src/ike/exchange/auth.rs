@@ -10,7 +10,7 @@ use super::super::child_sa::{self, Ask, ChildSa, Grant};
 use super::super::context::Context;
 use super::super::endpoint::{self, news};
 use super::super::error::{Answer, Error, Trust};
-use super::super::event::News;
+use super::super::event::{Level, News};
 use super::super::ike_sa::IkeSa;
 use super::super::lease::{self, CfgReply};
 use super::super::message;
@@ -374,6 +374,12 @@ pub fn establish(cx: &mut Context, sa: &mut IkeSa, now: Now, suite: &IkeSuite) {
         sa.agenda.plan(now.mono + lifetime, Task::Retire);
     }
     news::announce(cx, sa);
+    if cx.is_read(Level::Info) {
+        say_established(cx, sa, suite);
+    }
+}
+
+fn say_established(cx: &mut Context, sa: &IkeSa, suite: &IkeSuite) {
     let peer = sa
         .peer_id
         .as_ref()
@@ -408,20 +414,21 @@ pub fn add_child(cx: &mut Context, sa: &mut IkeSa, child: ChildSa) {
         cx.cpis.insert(cpis.inbound, child.names.inbound_spi);
     }
     let (outbound, inbound) = (child.names.outbound_spi, child.names.inbound_spi);
-    cx.info(format_args!(
-        "{}: ikev2_childsa_enable: loaded SPIs: {outbound}, {inbound} ({})",
-        sa.tag(),
-        child.algorithms()
-    ));
-    cx.info(format_args!(
-        "{}: ikev2_childsa_enable: loaded flows: {}",
-        sa.tag(),
-        show::flows(&child)
-    ));
+    if cx.is_read(Level::Info) {
+        let (tag, algorithms) = (sa.tag(), child.algorithms());
+        cx.info(format_args!(
+            "{tag}: ikev2_childsa_enable: loaded SPIs: {outbound}, {inbound} ({algorithms})"
+        ));
+        let flows = show::flows(&child);
+        cx.info(format_args!(
+            "{tag}: ikev2_childsa_enable: loaded flows: {flows}"
+        ));
+    }
     sa.add_child(child);
 }
 
 fn answer(cx: &mut Context, sa: &mut IkeSa, message_id: u32, digest: u64, reply: &AuthReply) {
+    let lifetime = reauth::limit(cx, sa).map(reauth::data);
     let mut payloads = our_payloads(reply.id.as_ref(), &reply.certs, reply.auth.as_ref());
     if let Some(cp) = &reply.cp {
         let attributes = cp
@@ -437,7 +444,6 @@ fn answer(cx: &mut Context, sa: &mut IkeSa, message_id: u32, digest: u64, reply:
         payloads.push(status(NotifyType::PPK_IDENTITY, &[]));
     }
     payloads.extend(mobike::support(sa.mobility.agreed));
-    let lifetime = reauth::limit(cx, sa).map(reauth::data);
     payloads.extend(
         lifetime
             .iter()
