@@ -13,17 +13,19 @@ use crate::wire::spi::IkeSpi;
 #[derive(Debug)]
 pub struct Cookies {
     seed: [u8; 32],
+    /// The minute of the last cookie and its secret: few minutes are asked for in turns.
+    last: Option<(u64, [u8; 32])>,
 }
 
 impl Cookies {
     /// `seed` is drawn once for the process.
     pub fn new(seed: [u8; 32]) -> Self {
-        Self { seed }
+        Self { seed, last: None }
     }
 
     /// The cookie for this initiator in this minute.
     pub fn make(
-        &self,
+        &mut self,
         provider: &Provider,
         now: Now,
         peer: IpAddr,
@@ -35,7 +37,7 @@ impl Cookies {
 
     /// Whether `cookie` was made for this initiator in this minute or the one before.
     pub fn check(
-        &self,
+        &mut self,
         provider: &Provider,
         now: Now,
         peer: IpAddr,
@@ -51,16 +53,27 @@ impl Cookies {
         })
     }
 
+    fn secret(&mut self, provider: &Provider, minute: u64) -> [u8; 32] {
+        match self.last {
+            Some((last, secret)) if last == minute => secret,
+            Some(_) | None => {
+                let secret = (provider.hmac_sha256)(&self.seed, &[&minute.to_be_bytes()]);
+                self.last = Some((minute, secret));
+                secret
+            }
+        }
+    }
+
     fn at(
-        &self,
+        &mut self,
         provider: &Provider,
         minute: u64,
         peer: IpAddr,
         spi: IkeSpi,
         nonce: &[u8],
     ) -> [u8; COOKIE_LEN] {
+        let secret = self.secret(provider, minute);
         let minute = minute.to_be_bytes();
-        let secret = (provider.hmac_sha256)(&self.seed, &[&minute]);
         let address = match peer {
             IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
             IpAddr::V6(address) => address.octets(),
@@ -103,11 +116,11 @@ mod tests {
     #[test]
     fn a_cookie_holds_for_its_initiator_and_two_minutes() {
         let provider = crate::crypto::boring::provider();
-        let cookies = Cookies::new([7; 32]);
+        let mut cookies = Cookies::new([7; 32]);
         let peer = IpAddr::from([192, 0, 2, 1]);
         let spi = IkeSpi::new(5).unwrap();
         let cookie = cookies.make(&provider, now(0), peer, spi, b"nonce");
-        let check = |minutes, peer, spi, nonce: &[u8], cookie: &[u8]| {
+        let mut check = |minutes, peer, spi, nonce: &[u8], cookie: &[u8]| {
             cookies.check(&provider, now(minutes), peer, spi, nonce, cookie)
         };
         assert!(check(0, peer, spi, b"nonce", &cookie));
