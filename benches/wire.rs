@@ -1,8 +1,11 @@
-//! What decoding and encoding one message costs: the share of the codec in a handshake and in DPD.
+//! What decoding and encoding one message costs, and how often it allocates: the share of the codec in
+//! a handshake and in DPD.
+#![allow(clippy::print_stdout, reason = "the table is the result")]
 
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use iked::sys::heap::Counting;
 use iked::wire::registry::{
     AuthMethod, CertEncoding, CfgAttrType, CfgType, EncrId, EsnId, ExchangeType, IdType, IntegId,
     KeId, NotifyType, PayloadType, PrfId, ProtocolId,
@@ -10,9 +13,12 @@ use iked::wire::registry::{
 use iked::wire::spi::IkeSpi;
 use iked::wire::{
     Auth, Cert, CertReq, CfgAttribute, Cp, Flags, Header, Id, Ke, Message, Notify, Payload,
-    Proposal, TrafficSelector, Transform, TransformId, decode_payloads, encode_message,
+    Proposal, TrafficSelector, Transform, TransformId, Transforms, decode_payloads, encode_message,
     encode_payloads, print,
 };
+
+#[global_allocator]
+static HEAP: Counting = Counting::new();
 
 fn header(exchange: ExchangeType) -> Header {
     Header {
@@ -61,10 +67,10 @@ fn sa_init() -> Vec<Payload<'static>> {
         number,
         protocol: ProtocolId::IKE,
         spi: &[],
-        transforms,
+        transforms: Transforms::from(transforms),
     };
     vec![
-        Payload::Sa(vec![proposal(1, aead), proposal(2, cbc)]),
+        Payload::Sa([proposal(1, aead), proposal(2, cbc)].into()),
         Payload::Ke(Ke {
             method: KeId::CURVE25519,
             data: &[9; 32],
@@ -120,20 +126,24 @@ fn ike_auth() -> Vec<Payload<'static>> {
         }),
         Payload::Cp(Cp {
             kind: CfgType::REQUEST,
-            attributes: vec![
+            attributes: [
                 ask(CfgAttrType::INTERNAL_IP4_ADDRESS),
                 ask(CfgAttrType::INTERNAL_IP4_DNS),
                 ask(CfgAttrType::INTERNAL_IP6_ADDRESS),
-            ],
+            ]
+            .into(),
         }),
-        Payload::Sa(vec![Proposal {
-            number: 1,
-            protocol: ProtocolId::ESP,
-            spi: &[0xc1, 2, 3, 4],
-            transforms: esp,
-        }]),
-        Payload::TsI(vec![any]),
-        Payload::TsR(vec![any]),
+        Payload::Sa(
+            [Proposal {
+                number: 1,
+                protocol: ProtocolId::ESP,
+                spi: &[0xc1, 2, 3, 4],
+                transforms: esp.into(),
+            }]
+            .into(),
+        ),
+        Payload::TsI([any].into()),
+        Payload::TsR([any].into()),
         notify(NotifyType::MOBIKE_SUPPORTED, &[]),
     ]
 }
@@ -163,7 +173,7 @@ fn auth_payloads(c: &mut Criterion) {
     let first = encode_payloads(&payloads, &mut bytes);
     let message = Message {
         header: header(ExchangeType::IKE_AUTH),
-        payloads: payloads.clone(),
+        payloads: payloads.clone().into(),
     };
     let mut group = c.benchmark_group("wire/ike_auth");
     group.throughput(Throughput::Bytes(bytes.len() as u64));
@@ -182,5 +192,31 @@ fn auth_payloads(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, init_messages, auth_payloads);
+/// How often each allocates; what is written goes to a buffer that is there already.
+fn allocations(_: &mut Criterion) {
+    let counted = |name: &str, job: &mut dyn FnMut()| {
+        let before = HEAP.calls();
+        job();
+        println!("{name}: {} allocations", HEAP.calls() - before);
+    };
+    let (init, auth) = (sa_init(), ike_auth());
+    let mut bytes = Vec::with_capacity(2048);
+    let header = header(ExchangeType::IKE_SA_INIT);
+    counted("wire/ike_sa_init/encode", &mut || {
+        encode_message(&header, &init, &mut bytes);
+    });
+    counted("wire/ike_sa_init/decode", &mut || {
+        assert!(black_box(Message::decode(&bytes)).is_ok());
+    });
+    bytes.clear();
+    let mut first = PayloadType::NONE;
+    counted("wire/ike_auth/encode", &mut || {
+        first = encode_payloads(&auth, &mut bytes);
+    });
+    counted("wire/ike_auth/decode", &mut || {
+        assert!(black_box(decode_payloads(first, &bytes)).is_ok());
+    });
+}
+
+criterion_group!(benches, allocations, init_messages, auth_payloads);
 criterion_main!(benches);

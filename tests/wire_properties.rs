@@ -101,8 +101,8 @@ impl Owned {
                 spis,
             }),
             Self::VendorId(bytes) => Payload::VendorId(bytes),
-            Self::Ts(true, selectors) => Payload::TsI(selectors.clone()),
-            Self::Ts(false, selectors) => Payload::TsR(selectors.clone()),
+            Self::Ts(true, selectors) => Payload::TsI(selectors.clone().into()),
+            Self::Ts(false, selectors) => Payload::TsR(selectors.clone().into()),
             Self::Cp(kind, attributes) => Payload::Cp(Cp {
                 kind: CfgType(*kind),
                 attributes: attributes
@@ -128,7 +128,7 @@ impl OwnedProposal {
             number: self.number,
             protocol: ProtocolId(self.protocol),
             spi: &self.spi,
-            transforms: self.transforms.clone(),
+            transforms: self.transforms.clone().into(),
         }
     }
 }
@@ -291,7 +291,7 @@ proptest! {
     ) {
         let (bytes, header, payloads) = encode(header, &owned, &encrypted);
         let decoded = Message::decode(&bytes).unwrap();
-        prop_assert_eq!(decoded, Message { header, payloads });
+        prop_assert_eq!(decoded, Message { header, payloads: payloads.into() });
     }
 
     #[test]
@@ -392,7 +392,7 @@ proptest! {
             Payload::IdI(Id { kind: IdType::KEY_ID, data: &secret }),
         ];
         let compact = print::compact(&payloads, header.flags.response);
-        let details = print::details(&Message { header, payloads: payloads.to_vec() });
+        let details = print::details(&Message { header, payloads: payloads.to_vec().into() });
         let printed = compact + &details;
         prop_assert!(!printed.contains(&text[..8]), "{}", printed);
         prop_assert!(!printed.contains(&hex::encode(&secret[..8])), "{}", printed);

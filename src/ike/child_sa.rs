@@ -106,19 +106,22 @@ impl Grant {
 
     /// The SA payload.
     pub fn sa(&self) -> Payload<'_> {
-        Payload::Sa(vec![Proposal {
-            number: self.number,
-            protocol: self.protocol,
-            spi: &self.spi,
-            transforms: self.transforms.clone(),
-        }])
+        Payload::Sa(
+            [Proposal {
+                number: self.number,
+                protocol: self.protocol,
+                spi: &self.spi,
+                transforms: self.transforms.iter().copied().collect(),
+            }]
+            .into(),
+        )
     }
 
     /// The TSi and TSr payloads.
     pub fn selectors(&self) -> [Payload<'static>; 2] {
         [
-            Payload::TsI(self.ts_i.clone()),
-            Payload::TsR(self.ts_r.clone()),
+            Payload::TsI(self.ts_i.clone().into()),
+            Payload::TsR(self.ts_r.clone().into()),
         ]
     }
 }

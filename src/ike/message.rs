@@ -11,7 +11,7 @@ use super::state::State;
 use crate::crypto::{MessageKey, Rng};
 use crate::wire::registry::{ExchangeType, PayloadType};
 use crate::wire::sk::{self, SkFailure, SkKey};
-use crate::wire::{DecodeError, Header, Message, Payload};
+use crate::wire::{DecodeError, Header, Payload, Sealed, decode_sealed};
 
 /// A key of `crypto` as `wire::sk` wants it.
 struct Sealer<'a> {
@@ -100,14 +100,10 @@ pub fn cut_anew(cx: &mut Context, sa: &mut IkeSa, datagrams: &[Vec<u8>]) -> Opti
     let mut plaintext = Vec::new();
     for datagram in datagrams {
         let mut bytes = datagram.clone();
-        let message = Message::decode(&bytes).ok()?;
-        let (body_at, first) = match message.payloads.last() {
-            Some(Payload::Sk(body)) => (body.body_at, body.first_inner),
-            Some(Payload::Skf(body)) => (body.body_at, body.first_inner),
-            _ => return None,
-        };
-        content.get_or_insert((message.header, first));
-        let range = sk::open_sk(&mut bytes, body_at, &sealer).ok()?;
+        let (header, place) = decode_sealed(&bytes).ok()?;
+        let place = place?;
+        content.get_or_insert((header, place.first_inner));
+        let range = sk::open_sk(&mut bytes, place.body_at, &sealer).ok()?;
         plaintext.extend_from_slice(bytes.get(range)?);
     }
     let (header, first) = content?;
@@ -161,22 +157,12 @@ pub enum Fault {
     Fragment(u16, u16, u32),
 }
 
-/// Where the encrypted payload of a datagram is.
-struct Place {
-    body_at: usize,
-    first_inner: PayloadType,
-    /// Number and total of a fragment.
-    fragment: Option<(u16, u16)>,
-    message_id: u32,
-    response: bool,
-}
-
 /// Decrypts the SK or SKF payload of a datagram of this SA. Only a datagram that passes here was
 /// sent by the peer.
 pub fn open(cx: &mut Context, sa: &mut IkeSa, now: Instant, bytes: &mut [u8]) -> Opened {
     let bytes_len = bytes.len();
-    let place = match locate(cx, bytes) {
-        Ok(place) => place,
+    let (header, place) = match locate(cx, bytes) {
+        Ok(located) => located,
         Err(fault) => return Opened::Dropped(fault),
     };
     if place.fragment.is_some() {
@@ -205,48 +191,32 @@ pub fn open(cx: &mut Context, sa: &mut IkeSa, now: Instant, bytes: &mut [u8]) ->
     if place.fragment.is_some_and(|(number, total)| number < total) {
         path_mtu::learn(cx, sa, bytes_len);
     }
-    gather(cx, sa, now, &place, plaintext)
+    gather(cx, sa, now, (&header, place), plaintext)
 }
 
-fn locate(cx: &mut Context, bytes: &[u8]) -> Result<Place, Fault> {
-    let message = match Message::decode(bytes) {
-        Ok(message) => message,
+fn locate(cx: &mut Context, bytes: &[u8]) -> Result<(Header, Sealed), Fault> {
+    match decode_sealed(bytes) {
+        Ok((header, Some(place))) => Ok((header, place)),
+        Ok((_, None)) => {
+            cx.stats.unexpected += 1;
+            Err(Fault::Clear)
+        }
         Err(error) => {
             cx.stats.decode_errors += 1;
-            return Err(error.into());
+            Err(error.into())
         }
-    };
-    let (body_at, first_inner, fragment) = match message.payloads.last() {
-        Some(Payload::Sk(body)) => (body.body_at, body.first_inner, None),
-        Some(Payload::Skf(body)) => {
-            let numbers = Some((body.number, body.total));
-            (body.body_at, body.first_inner, numbers)
-        }
-        _ => {
-            cx.stats.unexpected += 1;
-            return Err(Fault::Clear);
-        }
-    };
-    Ok(Place {
-        body_at,
-        first_inner,
-        fragment,
-        message_id: message.header.message_id,
-        response: message.header.flags.response,
-    })
+    }
 }
 
 /// The number of a fragment; `None` for what is none.
 pub fn fragment_number(bytes: &[u8]) -> Option<u16> {
-    match Message::decode(bytes).ok()?.payloads.last() {
-        Some(Payload::Skf(body)) => Some(body.number),
-        _ => None,
-    }
+    let (number, _) = decode_sealed(bytes).ok()?.1?.fragment?;
+    Some(number)
 }
 
 /// Whether the peer sealed this datagram. It is decrypted in place.
 pub fn is_from_peer(cx: &mut Context, sa: &IkeSa, bytes: &mut [u8]) -> bool {
-    let (Ok(place), Some(key), true) = (locate(cx, bytes), sa.inbound_key(), sa.fragmentation)
+    let (Ok((_, place)), Some(key), true) = (locate(cx, bytes), sa.inbound_key(), sa.fragmentation)
     else {
         return false;
     };
@@ -263,7 +233,7 @@ fn gather(
     cx: &mut Context,
     sa: &mut IkeSa,
     now: Instant,
-    place: &Place,
+    (header, place): (&Header, Sealed),
     plaintext: &[u8],
 ) -> Opened {
     let unknown = matches!(sa.state, State::AwaitAuthRequest(_));
@@ -274,15 +244,15 @@ fn gather(
     };
     let Some((number, total)) = place.fragment else {
         if let Some(pieces) = &mut sa.pieces {
-            let dropped = pieces.of(place.response).take().is_some();
+            let dropped = pieces.of(header.flags.response).take().is_some();
             cx.stats.frag_reass_drop += u64::from(dropped);
             sa.pieces.take_if(|pieces| pieces.is_empty());
         }
         return Opened::Whole(place.first_inner, plaintext.to_vec());
     };
-    let (id, first) = (place.message_id, place.first_inner);
+    let (id, first) = (header.message_id, place.first_inner);
     let pieces = sa.pieces.get_or_insert_with(|| Box::new(Pieces::new(now)));
-    let slot = pieces.of(place.response);
+    let slot = pieces.of(header.flags.response);
     let added = fragment::add(slot, id, number, total, first, plaintext, bytes_max);
     sa.pieces.take_if(|pieces| pieces.is_empty());
     match added {

@@ -5,7 +5,7 @@ use crate::crypto::Provider;
 use crate::crypto::keymat::IkeSuite;
 use crate::policy;
 use crate::wire::registry::{EncrId, IntegId, KeId, ProtocolId, TransformType};
-use crate::wire::{Proposal, Transform, TransformId};
+use crate::wire::{Proposal, Proposals, Transform, TransformId};
 
 /// What was agreed: one transform of each type.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +67,7 @@ pub fn offers(ours: &[policy::Proposal], method: KeId) -> bool {
 
 /// Our proposals as we offer them, with our SPI; without key exchange where the exchange has none
 /// (RFC 7296, 1.2).
-pub fn offer<'a>(ours: &[policy::Proposal], spi: &'a [u8], with_ke: bool) -> Vec<Proposal<'a>> {
+pub fn offer<'a>(ours: &[policy::Proposal], spi: &'a [u8], with_ke: bool) -> Proposals<'a> {
     let fits = |transform: &&Transform| with_ke || transform.id.ke().is_none();
     let numbered = (1..).zip(ours);
     numbered
@@ -270,7 +270,7 @@ mod tests {
             number,
             protocol: ProtocolId::IKE,
             spi: &[],
-            transforms: transforms.to_vec(),
+            transforms: transforms.iter().copied().collect(),
         }
     }
 
@@ -374,7 +374,7 @@ mod tests {
             number: 3,
             protocol: ProtocolId::ESP,
             spi: &[1, 2, 3, 4],
-            transforms: vec![GCM, X25519, NO_ESN],
+            transforms: [GCM, X25519, NO_ESN].into(),
         }];
         let rules = Rules {
             ke_sent: None,

@@ -92,7 +92,9 @@ impl Table {
     /// All IKE SAs of this identity, but one that is taken out.
     pub fn by_identity(&self, identity: &Identity) -> Vec<Key> {
         let digest = self.digest(identity);
-        let listed = self.identities.range((digest, Key::MIN)..=(digest, Key::MAX));
+        let listed = self
+            .identities
+            .range((digest, Key::MIN)..=(digest, Key::MAX));
         listed
             .map(|&(_, key)| key)
             .filter(|&key| self.get(key).and_then(|sa| sa.peer_id.as_ref()) == Some(identity))

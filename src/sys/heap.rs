@@ -1,8 +1,8 @@
 //! The system's allocator with a count of what is allocated, for the benches: how many blocks of
-//! which size are in use. No part of the daemon.
+//! which size are in use, and how many were asked for. No part of the daemon.
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 /// An allocator that counts.
 #[derive(Debug)]
@@ -12,6 +12,8 @@ pub struct Counting {
     live: [AtomicI64; CLASSES],
     /// Bytes in use, as they were asked for.
     bytes: AtomicI64,
+    /// Blocks asked for so far, one made longer or shorter included.
+    calls: AtomicU64,
 }
 
 impl Default for Counting {
@@ -26,6 +28,7 @@ impl Counting {
         Self {
             live: [const { AtomicI64::new(0) }; CLASSES],
             bytes: AtomicI64::new(0),
+            calls: AtomicU64::new(0),
         }
     }
 
@@ -44,7 +47,14 @@ impl Counting {
         self.bytes.load(Ordering::Relaxed)
     }
 
+    /// Blocks asked for so far, one made longer or shorter included.
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
     fn note(&self, length: usize, change: i64) {
+        self.calls
+            .fetch_add(u64::from(change > 0), Ordering::Relaxed);
         let class = length.div_ceil(STEP).min(CLASSES - 1);
         if let Some(count) = self.live.get(class) {
             count.fetch_add(change, Ordering::Relaxed);

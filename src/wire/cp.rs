@@ -1,5 +1,6 @@
 //! The Configuration payload, RFC 7296, 3.15.
 
+use super::CfgAttributes;
 use super::codec::{DecodeError, DecodeErrorKind, Reader, patch_length, put_u16};
 use super::registry::{CfgAttrType, CfgType};
 
@@ -9,7 +10,7 @@ pub struct Cp<'a> {
     /// Request, reply, set or acknowledgement.
     pub kind: CfgType,
     /// The attributes in order.
-    pub attributes: Vec<CfgAttribute<'a>>,
+    pub attributes: CfgAttributes<'a>,
 }
 
 /// One attribute; an empty value asks for one.
@@ -25,7 +26,7 @@ pub(super) fn decode(body: &[u8]) -> Result<Cp<'_>, DecodeError> {
     let mut reader = Reader::new(body, "CP");
     let kind = CfgType(reader.u8()?);
     let _reserved = reader.take(3)?;
-    let mut attributes = Vec::new();
+    let mut attributes = CfgAttributes::new();
     while !reader.is_empty() {
         // RFC 7296, 3.15.1: the top bit is reserved and ignored.
         let kind = CfgAttrType(reader.u16()? & 0x7fff);

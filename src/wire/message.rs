@@ -3,7 +3,7 @@
 use super::codec::{DecodeError, DecodeErrorKind, Reader, patch_length};
 use super::header::Header;
 use super::payload::{Payload, Sk, Skf};
-use super::registry::PayloadType;
+use super::{Payloads, registry::PayloadType};
 
 /// A decoded message. Its encrypted payload, if any, is the last one and still closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,7 +11,7 @@ pub struct Message<'a> {
     /// The header.
     pub header: Header,
     /// The payloads in order.
-    pub payloads: Vec<Payload<'a>>,
+    pub payloads: Payloads<'a>,
 }
 
 impl<'a> Message<'a> {
@@ -19,53 +19,123 @@ impl<'a> Message<'a> {
     pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let header = Header::decode(bytes)?;
         let body = bytes.get(Header::LEN..).unwrap_or(&[]);
-        let payloads = chain(header.next_payload, body, Some(Header::LEN))?;
+        let payloads = Chain::new(header.next_payload, body, Some(Header::LEN));
+        let payloads = payloads.collect::<Result<_, _>>()?;
         Ok(Self { header, payloads })
     }
 }
 
 /// Decodes the payloads inside of a decrypted SK. An SK within is an error.
-pub fn decode_payloads(first: PayloadType, body: &[u8]) -> Result<Vec<Payload<'_>>, DecodeError> {
-    chain(first, body, None)
+pub fn decode_payloads(first: PayloadType, body: &[u8]) -> Result<Payloads<'_>, DecodeError> {
+    Chain::new(first, body, None).collect()
 }
 
-/// `offset` is where `body` begins in its message; `None` where no encrypted payload may stand.
-fn chain(
-    first: PayloadType,
-    body: &[u8],
-    offset: Option<usize>,
-) -> Result<Vec<Payload<'_>>, DecodeError> {
-    let mut reader = Reader::new(body, "payload");
-    let mut payloads = Vec::with_capacity(8);
-    let mut kind = first;
-    while kind != PayloadType::NONE {
-        if payloads.len() == PAYLOADS_MAX {
+/// Where the encrypted payload of a message stands, and what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sealed {
+    /// Offset of the IV in the message.
+    pub body_at: usize,
+    /// Type of the first payload inside.
+    pub first_inner: PayloadType,
+    /// Number and total of a fragment.
+    pub fragment: Option<(u16, u16)>,
+}
+
+/// Decodes a datagram of which no more is wanted than the header and where the encrypted payload
+/// stands, if there is one.
+pub fn decode_sealed(bytes: &[u8]) -> Result<(Header, Option<Sealed>), DecodeError> {
+    let header = Header::decode(bytes)?;
+    let body = bytes.get(Header::LEN..).unwrap_or(&[]);
+    let mut sealed = None;
+    for payload in Chain::new(header.next_payload, body, Some(Header::LEN)) {
+        let payload = payload?;
+        sealed = if let Payload::Sk(sk) = &payload {
+            Some(Sealed {
+                body_at: sk.body_at,
+                first_inner: sk.first_inner,
+                fragment: None,
+            })
+        } else if let Payload::Skf(skf) = &payload {
+            Some(Sealed {
+                body_at: skf.body_at,
+                first_inner: skf.first_inner,
+                fragment: Some((skf.number, skf.total)),
+            })
+        } else {
+            None
+        };
+    }
+    Ok((header, sealed))
+}
+
+/// A chain of payloads, decoded one after the other. Nothing follows an error.
+struct Chain<'a> {
+    reader: Reader<'a>,
+    /// Type of the next payload.
+    kind: PayloadType,
+    /// Where the chain ends in its message; `None` where no encrypted payload may stand.
+    end: Option<usize>,
+    taken: usize,
+    finished: bool,
+}
+
+impl<'a> Chain<'a> {
+    /// `offset` is where `body` begins in its message; `None` where no encrypted payload may stand.
+    const fn new(first: PayloadType, body: &'a [u8], offset: Option<usize>) -> Self {
+        Self {
+            reader: Reader::new(body, "payload"),
+            kind: first,
+            end: match offset {
+                Some(offset) => Some(offset + body.len()),
+                None => None,
+            },
+            taken: 0,
+            finished: false,
+        }
+    }
+
+    fn decode(&mut self) -> Result<Payload<'a>, DecodeError> {
+        let (kind, reader) = (self.kind, &mut self.reader);
+        if self.taken == PAYLOADS_MAX {
             return Err(reader.error(DecodeErrorKind::TooMany));
         }
-        let next = PayloadType(reader.u8()?);
+        self.taken += 1;
+        self.kind = PayloadType(reader.u8()?);
         let critical = reader.u8()? & CRITICAL != 0;
         let length = reader.u16()?;
-        let body_at = body.len() - reader.len();
+        let left = reader.len();
         let inner = reader.body(length, GENERIC_HEADER_LEN)?.rest();
-        match (kind, offset) {
-            (PayloadType::SK | PayloadType::SKF, Some(offset)) => {
-                payloads.push(encrypted(kind, next, offset + body_at, inner)?);
+        match (kind, self.end) {
+            (PayloadType::SK | PayloadType::SKF, Some(end)) => {
                 reader.finish()?;
-                return Ok(payloads);
+                self.finished = true;
+                encrypted(kind, self.kind, end - left, inner)
             }
-            (PayloadType::SK | PayloadType::SKF, None) => {
-                return Err(reader.error(DecodeErrorKind::Value));
-            }
+            (PayloadType::SK | PayloadType::SKF, None) => Err(reader.error(DecodeErrorKind::Value)),
             // RFC 7296, 2.5: the critical bit matters only for what we do not know.
             _ if critical && kind.name().is_none() => {
-                return Err(reader.error(DecodeErrorKind::UnknownCritical(kind)));
+                Err(reader.error(DecodeErrorKind::UnknownCritical(kind)))
             }
-            _ => payloads.push(Payload::decode(kind, inner)?),
+            _ => Payload::decode(kind, inner),
         }
-        kind = next;
     }
-    reader.finish()?;
-    Ok(payloads)
+}
+
+impl<'a> Iterator for Chain<'a> {
+    type Item = Result<Payload<'a>, DecodeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.finished {
+            return None;
+        }
+        if self.kind == PayloadType::NONE {
+            self.finished = true;
+            return self.reader.finish().err().map(Err);
+        }
+        let decoded = self.decode();
+        self.finished |= decoded.is_err();
+        Some(decoded)
+    }
 }
 
 fn encrypted(

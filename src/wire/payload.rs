@@ -5,15 +5,14 @@ use super::cp::{self, Cp};
 use super::registry::{
     AuthMethod, CertEncoding, IdType, KeId, NotifyType, PayloadType, ProtocolId,
 };
-use super::sa::{self, Proposal};
 use super::spi::EspSpi;
-use super::ts::{self, TrafficSelector};
+use super::{Proposals, Selectors, sa, ts};
 
 /// One payload, borrowed from its message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Payload<'a> {
     /// Security Association, 3.3.
-    Sa(Vec<Proposal<'a>>),
+    Sa(Proposals<'a>),
     /// Key Exchange, 3.4.
     Ke(Ke<'a>),
     /// Identification of the initiator, 3.5.
@@ -35,9 +34,9 @@ pub enum Payload<'a> {
     /// Vendor ID, 3.12.
     VendorId(&'a [u8]),
     /// Traffic selectors of the initiator, 3.13.
-    TsI(Vec<TrafficSelector>),
+    TsI(Selectors),
     /// Traffic selectors of the responder, 3.13.
-    TsR(Vec<TrafficSelector>),
+    TsR(Selectors),
     /// Encrypted and Authenticated, 3.14; always the last.
     Sk(Sk<'a>),
     /// Encrypted and Authenticated Fragment, RFC 7383, 2.5; always the last.

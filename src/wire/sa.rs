@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::codec::{DecodeError, DecodeErrorKind, Reader, patch_length, put_u16};
 use super::registry::{EncrId, EsnId, IntegId, KeId, PrfId, ProtocolId, TransformType};
+use super::{Proposals, Transforms};
 
 /// What a transform stands for: its type and number.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -160,12 +161,12 @@ pub struct Proposal<'a> {
     /// The sender's SPI: empty in IKE_SA_INIT, 8 bytes to rekey an IKE SA, 4 for AH and ESP.
     pub spi: &'a [u8],
     /// The transforms.
-    pub transforms: Vec<Transform>,
+    pub transforms: Transforms,
 }
 
-pub(super) fn decode(body: &[u8]) -> Result<Vec<Proposal<'_>>, DecodeError> {
+pub(super) fn decode(body: &[u8]) -> Result<Proposals<'_>, DecodeError> {
     let mut reader = Reader::new(body, "SA");
-    let mut proposals = Vec::new();
+    let mut proposals = Proposals::new();
     loop {
         let more = last_byte(&mut reader, 2)?;
         let _reserved = reader.u8()?;
@@ -198,7 +199,7 @@ fn decode_proposal<'a>(reader: &mut Reader<'a>) -> Result<Proposal<'a>, DecodeEr
     let spi_size = reader.u8()?;
     let count = reader.u8()?;
     let spi = reader.take(usize::from(spi_size))?;
-    let mut transforms = Vec::with_capacity(usize::from(count).min(16));
+    let mut transforms = Transforms::new();
     for index in 1..=count {
         let more = last_byte(reader, 3)?;
         if more == (index == count) {

@@ -141,7 +141,7 @@ fn a_delete_must_hold_as_many_spis_as_it_says() {
     };
     assert_eq!(delete.count(), 2);
     assert_eq!(delete.esp_spis().count(), 2);
-    let mut bad = good;
+    let mut bad = good.clone();
     bad[35] = 3;
     assert_eq!(kind_of(&bad), DecodeErrorKind::Length);
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use super::Selectors;
 use super::codec::{DecodeError, DecodeErrorKind, Reader, patch_length, put_u16};
 use super::registry::TsType;
 
@@ -58,14 +59,14 @@ impl fmt::Display for TrafficSelector {
     }
 }
 
-pub(super) fn decode(body: &[u8]) -> Result<Vec<TrafficSelector>, DecodeError> {
+pub(super) fn decode(body: &[u8]) -> Result<Selectors, DecodeError> {
     let mut reader = Reader::new(body, "TS");
     let count = reader.u8()?;
     let _reserved = reader.take(3)?;
     if count == 0 {
         return Err(reader.error(DecodeErrorKind::Value));
     }
-    let mut selectors = Vec::with_capacity(usize::from(count).min(16));
+    let mut selectors = Selectors::new();
     for _ in 0..count {
         let kind = TsType(reader.u8()?);
         let protocol = reader.u8()?;

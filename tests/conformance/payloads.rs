@@ -158,7 +158,7 @@ fn proposals(peer: &Peer, exchange: ExchangeType, response: bool, args: &[&str])
         number: value(args, "number").map_or(number, |n| n.parse().unwrap()),
         protocol,
         spi: &spi,
-        transforms: transforms.clone(),
+        transforms: transforms.clone().into(),
     };
     Raw::of(&Payload::Sa((1..=times).map(proposal).collect()))
 }
@@ -309,9 +309,9 @@ fn selectors(peer: &Peer, response: bool, name: &str, args: &[&str]) -> Raw {
         all = vec![all[0]; number(times)];
     }
     Raw::of(&if name == "TSi" {
-        Payload::TsI(all)
+        Payload::TsI(all.into())
     } else {
-        Payload::TsR(all)
+        Payload::TsR(all.into())
     })
 }
 

@@ -59,7 +59,9 @@ pub(super) struct Heard {
 
 impl Heard {
     pub(super) fn payloads(&self) -> Vec<Payload<'_>> {
-        decode_payloads(self.first, &self.plaintext).unwrap()
+        decode_payloads(self.first, &self.plaintext)
+            .unwrap()
+            .to_vec()
     }
 }
 
@@ -360,7 +362,7 @@ impl Peer {
             Some((nonce?, ke?))
         };
         let Some(transforms) = accepted.payloads.iter().find_map(|payload| match payload {
-            Payload::Sa(list) => Some(list.first()?.transforms.clone()),
+            Payload::Sa(list) => Some(list.first()?.transforms.to_vec()),
             _ => None,
         }) else {
             return;

@@ -47,7 +47,7 @@ pub(super) fn sa_init(spi: u64, method: KeId, public: &[u8], more: &[Payload<'_>
         number: 1,
         protocol: ProtocolId::IKE,
         spi: &[],
-        transforms,
+        transforms: transforms.into(),
     };
     let ke = Ke {
         method,
@@ -55,7 +55,7 @@ pub(super) fn sa_init(spi: u64, method: KeId, public: &[u8], more: &[Payload<'_>
     };
     let nonce = [0x4e; 32];
     let mut payloads = vec![
-        Payload::Sa(vec![proposal]),
+        Payload::Sa([proposal].into()),
         Payload::Ke(ke),
         Payload::Nonce(&nonce),
     ];

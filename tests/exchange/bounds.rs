@@ -19,7 +19,7 @@ fn a_forged_ike_sa_init_response_with_a_low_order_point_does_not_end_the_attempt
         let (_, answers) = pair.give(Side::Initiator, &first[0]);
         let mut forged = answers[0].clone();
         let mut message = Message::decode(&answers[0].bytes).unwrap();
-        for payload in &mut message.payloads {
+        for payload in message.payloads.iter_mut() {
             if let Payload::Ke(ke) = payload {
                 ke.data = &point;
             }
@@ -28,6 +28,7 @@ fn a_forged_ike_sa_init_response_with_a_low_order_point_does_not_end_the_attempt
         encode_message(&message.header, &message.payloads, &mut forged.bytes);
         assert_eq!(pair.give(Side::Responder, &forged).1, []);
         assert_eq!(pair.initiator.endpoint.len(), 1, "the attempt is gone");
+        drop(message);
         pair.run(Side::Responder, answers);
         assert!(pair.is_up());
     }

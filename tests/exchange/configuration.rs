@@ -37,7 +37,7 @@ fn reply(entries: &[(CfgAttrType, &str)]) -> Vec<(CfgAttrType, Vec<u8>)> {
         .payloads()
         .into_iter()
         .filter_map(|payload| match payload {
-            Payload::Cp(cp) if cp.kind == CfgType::REPLY => Some(cp.attributes),
+            Payload::Cp(cp) if cp.kind == CfgType::REPLY => Some(cp.attributes.to_vec()),
             _ => None,
         })
         .flatten()

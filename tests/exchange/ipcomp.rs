@@ -141,15 +141,18 @@ fn rekeyed(before: &[&'static [u8]], after: &[&'static [u8]]) -> ChildInstall {
             kind: NotifyType::REKEY_SA,
             data: &[],
         }),
-        Payload::Sa(vec![Proposal {
-            number: 1,
-            protocol: ProtocolId::ESP,
-            spi: &[9; 4],
-            transforms: proposal.transforms,
-        }]),
+        Payload::Sa(
+            [Proposal {
+                number: 1,
+                protocol: ProtocolId::ESP,
+                spi: &[9; 4],
+                transforms: proposal.transforms.into(),
+            }]
+            .into(),
+        ),
         Payload::Nonce(&[7; 32]),
-        Payload::TsI(wanted.ts_i),
-        Payload::TsR(wanted.ts_r),
+        Payload::TsI(wanted.ts_i.into()),
+        Payload::TsR(wanted.ts_r.into()),
     ];
     let offers = after.iter();
     payloads.extend(offers.map(|data| status(NotifyType::IPCOMP_SUPPORTED, data)));

@@ -58,7 +58,9 @@ pub(super) struct Opened {
 
 impl Opened {
     pub(super) fn payloads(&self) -> Vec<Payload<'_>> {
-        decode_payloads(self.first, &self.plaintext).unwrap()
+        decode_payloads(self.first, &self.plaintext)
+            .unwrap()
+            .to_vec()
     }
 
     /// The types of all notifications.
@@ -148,11 +150,11 @@ impl Peer {
             number: 1,
             protocol: ProtocolId::IKE,
             spi: &[],
-            transforms: self.offer.transforms.clone(),
+            transforms: self.offer.transforms.clone().into(),
         };
         let mut payloads = first.to_vec();
         payloads.extend([
-            Payload::Sa(vec![proposal]),
+            Payload::Sa([proposal].into()),
             Payload::Ke(Ke {
                 method: self.method,
                 data: kex.public(),
@@ -175,7 +177,7 @@ impl Peer {
         let mut public = Vec::new();
         for payload in &message.payloads {
             match payload {
-                Payload::Sa(list) => transforms = list[0].transforms.clone(),
+                Payload::Sa(list) => transforms = list[0].transforms.to_vec(),
                 Payload::Ke(ke) => public = ke.data.to_vec(),
                 Payload::Nonce(nonce) => self.nonce_r = nonce.to_vec(),
                 _ => {}
@@ -390,22 +392,26 @@ impl AuthPayloads {
         if self.ask_address {
             payloads.push(Payload::Cp(Cp {
                 kind: CfgType::REQUEST,
-                attributes: vec![CfgAttribute {
+                attributes: [CfgAttribute {
                     kind: CfgAttrType::INTERNAL_IP4_ADDRESS,
                     value: &[],
-                }],
+                }]
+                .into(),
             }));
         }
         if let Some(child) = &self.child {
-            payloads.push(Payload::Sa(vec![Proposal {
-                number: 1,
-                protocol: ProtocolId::ESP,
-                spi: &self.esp_spi,
-                transforms: child.transforms.clone(),
-            }]));
+            payloads.push(Payload::Sa(
+                [Proposal {
+                    number: 1,
+                    protocol: ProtocolId::ESP,
+                    spi: &self.esp_spi,
+                    transforms: child.transforms.clone().into(),
+                }]
+                .into(),
+            ));
         }
-        payloads.push(Payload::TsI(self.ts_i.clone()));
-        payloads.push(Payload::TsR(self.ts_r.clone()));
+        payloads.push(Payload::TsI(self.ts_i.clone().into()));
+        payloads.push(Payload::TsR(self.ts_r.clone().into()));
         payloads.extend(self.notifies.iter().map(|&kind| status(kind, &[])));
         payloads
     }

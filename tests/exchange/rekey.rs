@@ -501,12 +501,15 @@ fn logged_in(host: &mut Host) -> Peer {
 }
 
 fn esp_offer<'a>(spi: &'a [u8; 4], transforms: &[Transform]) -> Payload<'a> {
-    Payload::Sa(vec![Proposal {
-        number: 1,
-        protocol: ProtocolId::ESP,
-        spi,
-        transforms: transforms.to_vec(),
-    }])
+    Payload::Sa(
+        [Proposal {
+            number: 1,
+            protocol: ProtocolId::ESP,
+            spi,
+            transforms: transforms.to_vec().into(),
+        }]
+        .into(),
+    )
 }
 
 #[test]
@@ -518,8 +521,8 @@ fn a_further_child_sa_is_made_beside_the_first() {
     let payloads = [
         esp_offer(&[9, 9, 9, 9], &transforms),
         Payload::Nonce(&[7; 32]),
-        Payload::TsI(wanted.ts_i.clone()),
-        Payload::TsR(wanted.ts_r),
+        Payload::TsI(wanted.ts_i.clone().into()),
+        Payload::TsR(wanted.ts_r.into()),
     ];
     let opened = peer.ask(&mut host, at(1), ExchangeType::CREATE_CHILD_SA, &payloads);
     assert_eq!(opened.notifies(), []);
@@ -550,8 +553,8 @@ fn a_peer_that_insists_on_key_exchange_gets_one_that_the_ike_sa_may_use() {
             esp_offer(&[9, 9, 9, 9], &transforms),
             Payload::Nonce(&[7; 32]),
             Payload::Ke(ke),
-            Payload::TsI(wanted.ts_i.clone()),
-            Payload::TsR(wanted.ts_r.clone()),
+            Payload::TsI(wanted.ts_i.clone().into()),
+            Payload::TsR(wanted.ts_r.clone().into()),
         ]
     };
     let wrong = Ke {
@@ -592,8 +595,8 @@ fn a_rekey_of_nobody_is_answered_child_sa_not_found_with_its_spi() {
             }),
             esp_offer(&[9, 9, 9, 9], &transforms),
             Payload::Nonce(&[7; 32]),
-            Payload::TsI(wanted.ts_i.clone()),
-            Payload::TsR(wanted.ts_r.clone()),
+            Payload::TsI(wanted.ts_i.clone().into()),
+            Payload::TsR(wanted.ts_r.clone().into()),
         ];
         let opened = peer.ask(&mut host, at(1), ExchangeType::CREATE_CHILD_SA, &payloads);
         let expected = Payload::Notify(Notify {

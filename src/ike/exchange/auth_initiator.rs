@@ -144,6 +144,10 @@ pub fn transmit(cx: &mut Context, sa: &mut IkeSa, now: Now, proof: &Proof) {
     let spi = sent.inbound_spi.to_bytes();
     let (ts_i, ts_r) = sent.offered.clone();
     let requests = pubkey_requests(cx, &policy);
+    // RFC 9593, 3.1: beside our CERTREQ payloads, whether the responder knows it or not.
+    let newer = !sent.peer_hashes.is_empty();
+    let announced = announce::to_responder(&policy, newer, cx.provider.signature_hashes);
+    let compression = sent.cpi.map(ipcomp::data);
     let mut payloads = vec![Payload::IdI(Id {
         kind: policy.srcid.kind,
         data: &policy.srcid.data,
@@ -172,9 +176,6 @@ pub fn transmit(cx: &mut Context, sa: &mut IkeSa, now: Now, proof: &Proof) {
     if is_sole(cx, &policy) {
         payloads.push(status(NotifyType::INITIAL_CONTACT, &[]));
     }
-    // RFC 9593, 3.1: beside our CERTREQ payloads, whether the responder knows it or not.
-    let newer = !sent.peer_hashes.is_empty();
-    let announced = announce::to_responder(&policy, newer, cx.provider.signature_hashes);
     let announced = announced.iter();
     payloads.extend(announced.map(|data| status(NotifyType::SUPPORTED_AUTH_METHODS, data)));
     payloads.extend(mobike::support(cx.config.settings.mobike));
@@ -182,15 +183,14 @@ pub fn transmit(cx: &mut Context, sa: &mut IkeSa, now: Now, proof: &Proof) {
         payloads.push(status(NotifyType::EAP_ONLY_AUTHENTICATION, &[]));
     }
     payloads.extend(configuration_request(&policy));
-    let compression = sent.cpi.map(ipcomp::data);
     // The Child SA comes later, and with it all that is said of it (RFC 6023, 4).
     if !sent.childless {
         let mode = child_sa::mode(policy.protocol, policy.transport, compression.as_ref());
         payloads.extend(mode);
         let proposals = negotiate::offer(&policy.child_proposals, &spi, false);
         payloads.push(Payload::Sa(proposals));
-        payloads.push(Payload::TsI(ts_i));
-        payloads.push(Payload::TsR(ts_r));
+        payloads.push(Payload::TsI(ts_i.into()));
+        payloads.push(Payload::TsR(ts_r.into()));
     }
     message::request(cx, sa, ExchangeType::IKE_AUTH, &payloads, now.mono);
 }

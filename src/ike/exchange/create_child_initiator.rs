@@ -220,6 +220,7 @@ fn send(cx: &mut Context, sa: &mut IkeSa, now: Now, mut sent: ChildSent) {
     let policy = Arc::clone(&sa.policy);
     let spi = sent.inbound_spi.to_bytes();
     let old = sent.rekeys.map(EspSpi::to_bytes);
+    let ipcomp = sent.cpi.map(ipcomp::data);
     let mut payloads = Vec::new();
     if let Some(old) = &old {
         payloads.push(Payload::Notify(Notify {
@@ -229,7 +230,6 @@ fn send(cx: &mut Context, sa: &mut IkeSa, now: Now, mut sent: ChildSent) {
             data: &[],
         }));
     }
-    let ipcomp = sent.cpi.map(ipcomp::data);
     payloads.extend(child_sa::mode(
         policy.protocol,
         sent.transport,
@@ -243,10 +243,11 @@ fn send(cx: &mut Context, sa: &mut IkeSa, now: Now, mut sent: ChildSent) {
             data: pair.public(),
         }));
     }
-    payloads.push(Payload::TsI(sent.offered.0.clone()));
-    payloads.push(Payload::TsR(sent.offered.1.clone()));
+    payloads.push(Payload::TsI(sent.offered.0.clone().into()));
+    payloads.push(Payload::TsR(sent.offered.1.clone().into()));
     let exchange = ExchangeType::CREATE_CHILD_SA;
     let id = message::request(cx, sa, exchange, &payloads, now.mono);
+    drop(payloads);
     if let (Some(_), Some(up)) = (id, up(sa)) {
         up.own = Own::Child(Box::new(sent));
     }

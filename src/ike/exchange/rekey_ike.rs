@@ -69,6 +69,7 @@ fn send(cx: &mut Context, sa: &mut IkeSa, now: Now, method: KeId, rounds: u32) {
     ];
     let exchange = ExchangeType::CREATE_CHILD_SA;
     let id = message::request(cx, sa, exchange, &payloads, now.mono);
+    drop(payloads);
     if let (Some(_), Some(up)) = (id, up(sa)) {
         up.own = Own::Rekey(Box::new(RekeySent {
             nonce,
@@ -121,11 +122,11 @@ pub fn respond(
         number: chosen.number,
         protocol: ProtocolId::IKE,
         spi: &spi,
-        transforms: chosen.transforms,
+        transforms: chosen.transforms.into(),
     };
     let data = public.as_slice();
     let payloads = [
-        Payload::Sa(vec![proposal]),
+        Payload::Sa([proposal].into()),
         Payload::Nonce(&nonce),
         Payload::Ke(Ke { method, data }),
     ];

@@ -328,14 +328,26 @@ fn build(
     nonce: &[u8],
     facts: Facts,
 ) -> Vec<u8> {
+    let spis = (request.spi, Some(own_spi));
+    let force = cx.options.natt_only || policy.natt;
+    let hashes = natt::hashes_to_send(
+        &cx.provider,
+        &mut cx.rng,
+        force,
+        spis,
+        path.local,
+        path.remote,
+    );
+    let hash_list = hash_list(cx.provider.signature_hashes);
+    let requests = cert_requests(cx, policy);
     let proposal = Proposal {
         number: chosen.number,
         protocol: ProtocolId::IKE,
         spi: &[],
-        transforms: chosen.transforms.clone(),
+        transforms: chosen.transforms.iter().copied().collect(),
     };
     let mut payloads = vec![
-        Payload::Sa(vec![proposal]),
+        Payload::Sa([proposal].into()),
         Payload::Ke(Ke {
             method: request.ke.method,
             data: public,
@@ -348,25 +360,13 @@ fn build(
     if facts.fragmentation {
         payloads.push(status(NotifyType::FRAGMENTATION_SUPPORTED, &[]));
     }
-    let spis = (request.spi, Some(own_spi));
-    let force = cx.options.natt_only || policy.natt;
-    let hashes = natt::hashes_to_send(
-        &cx.provider,
-        &mut cx.rng,
-        force,
-        spis,
-        path.local,
-        path.remote,
-    );
     if facts.nat {
         payloads.extend(natt::notifications(&hashes));
     }
     payloads.extend(facts.abilities());
-    let hash_list = hash_list(cx.provider.signature_hashes);
     if facts.hashes {
         payloads.push(status(NotifyType::SIGNATURE_HASH_ALGORITHMS, &hash_list));
     }
-    let requests = cert_requests(cx, policy);
     for (encoding, data) in &requests {
         payloads.push(Payload::CertReq(CertReq {
             encoding: *encoding,

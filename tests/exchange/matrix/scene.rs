@@ -306,15 +306,18 @@ impl Scene {
                 Side::Responder => (warrior, gateway),
             };
             payloads.extend([
-                Payload::Sa(vec![Proposal {
-                    number: 1,
-                    protocol: ProtocolId::ESP,
-                    spi: &[0, 0, 0x20, 1],
-                    transforms: setup::esp(Suite::AesGcm).transforms,
-                }]),
+                Payload::Sa(
+                    [Proposal {
+                        number: 1,
+                        protocol: ProtocolId::ESP,
+                        spi: &[0, 0, 0x20, 1],
+                        transforms: setup::esp(Suite::AesGcm).transforms.into(),
+                    }]
+                    .into(),
+                ),
                 Payload::Nonce(&[0x77; 32]),
-                Payload::TsI(vec![theirs]),
-                Payload::TsR(vec![ours]),
+                Payload::TsI([theirs].into()),
+                Payload::TsR([ours].into()),
             ]);
             payloads
         };
@@ -322,12 +325,17 @@ impl Scene {
             Ask::FurtherChild => child(false),
             Ask::RekeyChild => child(true),
             Ask::RekeyIke => vec![
-                Payload::Sa(vec![Proposal {
-                    number: 1,
-                    protocol: ProtocolId::IKE,
-                    spi: &[9; 8],
-                    transforms: setup::ike(Suite::AesGcm, &[KeId::CURVE25519]).transforms,
-                }]),
+                Payload::Sa(
+                    [Proposal {
+                        number: 1,
+                        protocol: ProtocolId::IKE,
+                        spi: &[9; 8],
+                        transforms: setup::ike(Suite::AesGcm, &[KeId::CURVE25519])
+                            .transforms
+                            .into(),
+                    }]
+                    .into(),
+                ),
                 Payload::Nonce(&[0x77; 32]),
                 Payload::Ke(Ke {
                     method: KeId::CURVE25519,
