@@ -15,7 +15,7 @@ use iked::ike::{Command, Endpoint, EndpointParts, Path};
 use iked::kernel::{Count, KernelEvent, KernelRequest, Volume};
 use iked::policy::{
     Auth, CfgEntry, Config, Flow, FlowEnd, Identity, IpNet, Options, Policy, Proposal,
-    PublicKeyAuth, Secret, Selection,
+    PublicKeyAuth, Secret, Selection, Settings,
 };
 use iked::steer::ShardId;
 use iked::time::Now;
@@ -180,6 +180,29 @@ impl Host {
             }
         });
         self.spent += spent;
+    }
+
+    /// From now on every new peer must return a cookie.
+    pub(crate) fn demand_cookies(&mut self, now: Now, suite: &Suite) {
+        let settings = Settings {
+            cookie_threshold: 0,
+            ..Settings::default()
+        };
+        let config = Config {
+            settings,
+            policies: vec![Arc::new(gateway(suite))],
+            ..Config::default()
+        };
+        self.endpoint.handle_config(now, Arc::new(config));
+    }
+
+    /// The IKE_SA_INIT request of a road warrior.
+    pub(crate) fn first_request(&mut self, now: Now, suite: &Suite) -> (Path, Vec<u8>) {
+        self.endpoint
+            .handle_config(now, config(vec![warrior(suite, 0)]));
+        self.initiate(now, 1);
+        self.sent = 0;
+        self.outbox[0].clone()
     }
 
     /// Lets the timers run and takes what is sent because of them.
