@@ -10,10 +10,12 @@
 )]
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use iked::crypto::boring::provider;
 use iked::crypto::{ActiveKeyExchange, CryptoError, KeyExchange, Provider, Rng, SecretBytes};
 use iked::ike::Path;
+use iked::policy::Settings;
 use iked::time::Now;
 use iked::wire::registry::KeId;
 
@@ -82,8 +84,15 @@ impl House {
             key_exchanges: &[&Free],
             ..provider()
         };
+        let mut gateway = Host::gateway(&suite, provider, 0..0);
+        // Whoever is asked all the time has nothing to ask.
+        let settings = Settings {
+            dpd_check_interval: Duration::ZERO,
+            ..Settings::default()
+        };
+        gateway.configure(hosts::at(0), &suite, settings);
         Self {
-            gateway: Host::gateway(&suite, provider, 0..0),
+            gateway,
             askers: Host::warriors(&suite, provider, 1),
             fillers: Host::warriors(&suite, provider, 3),
             suite,

@@ -8,8 +8,11 @@
     reason = "one reading of the clock starts the time that is made by hand"
 )]
 
+use std::time::Duration;
+
 use iked::crypto::boring::provider;
 use iked::ike::Path;
+use iked::policy::Settings;
 use iked::sys::heap::Counting;
 use iked::time::Now;
 use iked::wire::registry::KeId;
@@ -85,6 +88,12 @@ impl Spent {
 /// Peers that are up ask whether the gateway lives, and ask again.
 fn established(wanted: &Wanted, suite: &Suite) {
     let mut gateway = Host::gateway(suite, provider(), 0..0);
+    // Whoever is asked all the time has nothing to ask.
+    let settings = Settings {
+        dpd_check_interval: Duration::ZERO,
+        ..Settings::default()
+    };
+    gateway.configure(hosts::at(0), suite, settings);
     let mut askers = Host::warriors(suite, provider(), 1);
     for first in (0..PEERS).step_by(BATCH as usize) {
         let peers = first..first + BATCH;
@@ -117,7 +126,11 @@ fn established(wanted: &Wanted, suite: &Suite) {
 /// Nobody in particular begins, over and over, from everywhere.
 fn strangers(wanted: &Wanted, suite: &Suite) {
     let mut gateway = Host::gateway(suite, provider(), 0..0);
-    gateway.demand_cookies(hosts::at(0), suite);
+    let settings = Settings {
+        cookie_threshold: 0,
+        ..Settings::default()
+    };
+    gateway.configure(hosts::at(0), suite, settings);
     let mut warrior = Host::warriors(suite, provider(), 1);
     let (path, request) = warrior.first_request(hosts::at(0), suite);
     let mut spent = Spent::default();

@@ -114,7 +114,6 @@ impl Host {
             }
         });
         self.spent += spent;
-        self.requests.clear();
         from.sent = 0;
     }
 
@@ -142,8 +141,10 @@ impl Host {
 
     /// The kernel grants what it is asked for, and has seen no packet.
     fn answer_kernel(&mut self, now: Now) {
-        for at in 0..self.requests.len() {
-            let event = match &self.requests[at] {
+        let mut next = 0;
+        while let Some(request) = self.requests.get(next) {
+            next += 1;
+            let event = match request {
                 KernelRequest::AddChild { id, .. } => KernelEvent::Done { id: *id },
                 KernelRequest::Count { asker, children } => {
                     let unused = |spi: &EspSpi| Count {
@@ -168,6 +169,7 @@ impl Host {
             self.endpoint.handle_kernel(now, event);
             self.drain();
         }
+        self.requests.clear();
     }
 
     /// Starts an IKE SA by each of the first policies.
@@ -182,12 +184,8 @@ impl Host {
         self.spent += spent;
     }
 
-    /// From now on every new peer must return a cookie.
-    pub(crate) fn demand_cookies(&mut self, now: Now, suite: &Suite) {
-        let settings = Settings {
-            cookie_threshold: 0,
-            ..Settings::default()
-        };
+    /// The gateway does as these settings say from now on.
+    pub(crate) fn configure(&mut self, now: Now, suite: &Suite, settings: Settings) {
         let config = Config {
             settings,
             policies: vec![Arc::new(gateway(suite))],
@@ -217,7 +215,6 @@ impl Host {
         }
         // Those that have Child SAs first ask for the packets that these have seen.
         self.answer_kernel(now);
-        self.requests.clear();
     }
 
     /// Forgets every IKE SA; the tables stay as large as they grew.
