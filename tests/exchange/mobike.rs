@@ -176,6 +176,30 @@ fn an_initiator_takes_its_child_sa_along() {
 }
 
 #[test]
+fn one_ike_sa_is_moved_and_ended_by_its_spi() {
+    for tell in [true, false] {
+        let mut pair = up();
+        let spi = pair.initiator.endpoint.ike_sas().next().unwrap().own_spi;
+        let other = iked::wire::spi::IkeSpi::new(spi.value() ^ 1).unwrap();
+        let now = pair.now();
+        let endpoint = &mut pair.initiator.endpoint;
+        assert!(!endpoint.move_ike_sa(now, other, ELSEWHERE));
+        assert!(!endpoint.end_ike_sa(now, other, tell));
+        assert!(endpoint.move_ike_sa(now, spi, ELSEWHERE));
+        let sent = pair.initiator.wake(now);
+        assert_eq!(sent[0].path.local, SocketAddr::new(ELSEWHERE, 4500));
+        pair.run(Side::Initiator, sent);
+        assert_eq!(outer(&pair.responder), [(GATEWAY, ELSEWHERE)]);
+        assert!(pair.initiator.endpoint.end_ike_sa(now, spi, tell));
+        let sent = pair.initiator.wake(now);
+        assert_eq!(sent.len(), usize::from(tell));
+        pair.run(Side::Initiator, sent);
+        assert!(pair.initiator.endpoint.ike_sa(spi).is_none());
+        assert_eq!(outer(&pair.responder).is_empty(), tell);
+    }
+}
+
+#[test]
 fn a_change_before_the_answer_counts_and_the_answer_does_not() {
     let mut pair = up();
     let first = change(&mut pair, WARRIOR, ELSEWHERE);

@@ -1,6 +1,7 @@
 //! What the operator asks for: commands, `show sa`, a new configuration.
 
 use super::{Endpoint, SHOW_CHUNK, Show};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -22,6 +23,7 @@ use crate::policy::Config;
 use crate::radius::dae::{Order, Target};
 use crate::radius::request::Cause;
 use crate::time::Now;
+use crate::wire::spi::IkeSpi;
 
 impl Endpoint {
     /// Takes an operator's command; `id` comes back with each reply.
@@ -91,6 +93,48 @@ impl Endpoint {
             }
         };
         self.reply(id, Reply::Done { count });
+    }
+
+    /// Our address of one IKE SA, named by our SPI, is another from now on; whether it says so to its
+    /// peer, which takes one that is up and MOBIKE.
+    pub fn move_ike_sa(&mut self, now: Now, own_spi: IkeSpi, new: IpAddr) -> bool {
+        self.one(own_spi, now, |endpoint, sa| {
+            let old = sa.path.local.ip();
+            let moves = mobike::change_address(&mut endpoint.cx, sa, now.mono, old, new);
+            if moves {
+                own::advance(&mut endpoint.cx, sa, now);
+            }
+            moves
+        })
+    }
+
+    /// Ends one IKE SA, named by our SPI, with a Delete or without a word; whether there was one.
+    pub fn end_ike_sa(&mut self, now: Now, own_spi: IkeSpi, tell: bool) -> bool {
+        self.one(own_spi, now, |endpoint, sa| {
+            if tell {
+                endpoint.delete(sa, now.mono, Cause::UserRequest);
+            } else {
+                endpoint.close(sa, "given up");
+            }
+            true
+        })
+    }
+
+    fn one(
+        &mut self,
+        own_spi: IkeSpi,
+        now: Now,
+        act: impl FnOnce(&mut Self, &mut IkeSa) -> bool,
+    ) -> bool {
+        let Some(key) = self.table.by_spi(own_spi) else {
+            return false;
+        };
+        let Some(mut sa) = self.table.take(key) else {
+            return false;
+        };
+        let acted = act(self, &mut sa);
+        self.give_back(now, key, sa);
+        acted
     }
 
     fn reply(&mut self, id: u64, reply: Reply) {
