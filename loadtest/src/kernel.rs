@@ -14,6 +14,8 @@ pub struct Kernel {
     soft: BTreeSet<(Instant, EspSpi)>,
     /// What every Child SA has sent.
     sent: u64,
+    /// Child SAs that were made.
+    pub made: u64,
 }
 
 impl Kernel {
@@ -21,6 +23,7 @@ impl Kernel {
     pub fn ask(&mut self, now: Instant, request: KernelRequest) -> Option<KernelEvent> {
         match request {
             KernelRequest::AddChild { id, child } => {
+                self.made += 1;
                 if child.lifetime_soft > Duration::ZERO {
                     let spi = child.names.inbound_spi;
                     self.soft.insert((now + child.lifetime_soft, spi));

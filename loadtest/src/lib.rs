@@ -4,12 +4,14 @@
 //! endpoint that only begins. `run` watches the threads and the responder, `report` says what came
 //! of it.
 
+pub mod bars;
 pub mod compare;
 pub mod credentials;
 pub mod engine;
 pub mod flood;
 pub mod kernel;
 pub mod meter;
+pub mod nat;
 pub mod plot;
 pub mod population;
 pub mod report;

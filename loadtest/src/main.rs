@@ -8,6 +8,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use ikeload::bars::Bars;
 use ikeload::run::{Arguments, Error, run, write_credentials};
 
 #[expect(clippy::print_stderr, reason = "what the program is for")]
@@ -28,6 +29,12 @@ fn good(arguments: &Arguments) -> Result<bool, Error> {
     if let Some(folder) = &arguments.write_credentials {
         write_credentials(arguments, folder)?;
         return Ok(true);
+    }
+    if arguments.bars {
+        let bars = Bars::read(&arguments.scenario)?;
+        bars.write(&arguments.scenario)?;
+        print!("{}", bars.markdown());
+        return Ok(bars.are_met());
     }
     let report = run(arguments)?;
     print!("{}", report.table());

@@ -7,6 +7,7 @@ use hdrhistogram::Histogram;
 use iked::wire::Header;
 use iked::wire::registry::ExchangeType;
 use iked::wire::spi::IkeSpi;
+use serde::Serialize;
 
 /// Durations in microseconds, to three digits, an hour at most.
 #[derive(Clone, Debug)]
@@ -46,6 +47,54 @@ impl Durations {
     }
 }
 
+/// What was seen beside the handshakes, each by its number.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Requests of the peers that were sent again.
+    pub sent_again: u64,
+    /// Datagrams that got lost because the scenario wants it so.
+    pub wire_lost: u64,
+    /// Datagrams of slow peers that left late.
+    pub delayed: u64,
+    /// Moves to another address that were begun.
+    pub moves_begun: u64,
+    /// Moves that the responder has agreed to.
+    pub moves: u64,
+    /// Ports of NATs that changed.
+    pub remaps: u64,
+    /// Datagrams that came to a port which a NAT has forgotten.
+    pub forgotten: u64,
+    /// Peers that went in order to come again.
+    pub gone: u64,
+    /// Child SAs that took the place of another, whoever began it.
+    pub child_rekeys: u64,
+    /// IKE SAs that took the place of another, whoever began it.
+    pub ike_rekeys: u64,
+    /// Requests of the responder that came, by exchange.
+    pub asked: BTreeMap<&'static str, u64>,
+}
+
+impl Counts {
+    fn add(&mut self, other: &Self) {
+        self.sent_again += other.sent_again;
+        self.wire_lost += other.wire_lost;
+        self.delayed += other.delayed;
+        self.moves_begun += other.moves_begun;
+        self.moves += other.moves;
+        self.remaps += other.remaps;
+        self.forgotten += other.forgotten;
+        self.gone += other.gone;
+        self.child_rekeys += other.child_rekeys;
+        self.ike_rekeys += other.ike_rekeys;
+        for (exchange, count) in &other.asked {
+            *self.asked.entry(exchange).or_default() += count;
+        }
+    }
+}
+
+/// By exchange and reason: how many, and one peer that had it.
+pub type Reasons = BTreeMap<(String, String), (u64, String)>;
+
 /// What one thread has measured.
 #[derive(Clone, Debug, Default)]
 pub struct Meter {
@@ -53,8 +102,14 @@ pub struct Meter {
     pub exchanges: BTreeMap<&'static str, Durations>,
     /// From when a peer was to come until its IKE SA was up.
     pub handshakes: Durations,
-    /// Failures by exchange and reason, how many and one peer that had it.
-    pub failures: BTreeMap<(String, String), (u64, String)>,
+    /// The same of peers that had gone and came again.
+    pub reconnects: Durations,
+    /// What kept peers from getting in.
+    pub failures: Reasons,
+    /// What befell peers that were up: who got lost, and exchanges that came to nothing.
+    pub troubles: Reasons,
+    /// What was seen beside that.
+    pub counts: Counts,
     /// Requests that are out.
     open: BTreeMap<(u64, u32), (Instant, &'static str)>,
 }
@@ -73,6 +128,7 @@ impl Meter {
     /// A datagram of the responder came in.
     pub fn received(&mut self, now: Instant, header: &Header) {
         if !header.flags.response {
+            *self.counts.asked.entry(name(header.exchange)).or_default() += 1;
             return;
         }
         if let Some((since, exchange)) = self.open.remove(&(spi(header), header.message_id)) {
@@ -101,9 +157,12 @@ impl Meter {
 
     /// A peer has not come up.
     pub fn failed(&mut self, exchange: &str, reason: &str, peer: &str) {
-        let key = (exchange.to_owned(), reason.to_owned());
-        let entry = self.failures.entry(key);
-        entry.or_insert_with(|| (0, peer.to_owned())).0 += 1;
+        note(&mut self.failures, exchange, reason, peer);
+    }
+
+    /// Something befell a peer that was up.
+    pub fn troubled(&mut self, exchange: &str, reason: &str, peer: &str) {
+        note(&mut self.troubles, exchange, reason, peer);
     }
 
     /// What another thread has measured as well.
@@ -112,10 +171,22 @@ impl Meter {
             self.exchanges.entry(exchange).or_default().add(durations);
         }
         self.handshakes.add(&other.handshakes);
-        for (key, (count, peer)) in &other.failures {
-            let entry = self.failures.entry(key.clone());
-            entry.or_insert_with(|| (0, peer.clone())).0 += count;
-        }
+        self.reconnects.add(&other.reconnects);
+        self.counts.add(&other.counts);
+        merge(&mut self.failures, &other.failures);
+        merge(&mut self.troubles, &other.troubles);
+    }
+}
+
+fn note(reasons: &mut Reasons, exchange: &str, reason: &str, peer: &str) {
+    let entry = reasons.entry((exchange.to_owned(), reason.to_owned()));
+    entry.or_insert_with(|| (0, peer.to_owned())).0 += 1;
+}
+
+fn merge(reasons: &mut Reasons, others: &Reasons) {
+    for (key, (count, peer)) in others {
+        let entry = reasons.entry(key.clone());
+        entry.or_insert_with(|| (0, peer.clone())).0 += count;
     }
 }
 

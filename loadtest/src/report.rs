@@ -2,10 +2,11 @@
 
 use std::cmp::Reverse;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::meter::{Durations, Meter};
+use crate::meter::{Counts, Durations, Meter, Reasons};
 use crate::plot::{self, Axes, Line};
 use crate::responder::Cost;
 
@@ -63,7 +64,16 @@ pub struct Flooded {
     pub answered: u64,
 }
 
-/// Why peers failed.
+/// What it cost the responder that all were up.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Stay {
+    /// Seconds that they stayed.
+    pub seconds: f64,
+    /// CPU time of the responder in a second of that, in seconds: 1 is one core.
+    pub cores: f64,
+}
+
+/// Why peers failed, or what befell them.
 #[derive(Clone, Debug, Serialize)]
 pub struct Failure {
     /// In which exchange.
@@ -101,6 +111,10 @@ pub struct Report {
     pub seconds: f64,
     /// IKE SAs that came up in a second.
     pub rate: f64,
+    /// The same while peers were still coming, where they come at a rate.
+    pub goodput: Option<f64>,
+    /// What it cost that they stayed, if the responder was watched.
+    pub stay: Option<Stay>,
     /// CPU time of the responder for each, in microseconds, if it was watched.
     pub cpu_micros_per_sa: Option<f64>,
     /// The part of that in the kernel.
@@ -111,8 +125,14 @@ pub struct Report {
     pub handshake: Latency,
     /// By exchange.
     pub exchanges: Vec<(&'static str, Latency)>,
-    /// What went wrong, the most frequent first.
+    /// From when a peer that had gone came again until it was up.
+    pub reconnect: Latency,
+    /// What was counted beside that.
+    pub counts: Counts,
+    /// What kept peers from getting in, the most frequent first.
     pub failures: Vec<Failure>,
+    /// What befell those that were up: who got lost, and exchanges that came to nothing.
+    pub troubles: Vec<Failure>,
     /// Over time.
     pub samples: Vec<Sample>,
 }
@@ -138,6 +158,10 @@ pub struct Frame {
     pub seconds: f64,
     /// What the responder cost before and after that.
     pub cost: Option<(Cost, Cost)>,
+    /// When the last peer came, where they come at a rate.
+    pub arrivals: Option<Duration>,
+    /// How long they stayed then, and what the responder had cost by the end of it.
+    pub stayed: Option<(Duration, Cost)>,
     /// Over time.
     pub samples: Vec<Sample>,
 }
@@ -146,17 +170,7 @@ impl Report {
     /// Puts it together.
     pub fn new(frame: Frame, meter: &Meter) -> Self {
         let up = meter.handshakes.count();
-        let failures = meter
-            .failures
-            .iter()
-            .map(|((exchange, reason), (count, peer))| Failure {
-                exchange: exchange.clone(),
-                reason: reason.clone(),
-                count: *count,
-                peer: peer.clone(),
-            });
-        let mut failures: Vec<Failure> = failures.collect();
-        failures.sort_by_key(|failure| Reverse(failure.count));
+        let failures = ranked(&meter.failures);
         let each = |of: fn(&Cost) -> f64| {
             let (before, after) = frame.cost.as_ref().filter(|_| up > 0)?;
             Some((of(after) - of(before)) / up as f64)
@@ -176,7 +190,12 @@ impl Report {
             cpu_micros_per_sa: each(|cost| cost.user + cost.system).map(|s| s * 1e6),
             system_micros_per_sa: each(|cost| cost.system).map(|s| s * 1e6),
             bytes_per_sa: each(|cost| cost.resident as f64),
+            goodput: goodput(&frame),
+            stay: stay(&frame),
             handshake: Latency::of(&meter.handshakes),
+            reconnect: Latency::of(&meter.reconnects),
+            counts: meter.counts.clone(),
+            troubles: ranked(&meter.troubles),
             exchanges: exchanges
                 .map(|(name, all)| (*name, Latency::of(all)))
                 .collect(),
@@ -192,7 +211,8 @@ impl Report {
 
     /// Whether everybody came up and stayed.
     pub fn is_good(&self) -> bool {
-        self.cut_short.is_none() && self.up == self.peers && self.lost == 0
+        let all_in = self.up == self.peers && self.failed == 0;
+        self.cut_short.is_none() && all_in && self.lost == 0
     }
 
     /// For a terminal.
@@ -220,13 +240,16 @@ impl Report {
                 "flood beside them: {sent} requests, {answered} answers"
             );
         }
+        self.tell_stay(&mut out);
         let _ = writeln!(
             out,
             "{:<16} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
             "ms", "count", "p50", "p90", "p99", "p99.9", "max"
         );
-        let whole = [("whole handshake", self.handshake)];
-        for (name, l) in whole.into_iter().chain(self.exchanges.iter().copied()) {
+        let whole = [("whole handshake", self.handshake)].into_iter();
+        let again = [("coming again", self.reconnect)].into_iter();
+        let again = again.filter(|(_, latency)| latency.count > 0);
+        for (name, l) in whole.chain(again).chain(self.exchanges.iter().copied()) {
             let _ = writeln!(
                 out,
                 "{name:<16} {:>9} {:>9.2} {:>9.2} {:>9.2} {:>9.2} {:>9.2}",
@@ -240,10 +263,55 @@ impl Report {
                 failure.count, failure.exchange, failure.reason, failure.peer
             );
         }
+        for trouble in &self.troubles {
+            let _ = writeln!(
+                out,
+                "{} up, exchange {}: {} (one is {})",
+                trouble.count, trouble.exchange, trouble.reason, trouble.peer
+            );
+        }
         if let Some(why) = &self.cut_short {
             let _ = writeln!(out, "cut short: {why}");
         }
         out
+    }
+
+    /// What they did while they stayed, and what went on beside it.
+    fn tell_stay(&self, out: &mut String) {
+        let c = &self.counts;
+        if let Some(goodput) = self.goodput {
+            let _ = writeln!(out, "while they came: {goodput:.0} up in a second");
+        }
+        if let Some(stay) = self.stay {
+            let (seconds, cores) = (stay.seconds, stay.cores);
+            let _ = writeln!(
+                out,
+                "while they stayed: {cores:.3} cores of the responder for {seconds:.0} s"
+            );
+        }
+        let counted = [
+            (c.moves_begun, "moves begun"),
+            (c.moves, "moves done"),
+            (c.remaps, "ports changed by a NAT"),
+            (c.gone, "went to come again"),
+            (self.reconnect.count, "came again"),
+            (c.ike_rekeys, "IKE SAs rekeyed"),
+            (c.child_rekeys, "Child SAs rekeyed"),
+            (c.delayed, "datagrams of slow peers"),
+            (c.wire_lost, "datagrams lost on purpose"),
+            (c.forgotten, "datagrams to a forgotten port"),
+            (c.sent_again, "requests sent again"),
+        ];
+        let words = counted.iter().filter(|(count, _)| *count > 0);
+        let words: Vec<String> = words.map(|(count, what)| format!("{count} {what}")).collect();
+        if !words.is_empty() {
+            let _ = writeln!(out, "{}", words.join(", "));
+        }
+        let asked = c.asked.iter().map(|(exchange, count)| format!("{count} {exchange}"));
+        let asked: Vec<String> = asked.collect();
+        if !asked.is_empty() {
+            let _ = writeln!(out, "begun by the responder: {}", asked.join(", "));
+        }
     }
 
     /// One page that a person looks at.
@@ -304,6 +372,38 @@ impl Report {
     }
 }
 
+/// The most frequent first.
+fn ranked(reasons: &Reasons) -> Vec<Failure> {
+    let all = reasons.iter();
+    let rows = all.map(|((exchange, reason), (count, peer))| Failure {
+        exchange: exchange.clone(),
+        reason: reason.clone(),
+        count: *count,
+        peer: peer.clone(),
+    });
+    let mut rows: Vec<Failure> = rows.collect();
+    rows.sort_by_key(|row| Reverse(row.count));
+    rows
+}
+
+/// How many came up in a second until the last one came.
+fn goodput(frame: &Frame) -> Option<f64> {
+    let arrivals = frame.arrivals?.as_secs_f64();
+    let mut before = frame.samples.iter().rev();
+    let last = before.find(|sample| sample.at <= arrivals)?;
+    (last.at > 0.0).then(|| last.up as f64 / last.at)
+}
+
+fn stay(frame: &Frame) -> Option<Stay> {
+    let ((stayed, after), (_, before)) = (frame.stayed?, frame.cost?);
+    let seconds = stayed.as_secs_f64();
+    let cpu = after.user + after.system - before.user - before.system;
+    (seconds > 0.0).then(|| Stay {
+        seconds,
+        cores: cpu / seconds,
+    })
+}
+
 /// What was added in a second, between two samples.
 fn differences(samples: &[Sample], value: fn(&Sample) -> f64) -> Vec<(f64, f64)> {
     let pairs = samples.iter().zip(samples.iter().skip(1));
@@ -339,8 +439,6 @@ pub(crate) fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn report() -> Report {
@@ -350,6 +448,10 @@ mod tests {
         }
         meter.failed("IKE_AUTH", "recv AUTHENTICATION_FAILED <now>", "peer-3");
         meter.failed("IKE_AUTH", "recv AUTHENTICATION_FAILED <now>", "peer-4");
+        meter.troubled("INFORMATIONAL", "sa_free: retransmit limit reached", "peer-5");
+        meter.reconnects.record(Duration::from_millis(7));
+        meter.counts.moves = 12;
+        meter.counts.asked.insert("CREATE_CHILD_SA", 3);
         let cost = |cpu: f64, resident| Cost {
             user: cpu,
             system: cpu / 4.0,
@@ -375,6 +477,8 @@ mod tests {
             }),
             seconds: 2.0,
             cost: Some((cost(1.0, 1_000_000), cost(1.08, 1_400_000))),
+            arrivals: Some(Duration::from_secs(1)),
+            stayed: Some((Duration::from_secs(10), cost(3.08, 1_400_000))),
             samples: vec![sample(0.0, 0), sample(1.0, 40), sample(2.0, 100)],
         };
         Report::new(frame, &meter)
@@ -397,6 +501,15 @@ mod tests {
             table
                 .contains("2 failed in IKE_AUTH: recv AUTHENTICATION_FAILED <now> (one is peer-3)")
         );
+        for line in [
+            "while they came: 40 up in a second\n",
+            "while they stayed: 0.250 cores of the responder for 10 s\n",
+            "12 moves done, 1 came again\n",
+            "begun by the responder: 3 CREATE_CHILD_SA\n",
+            "1 up, exchange INFORMATIONAL: sa_free: retransmit limit reached (one is peer-5)\n",
+        ] {
+            assert!(table.contains(line), "{line}{table}");
+        }
         assert!(table.contains("flood beside them: 900 requests, 800 answers\n"));
         assert!(
             (report.handshake.p50 - 50.0).abs() < 0.1,

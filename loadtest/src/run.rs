@@ -14,6 +14,7 @@ use iked::shard::socket::{self, Ports};
 use iked::steer::Steering;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::bars;
 use crate::credentials::{self, Credentials};
 use crate::engine::{self, Live, Parts};
 use crate::flood::Flood;
@@ -27,7 +28,7 @@ use crate::scenario::{Scenario, Wrong};
 #[derive(Debug, Parser)]
 #[command(version, about)]
 pub struct Arguments {
-    /// The scenario, a TOML file.
+    /// The scenario, a TOML file; with `--bars` the folder of the reports.
     pub scenario: PathBuf,
     /// Where all randomness of the run comes from.
     #[arg(long, default_value_t = 1)]
@@ -47,6 +48,10 @@ pub struct Arguments {
     /// The folder that `--write-credentials` made for this scenario.
     #[arg(long, value_name = "DIR")]
     pub credentials: Option<PathBuf>,
+    /// Run nothing: put the reports in this folder that `scripts/bars.sh` made side by side with the bars
+    /// that they are to meet, as a table, `bars.json` and `bars.html`.
+    #[arg(long, conflicts_with_all = ["credentials", "pids", "json", "html"])]
+    pub bars: bool,
     /// Write the report as JSON.
     #[arg(long)]
     pub json: Option<PathBuf>,
@@ -78,6 +83,9 @@ pub enum Error {
         /// Why.
         error: io::Error,
     },
+    /// There are no reports to put side by side.
+    #[error(transparent)]
+    Bars(#[from] bars::Error),
     /// A process of the responder is not there.
     #[error("no such process among {0:?}")]
     NoProcess(Vec<i32>),
@@ -125,6 +133,8 @@ pub fn run(arguments: &Arguments) -> Result<Report, Error> {
             answered: live.flood_answered.load(Ordering::Relaxed),
         }),
         seconds: watched.settled.as_secs_f64(),
+        arrivals: scenario.arrival_of(scenario.peers.count),
+        stayed: watched.stayed,
         cost: (!arguments.pids.is_empty()).then_some((before, watched.cost)),
         samples: watched.samples,
     };
@@ -224,6 +234,8 @@ struct Watched {
     settled: Duration,
     /// What the responder had cost by then.
     cost: Cost,
+    /// How long they stayed then, and what that has cost.
+    stayed: Option<(Duration, Cost)>,
     samples: Vec<Sample>,
 }
 
@@ -235,6 +247,7 @@ impl Watch<'_> {
             cut_short: None,
             settled: Duration::ZERO,
             cost: before,
+            stayed: None,
             samples: Vec::new(),
         };
         let mut heard = (0, self.start);
@@ -252,16 +265,21 @@ impl Watch<'_> {
             if all != heard.0 {
                 heard = (all, now);
             }
-            if over_at.is_none() {
+            if let Some(over_at) = over_at {
+                seen.stayed = Some((now - self.start - seen.settled, cost));
+                if self.is_over(now, over_at) {
+                    break;
+                }
+            } else {
                 seen.settled = now - self.start;
                 seen.cost = cost;
                 let settled = self.live.settled.load(Ordering::Relaxed);
                 let stay = Duration::from_secs(self.scenario.steady.seconds);
                 over_at = (settled >= self.arguments.threads.into()).then(|| now + stay);
                 seen.cut_short = self.silence(now - heard.1).filter(|_| over_at.is_none());
-            }
-            if over_at.is_some_and(|at| now >= at) {
-                break;
+                if over_at.is_some() && stay.is_zero() {
+                    break;
+                }
             }
             if self.stop.load(Ordering::Relaxed) {
                 seen.cut_short = Some("stopped by a signal".to_owned());
@@ -269,6 +287,18 @@ impl Watch<'_> {
         }
         bar.finish_and_clear();
         seen
+    }
+
+    /// Whether they have stayed until `over_at`. Before that nothing new is begun for a while, and whoever
+    /// is on its way again may still come.
+    fn is_over(&self, now: Instant, over_at: Instant) -> bool {
+        let stay = Duration::from_secs(self.scenario.steady.seconds);
+        if now + (stay / 4).min(CALM_MAX) >= over_at {
+            self.live.calm.store(true, Ordering::Relaxed);
+        }
+        let patience = Duration::from_secs(self.scenario.arrival.patience);
+        let returning = self.live.returning.load(Ordering::Relaxed);
+        now >= over_at && (returning == 0 || now >= over_at + patience)
     }
 
     /// Why there is no sense in waiting any longer.
@@ -335,6 +365,8 @@ fn pause() {
 
 /// The ports of IKE and of NAT traversal, at both ends.
 pub(crate) const IKE_PORT: u16 = 500;
-const NATT_PORT: u16 = 4500;
+pub(crate) const NATT_PORT: u16 = 4500;
+/// How long before the end nothing new is begun.
+const CALM_MAX: Duration = Duration::from_secs(3);
 /// How often the run is looked at.
 const SAMPLE_EVERY: Duration = Duration::from_millis(100);

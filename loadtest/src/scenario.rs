@@ -9,6 +9,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use faults::{line_of, line_of_unknown, line_with};
+
+mod faults;
+
 /// A whole scenario.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -33,6 +37,14 @@ pub struct Scenario {
     pub wire: Wire,
     /// Who else is there.
     pub flood: Option<Flood>,
+    /// The NATs that the peers are behind, if they are.
+    pub nat: Option<Nat>,
+    /// Peers that answer late.
+    pub slow: Option<Slow>,
+    /// Peers that change their address while they stay.
+    pub roam: Option<Roam>,
+    /// Peers that go and come again while the others stay.
+    pub reconnect: Option<Reconnect>,
 }
 
 /// The initiators.
@@ -42,7 +54,8 @@ pub struct Peers {
     /// How many.
     pub count: u32,
     /// `ADDRESS/LEN`: peer 0 has the address, peer 1 the next one, and so on; behind the last one
-    /// it begins anew, so that peers share an address as behind a NAT.
+    /// it begins anew, so that peers share an address and its ports. Behind a NAT they share an
+    /// address and nothing else: that is `nat`.
     pub sources: String,
     /// The end of their names: `peer-17.DOMAIN`.
     #[serde(default = "default_domain")]
@@ -187,6 +200,60 @@ pub struct Flood {
     pub from: String,
 }
 
+/// NATs. Each peer has an address of its own inside (`sources` must have one for each), and outside an
+/// address that it shares, with a port for each of its two.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nat {
+    /// `ADDRESS/LEN`: the addresses outside, one for each NAT.
+    pub outside: String,
+    /// Peers of one thread behind each of them, 64 at most: each NAT has that many for each thread.
+    pub peers: u32,
+    /// Seconds in which each peer that stays gets another port outside once, and its next packet shows
+    /// it; 0 is never.
+    #[serde(default)]
+    pub remap: u64,
+}
+
+/// Slow peers: whatever they send leaves late.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Slow {
+    /// Part of the peers, 0 to 1.
+    pub part: f64,
+    /// Milliseconds.
+    pub millis: u64,
+}
+
+/// Peers that stay change their address, there and back again, and say so by MOBIKE (RFC 4555).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Roam {
+    /// Seconds in which each peer changes it once.
+    pub every: u64,
+    /// `ADDRESS/LEN`: the other addresses, given out as `sources` are.
+    pub to: String,
+}
+
+/// Peers that go while the others stay, and come again at once.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reconnect {
+    /// Seconds in which `part` of the peers do so.
+    pub every: u64,
+    /// Part of the peers, more than 0 and 1 at most.
+    pub part: f64,
+    /// Whether they say goodbye by a Delete; else they are just gone, and are somebody new.
+    pub delete: bool,
+}
+
+impl Nat {
+    /// The first address outside and how many there are.
+    pub fn network(&self) -> Option<(IpAddr, u32)> {
+        network(&self.outside)
+    }
+}
+
 /// A file that is no scenario.
 #[derive(Debug)]
 pub struct Wrong {
@@ -230,66 +297,12 @@ impl Scenario {
             let line = line.map(|line| line_of_unknown(text, line, error.message()));
             wrong(line, error.message())
         })?;
-        for (key, bad, message) in scenario.faults() {
+        for (key, bad, message) in faults::of(&scenario) {
             if bad {
                 return Err(wrong(line_with(text, key), message));
             }
         }
         Ok(scenario)
-    }
-
-    /// Values that have their type and yet no sense: key, whether it is so, and what to say.
-    fn faults(&self) -> [(&'static str, bool, &'static str); 8] {
-        let (rate, loss) = (self.arrival.rate, self.wire.loss);
-        let flood = self.flood.as_ref();
-        let from = |flood: &Flood| {
-            let (first, _) = network(&flood.from)?;
-            (first.is_ipv4() == self.responder.address.is_ipv4()).then_some(())
-        };
-        [
-            (
-                "count",
-                self.peers.count == 0,
-                "count: want at least one peer",
-            ),
-            (
-                "sources",
-                self.sources().is_none(),
-                "sources: want ADDRESS/LEN",
-            ),
-            (
-                "sources",
-                self.sources().is_some_and(|(address, _)| {
-                    address.is_ipv4() != self.responder.address.is_ipv4()
-                }),
-                "sources: want the family of the responder's address",
-            ),
-            (
-                "rate",
-                !(0.0..=1e6).contains(&rate),
-                "rate: want 0 to 1000000 in a second",
-            ),
-            (
-                "window",
-                rate == 0.0 && self.arrival.window == 0,
-                "window: want at least 1, or a rate",
-            ),
-            (
-                "loss",
-                !(0.0..1.0).contains(&loss),
-                "loss: want 0 or more, and less than 1",
-            ),
-            (
-                "requests",
-                flood.is_some_and(|flood| !(1.0..=1e6).contains(&flood.requests)),
-                "requests: want 1 to 1000000 in a second",
-            ),
-            (
-                "from",
-                flood.is_some_and(|flood| from(flood).is_none()),
-                "from: want ADDRESS/LEN in the family of the responder's address",
-            ),
-        ]
     }
 
     /// The first source address and how many there are.
@@ -301,6 +314,20 @@ impl Scenario {
     pub fn source_of(&self, peer: u32) -> Option<IpAddr> {
         let (first, count) = self.sources()?;
         Some(nth(first, peer % count))
+    }
+
+    /// Where else a peer is when it roams.
+    pub fn elsewhere(&self, peer: u32) -> Option<IpAddr> {
+        let (first, count) = network(&self.roam.as_ref()?.to)?;
+        Some(nth(first, peer % count))
+    }
+
+    /// How late a peer's datagrams leave, if it is a slow one. Slow ones are spread evenly.
+    pub fn delay_of(&self, peer: u32) -> Option<Duration> {
+        let slow = self.slow?;
+        let until = |peer: f64| (peer * slow.part).floor();
+        let peer = f64::from(peer);
+        (until(peer + 1.0) > until(peer)).then(|| Duration::from_millis(slow.millis))
     }
 
     /// When a peer comes, from the beginning of the run; `None`: as soon as there is room.
@@ -330,29 +357,16 @@ pub fn nth(first: IpAddr, offset: u32) -> IpAddr {
     }
 }
 
-fn line_of(text: &str, at: usize) -> usize {
-    let before = text.as_bytes().iter().take(at);
-    1 + before.filter(|byte| **byte == b'\n').count()
-}
-
-/// Of what is wrong with `auth` only the section's line is known: a word that nobody knows stands below it.
-fn line_of_unknown(text: &str, from: usize, message: &str) -> usize {
-    let word = message.strip_prefix("unknown ");
-    let word = word.and_then(|rest| rest.split('`').nth(1));
-    let mut lines = text.lines().skip(from.saturating_sub(1));
-    let below = word.and_then(|word| lines.position(|line| line.contains(word)));
-    from + below.unwrap_or(0)
-}
-
-/// The first line that gives this key a value.
-fn line_with(text: &str, key: &str) -> Option<usize> {
-    let mut lines = text.lines();
-    let is_it = |line: &str| {
-        line.trim_start()
-            .strip_prefix(key)
-            .is_some_and(|rest| rest.trim_start().starts_with('='))
-    };
-    lines.position(is_it).map(|at| at + 1)
+/// How many addresses `address` is behind `first`.
+pub fn offset(first: IpAddr, address: IpAddr) -> Option<u32> {
+    match (first, address) {
+        (IpAddr::V4(first), IpAddr::V4(address)) => u32::from(address).checked_sub(first.into()),
+        (IpAddr::V6(first), IpAddr::V6(address)) => {
+            let behind = u128::from(address).checked_sub(first.into())?;
+            u32::try_from(behind).ok()
+        }
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => None,
+    }
 }
 
 fn default_domain() -> String {
@@ -378,6 +392,19 @@ mod tests {
         assert_eq!(scenario.arrival_of(7), None);
         scenario.arrival.rate = 500.0;
         assert_eq!(scenario.arrival_of(7), Some(Duration::from_millis(14)));
+    }
+
+    #[test]
+    fn slow_peers_are_a_part_of_all_and_who_roams_has_two_places() {
+        let more = "[slow]\npart = 0.25\nmillis = 50\n[roam]\nevery = 5\nto = \"10.80.0.0/30\"\n";
+        let scenario = Scenario::parse("s.toml", &format!("{GOOD}{more}")).unwrap();
+        let slow: Vec<u32> = (0..12).filter(|peer| scenario.delay_of(*peer).is_some()).collect();
+        assert_eq!(slow, [3, 7, 11]);
+        let elsewhere = scenario.elsewhere(6).unwrap().to_string();
+        assert_eq!(elsewhere, "10.80.0.2");
+        let first = IpAddr::from([10, 64, 0, 250]);
+        assert_eq!(offset(first, nth(first, 300)), Some(300));
+        assert_eq!(offset(first, IpAddr::from([10, 64, 0, 249])), None);
     }
 
     #[test]
@@ -416,6 +443,25 @@ mod tests {
         assert!(
             flood("requests = 5.0\nfrom = \"fd00::/64\"").starts_with("s.toml: 12: from: want")
         );
+        let more = |lines: &str| told("secret = \"s\"\n", &format!("secret = \"s\"\n{lines}\n"));
+        assert_eq!(
+            more("[slow]\npart = 1.5\nmillis = 5"),
+            "s.toml: 14: part: want 0 to 1"
+        );
+        assert_eq!(
+            more("[slow]\npart = 0.5\nmillis = 5\n[reconnect]\nevery = 5\npart = 0.0\ndelete = true"),
+            "s.toml: 18: part: want more than 0, and 1 at most"
+        );
+        assert_eq!(
+            more("[reconnect]\nevery = 0\npart = 0.5\ndelete = true"),
+            "s.toml: 14: every: want at least 1 second"
+        );
+        assert!(more("[roam]\nevery = 5\nto = \"fd00::/64\"").starts_with("s.toml: 15: to: want"));
+        assert!(more("[nat]\noutside = \"10.96.0.0/24\"\npeers = 65").starts_with("s.toml: 15: peers: want 1 to 64"));
+        assert!(
+            more("[nat]\noutside = \"10.96.0.0/32\"\npeers = 16").starts_with("s.toml: 14: outside: want")
+        );
+        assert!(more("[nat]\noutside = \"10.96.0.0/24\"\npeers = 16").starts_with("s.toml: 3: sources: want one for each peer"));
         let auth = |auth: &str| {
             let psk = "method = \"psk\"\nsecret = \"s\"";
             told(psk, auth)
