@@ -1,5 +1,5 @@
 # `make demo` and `make test` do everything, set-up included, on a fresh Debian machine as root.
-.PHONY: demo test deps build install lint test-kernel test-interop bench load compare sim fuzz deny clean
+.PHONY: demo test deps build install lint test-kernel test-interop bench load bars compare sim fuzz deny clean
 
 demo: ; @scripts/demo.sh
 test: ; @scripts/test.sh
@@ -21,6 +21,8 @@ test-interop: ; @scripts/test.sh interop
 bench: ; @scripts/bench.sh
 # Synthetic initiators against this tree's iked: what one IKE SA costs, and how long it takes.
 load: ; @scripts/load.sh $${SCENARIO:-loadtest/scenarios/storm.toml} --html load.html
+# What this iked is to come to: latency, overload, memory, many peers, shards; IKED_BARS_LONG=1 for a million peers.
+bars: ; @scripts/bars.sh
 # The same peers against this tree's iked, strongSwan, libreswan and OpenIKED, in turns: what an IKE SA costs each.
 compare: ; @scripts/deps.sh compare && scripts/compare.sh
 deny: ; cargo deny check

@@ -5,6 +5,8 @@
 # Environment: IKED_LOAD_SHARDS (default 1), IKED_LOAD_SET (further `set` lines of iked.conf),
 # IKED_LOAD_BIN (folder of the binaries; default: those of a release, built first),
 # IKED_LOAD_AUTH (how the peers prove themselves, in the words of iked.conf; default: a secret),
+# IKED_LOAD_LIFETIMES (`ikelifetime N lifetime N` of the responder's policy),
+# IKED_LOAD_CPU (per cent of one CPU that iked may use; default: all there is),
 # IKED_LOAD_POOL (what gives them addresses; may be empty, for a scenario with `virtual_ip = false`),
 # IKED_LOAD_CONFIG_DIR (iked's folder of keys and certificates; default: an empty one).
 # For a scenario of peers with keys all of that is made first; IKED_LOAD_CREDENTIALS is then a folder for
@@ -12,11 +14,28 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PATH:$HOME/.cargo/bin"
-[ $# -ge 1 ] || { sed -n '2,12s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 1 ] || { sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 BIN=${IKED_LOAD_BIN-}
 [ -n "$BIN" ] || { cargo build --locked --release --workspace --bins >&2; BIN=target/release; }
 
 . scripts/load-hosts.sh
+# confine PID PERCENT: so much of one CPU and no more, in slices of a few milliseconds; version 1 of cgroups or 2.
+confine() {
+  local group period=5000
+  if [ -e /sys/fs/cgroup/cpu/cpu.cfs_quota_us ]; then
+    group=/sys/fs/cgroup/cpu/ikeload-$$
+    mkdir "$group"
+    echo $period >"$group/cpu.cfs_period_us"
+    echo $((period * $2 / 100)) >"$group/cpu.cfs_quota_us"
+  else
+    group=/sys/fs/cgroup/ikeload-$$
+    echo +cpu >/sys/fs/cgroup/cgroup.subtree_control
+    mkdir "$group"
+    echo "$((period * $2 / 100)) $period" >"$group/cpu.max"
+  fi
+  trap 'cleanup; rmdir "'"$group"'"' EXIT
+  echo "$1" >"$group/cgroup.procs"
+}
 CONFIG_DIR=${IKED_LOAD_CONFIG_DIR-$DIR} AUTH=${IKED_LOAD_AUTH-psk \"open sesame\"}
 if grep -qE '^method *= *"(raw|certificate)"' "$1"; then
   "$BIN/ikeload" "$1" --write-credentials "$DIR/credentials"
@@ -28,11 +47,12 @@ cat >"$DIR/iked.conf" <<EOF
 set decouple
 ${IKED_LOAD_SET-}
 ikev2 "load" passive esp from 10.8.0.0/24 to $([ -n "$POOL" ] && echo dynamic || echo any) local any peer any srcid gateway.example \
-  $AUTH $POOL
+  ${IKED_LOAD_LIFETIMES-} $AUTH $POOL
 EOF
 chmod 600 "$DIR/iked.conf"
 ip netns exec "$GW" "$BIN/iked" -d -f "$DIR/iked.conf" -s "$DIR/iked.sock" \
   --config-dir "$CONFIG_DIR" --shards "${IKED_LOAD_SHARDS:-1}" >"$DIR/iked.log" 2>&1 &
 RESPONDER=$!
+[ -z "${IKED_LOAD_CPU-}" ] || confine "$RESPONDER" "$IKED_LOAD_CPU"
 wait_for "$DIR/iked.log" "$BIN/ikectl" -s "$DIR/iked.sock" show stats
 ip netns exec "$LOAD" "$BIN/ikeload" "$@" --pid "$RESPONDER"

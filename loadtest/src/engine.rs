@@ -309,6 +309,7 @@ impl Engine {
         let counts = &mut self.meter.counts;
         counts.sent_again = self.endpoint.stats().retransmit_request;
         let first = self.meter.handshakes.count() + self.meter.reconnects.count();
+        counts.encapsulated = self.kernel.encapsulated;
         counts.child_rekeys = self.kernel.made.saturating_sub(first);
         // Whoever goes now goes by our wish.
         self.names.clear();

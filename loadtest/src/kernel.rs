@@ -16,6 +16,8 @@ pub struct Kernel {
     sent: u64,
     /// Child SAs that were made.
     pub made: u64,
+    /// Those of them that go in UDP, because of a NAT.
+    pub encapsulated: u64,
 }
 
 impl Kernel {
@@ -24,6 +26,7 @@ impl Kernel {
         match request {
             KernelRequest::AddChild { id, child } => {
                 self.made += 1;
+                self.encapsulated += u64::from(child.encap.is_some());
                 if child.lifetime_soft > Duration::ZERO {
                     let spi = child.names.inbound_spi;
                     self.soft.insert((now + child.lifetime_soft, spi));

@@ -60,6 +60,8 @@ pub struct Counts {
     pub moves_begun: u64,
     /// Moves that the responder has agreed to.
     pub moves: u64,
+    /// Child SAs that go in UDP, because of a NAT.
+    pub encapsulated: u64,
     /// Ports of NATs that changed.
     pub remaps: u64,
     /// Datagrams that came to a port which a NAT has forgotten.
@@ -81,6 +83,7 @@ impl Counts {
         self.delayed += other.delayed;
         self.moves_begun += other.moves_begun;
         self.moves += other.moves;
+        self.encapsulated += other.encapsulated;
         self.remaps += other.remaps;
         self.forgotten += other.forgotten;
         self.gone += other.gone;

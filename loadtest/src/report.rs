@@ -292,6 +292,7 @@ impl Report {
         let counted = [
             (c.moves_begun, "moves begun"),
             (c.moves, "moves done"),
+            (c.encapsulated, "Child SAs in UDP"),
             (c.remaps, "ports changed by a NAT"),
             (c.gone, "went to come again"),
             (self.reconnect.count, "came again"),
