@@ -80,6 +80,9 @@ stats! {
     half_open,
     /// Requests met by silence because the shard holds `halfopen_max` half-open IKE SAs.
     half_open_refused,
+    /// Requests met by silence because they had waited too long, more having come than the shard can
+    /// answer.
+    half_open_late,
     /// Half-open IKE SAs dropped after `halfopen_timeout`.
     half_open_timeouts,
     /// COOKIE challenges sent.

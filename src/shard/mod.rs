@@ -22,10 +22,12 @@ use crate::wire::Header;
 use crate::wire::registry::ExchangeType;
 
 pub mod batch;
+mod crowd;
 pub mod socket;
 pub mod spawn;
 
 use batch::{Drained, ReceiveBatch, SendBatch};
+use crowd::Crowd;
 use socket::ShardSocket;
 
 /// Everything a shard is made of.
@@ -59,6 +61,7 @@ struct Shard {
     endpoint: Endpoint,
     sockets: Vec<ShardSocket>,
     readable: Vec<bool>,
+    crowds: Vec<Crowd>,
     inbox: Inbox<ShardMail>,
     mail_left: bool,
     peers: Vec<Outlet<ShardMail>>,
@@ -91,6 +94,7 @@ pub fn run(parts: ShardParts) -> io::Result<()> {
         endpoint: parts.endpoint,
         // A datagram may have come before the registration: look once.
         readable: vec![true; parts.sockets.len()],
+        crowds: vec![Crowd::default(); parts.sockets.len()],
         sockets: parts.sockets,
         inbox: parts.inbox,
         mail_left: true,
@@ -235,7 +239,8 @@ impl Shard {
         }
     }
 
-    /// One batch: established traffic first, IKE_SA_INIT, which costs most, after it.
+    /// One batch: established traffic first, IKE_SA_INIT, which costs most, after it, and where more
+    /// of it comes than can be answered in time, not all of it.
     fn take_datagrams(&mut self, now: Now, index: usize) {
         let Some(socket) = self.sockets.get(index) else {
             return;
@@ -248,6 +253,11 @@ impl Shard {
         let mut put_off = [false; crate::sys::net::BATCH_MAX];
         for (at, off) in put_off.iter_mut().enumerate().take(self.incoming.len()) {
             *off = self.take_datagram(now, index, at, true);
+        }
+        let crowd = self.crowds.get_mut(index);
+        if crowd.is_some_and(|crowd| crowd.is_late(now.mono, more)) {
+            let count = put_off.iter().filter(|off| **off).count() as u64;
+            return count_late(self.endpoint.stats_mut(), count);
         }
         for at in (0..self.incoming.len()).filter(|&at| put_off.get(at) == Some(&true)) {
             self.take_datagram(now, index, at, false);
@@ -396,6 +406,13 @@ impl Shard {
 fn count_dropped(stats: &mut Stats) {
     stats.msg_rcvd += 1;
     stats.msg_rcvd_dropped += 1;
+}
+
+/// Requests for new IKE SAs that nobody has looked at.
+const fn count_late(stats: &mut Stats, count: u64) {
+    stats.msg_rcvd += count;
+    stats.msg_rcvd_dropped += count;
+    stats.half_open_late += count;
 }
 
 fn forward(
