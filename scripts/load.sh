@@ -6,7 +6,7 @@
 # IKED_LOAD_BIN (folder of the binaries; default: those of a release, built first),
 # IKED_LOAD_AUTH (how the peers prove themselves, in the words of iked.conf; default: a secret),
 # IKED_LOAD_LIFETIMES (`ikelifetime N lifetime N` of the responder's policy),
-# IKED_LOAD_CPU (per cent of one CPU that iked may use; default: all there is),
+# IKED_LOAD_CPU (per cent of one CPU that iked may use, 10 or more; default: all there is),
 # IKED_LOAD_POOL (what gives them addresses; may be empty, for a scenario with `virtual_ip = false`),
 # IKED_LOAD_CONFIG_DIR (iked's folder of keys and certificates; default: an empty one).
 # For a scenario of peers with keys all of that is made first; IKED_LOAD_CREDENTIALS is then a folder for
@@ -19,9 +19,9 @@ BIN=${IKED_LOAD_BIN-}
 [ -n "$BIN" ] || { cargo build --locked --release --workspace --bins >&2; BIN=target/release; }
 
 . scripts/load-hosts.sh
-# confine PID PERCENT: so much of one CPU and no more, in slices of a few milliseconds; version 1 of cgroups or 2.
+# confine PID PERCENT: so much of one CPU and no more, 10 or more, in slices of milliseconds; version 1 of cgroups or 2.
 confine() {
-  local group period=5000
+  local group period=10000
   if [ -e /sys/fs/cgroup/cpu/cpu.cfs_quota_us ]; then
     group=/sys/fs/cgroup/cpu/ikeload-$$
     mkdir "$group"

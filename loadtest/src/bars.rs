@@ -145,13 +145,16 @@ impl Bars {
 
     /// For benches/README.md and for a terminal.
     pub fn markdown(&self) -> String {
-        let mut out = format!("{}.\n\n| what | measured | bar | met | |\n|---|---:|---:|---|---|\n", self.machine);
+        let mut out = format!(
+            "{}.\n\n| what | measured | bar | met | |\n|---|---:|---:|---|---|\n",
+            self.machine
+        );
         for row in &self.rows {
             let sign = if row.floor { "at least" } else { "at most" };
             let (unit, digits) = (row.unit, digits(row.value));
-            let bar = row.bar.map_or_else(String::new, |bar| {
-                format!("{sign} {bar:.digits$} {unit}")
-            });
+            let bar = row
+                .bar
+                .map_or_else(String::new, |bar| format!("{sign} {bar:.digits$} {unit}"));
             let met = match (row.bar, row.is_met()) {
                 (None, _) => "",
                 (Some(_), true) => "yes",
@@ -285,8 +288,7 @@ mod tests {
     use super::*;
 
     fn put(folder: &Path, name: &str, changes: &[(&str, serde_json::Value)]) {
-        let handshake =
-            serde_json::json!({"count": 9, "p50": 1.0, "p90": 2.0, "p99": 2.5, "p999": 4.0, "max": 5.0});
+        let handshake = serde_json::json!({"count": 9, "p50": 1.0, "p90": 2.0, "p99": 2.5, "p999": 4.0, "max": 5.0});
         let mut report = serde_json::json!({
             "machine": "2 x a <CPU>", "peers": 100_000, "up": 100_000, "failed": 0, "lost": 0, "rate": 2000.0,
             "goodput": null, "stay": null, "cpu_micros_per_sa": 100.0, "bytes_per_sa": 2000.0,
@@ -305,8 +307,16 @@ mod tests {
         put(folder, "peak", &[]);
         put(folder, "half", &[("up", 99_999.into())]);
         put(folder, "capped", &[("rate", 500.0.into())]);
-        put(folder, "twice", &[("goodput", 400.0.into()), ("lost", 2.into())]);
-        put(folder, "100k", &[("stay", serde_json::json!({"seconds": 60.0, "cores": 0.05}))]);
+        put(
+            folder,
+            "twice",
+            &[("goodput", 400.0.into()), ("lost", 2.into())],
+        );
+        put(
+            folder,
+            "100k",
+            &[("stay", serde_json::json!({"seconds": 60.0, "cores": 0.05}))],
+        );
         put(folder, "shards-1", &[]);
         put(folder, "shards-4", &[("cpu_micros_per_sa", 120.0.into())]);
         let bars = Bars::read(folder).unwrap();
@@ -327,7 +337,12 @@ mod tests {
         );
         assert!(!bars.are_met());
         let table = bars.markdown();
-        assert!(table.contains("| at twice the rate: goodput | 80 % | at least 90 % | no | 400/s of 500/s |"), "{table}");
+        assert!(
+            table.contains(
+                "| at twice the rate: goodput | 80 % | at least 90 % | no | 400/s of 500/s |"
+            ),
+            "{table}"
+        );
         assert!(table.contains("| staying, with DPD every 60 s, 100000 peers | 0.05 cores | at most 0.10 cores | yes |"), "{table}");
         bars.write(folder).unwrap();
         let page = fs::read_to_string(folder.join("bars.html")).unwrap();

@@ -65,7 +65,11 @@ impl Nat {
             let bound = socket::bind(&[any], ports, &Steering::new(1, 1))?;
             sockets.extend(bound.shards.into_iter().flatten());
         }
-        let own = scenario.peers.count.saturating_sub(thread).div_ceil(threads);
+        let own = scenario
+            .peers
+            .count
+            .saturating_sub(thread)
+            .div_ceil(threads);
         let made = Self {
             scenario: Arc::clone(scenario),
             thread,

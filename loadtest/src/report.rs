@@ -304,11 +304,16 @@ impl Report {
             (c.sent_again, "requests sent again"),
         ];
         let words = counted.iter().filter(|(count, _)| *count > 0);
-        let words: Vec<String> = words.map(|(count, what)| format!("{count} {what}")).collect();
+        let words: Vec<String> = words
+            .map(|(count, what)| format!("{count} {what}"))
+            .collect();
         if !words.is_empty() {
             let _ = writeln!(out, "{}", words.join(", "));
         }
-        let asked = c.asked.iter().map(|(exchange, count)| format!("{count} {exchange}"));
+        let asked = c
+            .asked
+            .iter()
+            .map(|(exchange, count)| format!("{count} {exchange}"));
         let asked: Vec<String> = asked.collect();
         if !asked.is_empty() {
             let _ = writeln!(out, "begun by the responder: {}", asked.join(", "));
@@ -449,7 +454,11 @@ mod tests {
         }
         meter.failed("IKE_AUTH", "recv AUTHENTICATION_FAILED <now>", "peer-3");
         meter.failed("IKE_AUTH", "recv AUTHENTICATION_FAILED <now>", "peer-4");
-        meter.troubled("INFORMATIONAL", "sa_free: retransmit limit reached", "peer-5");
+        meter.troubled(
+            "INFORMATIONAL",
+            "sa_free: retransmit limit reached",
+            "peer-5",
+        );
         meter.reconnects.record(Duration::from_millis(7));
         meter.counts.moves = 12;
         meter.counts.asked.insert("CREATE_CHILD_SA", 3);

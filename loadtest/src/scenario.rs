@@ -398,7 +398,9 @@ mod tests {
     fn slow_peers_are_a_part_of_all_and_who_roams_has_two_places() {
         let more = "[slow]\npart = 0.25\nmillis = 50\n[roam]\nevery = 5\nto = \"10.80.0.0/30\"\n";
         let scenario = Scenario::parse("s.toml", &format!("{GOOD}{more}")).unwrap();
-        let slow: Vec<u32> = (0..12).filter(|peer| scenario.delay_of(*peer).is_some()).collect();
+        let slow: Vec<u32> = (0..12)
+            .filter(|peer| scenario.delay_of(*peer).is_some())
+            .collect();
         assert_eq!(slow, [3, 7, 11]);
         let elsewhere = scenario.elsewhere(6).unwrap().to_string();
         assert_eq!(elsewhere, "10.80.0.2");
@@ -449,7 +451,9 @@ mod tests {
             "s.toml: 14: part: want 0 to 1"
         );
         assert_eq!(
-            more("[slow]\npart = 0.5\nmillis = 5\n[reconnect]\nevery = 5\npart = 0.0\ndelete = true"),
+            more(
+                "[slow]\npart = 0.5\nmillis = 5\n[reconnect]\nevery = 5\npart = 0.0\ndelete = true"
+            ),
             "s.toml: 18: part: want more than 0, and 1 at most"
         );
         assert_eq!(
@@ -457,11 +461,18 @@ mod tests {
             "s.toml: 14: every: want at least 1 second"
         );
         assert!(more("[roam]\nevery = 5\nto = \"fd00::/64\"").starts_with("s.toml: 15: to: want"));
-        assert!(more("[nat]\noutside = \"10.96.0.0/24\"\npeers = 65").starts_with("s.toml: 15: peers: want 1 to 64"));
         assert!(
-            more("[nat]\noutside = \"10.96.0.0/32\"\npeers = 16").starts_with("s.toml: 14: outside: want")
+            more("[nat]\noutside = \"10.96.0.0/24\"\npeers = 65")
+                .starts_with("s.toml: 15: peers: want 1 to 64")
         );
-        assert!(more("[nat]\noutside = \"10.96.0.0/24\"\npeers = 16").starts_with("s.toml: 3: sources: want one for each peer"));
+        assert!(
+            more("[nat]\noutside = \"10.96.0.0/32\"\npeers = 16")
+                .starts_with("s.toml: 14: outside: want")
+        );
+        assert!(
+            more("[nat]\noutside = \"10.96.0.0/24\"\npeers = 16")
+                .starts_with("s.toml: 3: sources: want one for each peer")
+        );
         let auth = |auth: &str| {
             let psk = "method = \"psk\"\nsecret = \"s\"";
             told(psk, auth)

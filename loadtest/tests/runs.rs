@@ -232,6 +232,8 @@ fn peers_that_stay_are_rekeyed_and_probe_and_none_is_lost() {
         count("INFORMATIONAL") >= count("CREATE_CHILD_SA") + 100,
         "{report}"
     );
+    assert!(counts(&report, "ike_rekeys") >= 50, "{report}");
+    assert!(counts(&report, "child_rekeys") >= 50, "{report}");
 }
 
 /// A run of 60 peers that stay for some seconds.
@@ -248,24 +250,22 @@ fn counts(report: &Value, what: &str) -> u64 {
 fn a_responder_that_rekeys_is_heard_and_counted() {
     let place = staying("[steady]\nseconds = 10\ndelete = true\n");
     let mut command = place.load_script();
-    command.env("IKED_LOAD_LIFETIMES", "ikelifetime 5 lifetime 4");
+    command.env("IKED_LOAD_LIFETIMES", "ikelifetime 5");
     let output = place.run(command);
     let said = text(&output);
     assert!(output.status.success(), "{said}");
     let report = place.report();
     assert!(counts(&report, "ike_rekeys") >= 60, "{report}");
-    assert!(counts(&report, "child_rekeys") >= 60, "{report}");
     let asked = report["counts"]["asked"]["CREATE_CHILD_SA"].as_u64();
-    assert!(asked >= Some(120), "{report}");
+    assert!(asked >= Some(60), "{report}");
     assert!(said.contains("begun by the responder: "), "{said}");
     assert_eq!(report["troubles"].as_array().map(Vec::len), Some(0));
 }
 
 #[test]
 fn peers_that_roam_are_followed_and_none_is_lost() {
-    let place = staying(
-        "[roam]\nevery = 2\nto = \"10.80.0.0/16\"\n[steady]\nseconds = 8\ndelete = true\n",
-    );
+    let place =
+        staying("[roam]\nevery = 2\nto = \"10.80.0.0/16\"\n[steady]\nseconds = 8\ndelete = true\n");
     let output = place.against_iked();
     let said = text(&output);
     assert!(output.status.success(), "{said}");
@@ -284,9 +284,8 @@ fn peers_that_roam_are_followed_and_none_is_lost() {
 
 #[test]
 fn peers_that_may_not_roam_say_so() {
-    let place = staying(
-        "[roam]\nevery = 2\nto = \"10.80.0.0/16\"\n[steady]\nseconds = 4\ndelete = true\n",
-    );
+    let place =
+        staying("[roam]\nevery = 2\nto = \"10.80.0.0/16\"\n[steady]\nseconds = 4\ndelete = true\n");
     let mut command = place.load_script();
     command.env("IKED_LOAD_SET", "set nomobike");
     let output = place.run(command);

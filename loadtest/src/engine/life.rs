@@ -79,7 +79,11 @@ impl Life {
     /// What is due, and the place of the peer whose turn it is.
     fn due(&mut self, now: Instant) -> Option<(Deed, u32)> {
         let due = |pace: &&mut Pace| pace.at <= now;
-        let pace = self.paces.iter_mut().filter(due).min_by_key(|pace| pace.at)?;
+        let pace = self
+            .paces
+            .iter_mut()
+            .filter(due)
+            .min_by_key(|pace| pace.at)?;
         pace.at += pace.step;
         let place = pace.turn;
         pace.turn = (place + 1) % pace.peers;
@@ -136,7 +140,11 @@ impl Engine {
     }
 
     fn reconnect(&mut self, spi: IkeSpi, peer: u32) {
-        let tell = self.parts.scenario.reconnect.is_some_and(|again| again.delete);
+        let tell = self
+            .parts
+            .scenario
+            .reconnect
+            .is_some_and(|again| again.delete);
         let sa = self.endpoint.ike_sa(spi);
         let Some(named) = sa.and_then(iked::ike::ike_sa::IkeSa::initiator_spi) else {
             return;

@@ -201,7 +201,11 @@ fn hexadecimal(text: &str) -> Option<u64> {
 }
 
 /// How lines begin about an exchange that came to nothing while its IKE SA stays.
-const TROUBLES: [&str; 3] = ["CREATE_CHILD_SA: ", "IKE SA rekey: ", "update of addresses: "];
+const TROUBLES: [&str; 3] = [
+    "CREATE_CHILD_SA: ",
+    "IKE SA rekey: ",
+    "update of addresses: ",
+];
 
 #[cfg(test)]
 mod tests {
