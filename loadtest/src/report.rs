@@ -256,14 +256,14 @@ impl Report {
                 l.count, l.p50, l.p90, l.p99, l.p999, l.max
             );
         }
-        for failure in &self.failures {
+        for failure in self.failures.iter().take(ROWS_MAX) {
             let _ = writeln!(
                 out,
                 "{} failed in {}: {} (one is {})",
                 failure.count, failure.exchange, failure.reason, failure.peer
             );
         }
-        for trouble in &self.troubles {
+        for trouble in self.troubles.iter().take(ROWS_MAX) {
             let _ = writeln!(
                 out,
                 "{} up, exchange {}: {} (one is {})",
@@ -435,6 +435,9 @@ const LATENCY: Axes<'_> = Axes {
     y: "ms",
     ticks: &["50", "90", "99", "99.9", "100"],
 };
+
+/// Reasons in the table; the JSON has all.
+const ROWS_MAX: usize = 20;
 
 /// For a page.
 pub(crate) fn escaped(text: &str) -> String {

@@ -8,7 +8,7 @@ use iked::wire::Header;
 use iked::wire::spi::IkeSpi;
 
 use super::wire::own_spi;
-use super::{Coming, Engine, LOOK_AFTER_MAX, now};
+use super::{Coming, Engine, now};
 
 impl Engine {
     /// Looks what became of the IKE SA that a datagram came for.
@@ -77,7 +77,7 @@ impl Engine {
         let waits = self.meter.waits(spi).unwrap_or("IKE_AUTH");
         let exchange = if exchange.is_empty() { waits } else { exchange };
         let reason = if reason.is_empty() {
-            &coming.said
+            cause(&coming.said)
         } else {
             reason
         };
@@ -118,7 +118,7 @@ impl Engine {
         } else if said.starts_with("sa_free") || said.ends_with("closing SA") {
             let exchange = self.meter.waits(spi).unwrap_or("none");
             let name = self.name_of(peer);
-            self.meter.troubled(exchange, said, &name);
+            self.meter.troubled(exchange, cause(said), &name);
             self.let_go(spi, peer);
         } else if TROUBLES.iter().any(|trouble| said.starts_with(trouble)) {
             let exchange = self.meter.waits(spi).unwrap_or("none");
@@ -159,7 +159,7 @@ impl Engine {
         if now < self.look_at {
             return;
         }
-        self.look_at = now + LOOK_AFTER_MAX;
+        self.look_at = now + SCAN_EVERY;
         let gone = self.coming.keys().filter(|spi| {
             let spi = IkeSpi::new(**spi);
             spi.is_none_or(|spi| self.endpoint.ike_sa(spi).is_none())
@@ -196,10 +196,20 @@ fn named(line: &str) -> Option<(u64, &str)> {
     Some((hexadecimal(spi)?, said))
 }
 
+/// What was said, without what is true of one peer alone: reasons are counted.
+fn cause(said: &str) -> &str {
+    if said.starts_with("retransmit ") {
+        return "no answer";
+    }
+    said
+}
+
 fn hexadecimal(text: &str) -> Option<u64> {
     u64::from_str_radix(text, 16).ok()
 }
 
+/// How often those on their way are looked at one by one; there may be many.
+const SCAN_EVERY: Duration = Duration::from_millis(250);
 /// How lines begin about an exchange that came to nothing while its IKE SA stays.
 const TROUBLES: [&str; 3] = [
     "CREATE_CHILD_SA: ",
@@ -215,6 +225,9 @@ mod tests {
     fn lines_name_an_ike_sa_or_concern_none() {
         let line = "spi=0x00000000000000ff: IKE SA rekey: no answer";
         assert_eq!(named(line), Some((255, "IKE SA rekey: no answer")));
+        let repeated = "retransmit 5 IKE_SA_INIT req 0 peer 192.0.2.1:500 local 10.64.0.7:500";
+        assert_eq!(cause(repeated), "no answer");
+        assert_eq!(cause("recv NO_PROPOSAL_CHOSEN"), "recv NO_PROPOSAL_CHOSEN");
         assert_eq!(named("policy load: a packet to its peer"), None);
         assert_eq!(named("spi=0xzz: sa_free"), None);
     }
