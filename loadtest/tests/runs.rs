@@ -365,13 +365,14 @@ fn honest_peers_get_in_beside_a_flood_of_strangers() {
 fn lost_datagrams_are_sent_again_until_all_are_in() {
     let scenario = SCENARIO.replace("SECRET", "open sesame");
     let scenario = scenario.replace("silence = 2", "silence = 60");
-    let place = Place::new(&format!("{scenario}rate = 200.0\n[wire]\nloss = 0.1\n"));
+    let place = Place::new(&format!("{scenario}rate = 200.0\n[wire]\nloss = 0.05\n"));
     let output = place.against_iked();
     assert!(output.status.success(), "{}", text(&output));
     let report = place.report();
     let count = |what: &str| report["counts"][what].as_u64().unwrap();
-    // Of 1200 datagrams and those that take the place of the lost.
-    assert!(count("wire_lost") > 60, "{report}");
+    // Of 1200 datagrams and those that take the place of the lost; a tenth of them would have now and then
+    // one lost five times in a row, and that takes a minute.
+    assert!(count("wire_lost") > 30, "{report}");
     // Each exchange needs one request that arrives and whose response does: every loss costs one more.
     assert!(count("sent_again") >= count("wire_lost"), "{report}");
 }
