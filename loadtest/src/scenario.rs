@@ -196,7 +196,7 @@ pub struct Wire {
 pub struct Flood {
     /// Requests in a second.
     pub requests: f64,
-    /// `ADDRESS/LEN`: from where, one address after the other, 256 of them at most.
+    /// `ADDRESS/LEN`: from where, one address after the other, and then again.
     pub from: String,
 }
 

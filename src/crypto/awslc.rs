@@ -156,7 +156,10 @@ fn encoding(algorithm: Algorithm) -> Option<&'static dyn RsaEncoding> {
         Algorithm::RsaPss(HashAlgorithm::SHA2_256) => &signature::RSA_PSS_SHA256,
         Algorithm::RsaPss(HashAlgorithm::SHA2_384) => &signature::RSA_PSS_SHA384,
         Algorithm::RsaPss(HashAlgorithm::SHA2_512) => &signature::RSA_PSS_SHA512,
-        _ => return None,
+        Algorithm::RsaPkcs1(_)
+        | Algorithm::RsaPss(_)
+        | Algorithm::Ecdsa(_)
+        | Algorithm::Ed25519 => return None,
     })
 }
 
