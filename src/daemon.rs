@@ -27,11 +27,12 @@ use crate::kernel::Backend;
 use crate::log;
 use crate::lookup::{self, LookupParts};
 use crate::mail::{self, ControlMail, Inbox, KernelMail, LookupMail, Mailbox, ShardMail};
-use crate::policy::{Config, Generation, IpNet, Options};
-use crate::route::Watch;
+use crate::pfkey::PfKey;
+use crate::policy::{Config, Generation, IfId, IpNet, KernelWay, Options};
 use crate::route::link::Links;
+use crate::route::{self, Watch};
 use crate::sadb::grants::Interfaces;
-use crate::sadb::{self, SadbParts};
+use crate::sadb::{self, SadbParts, Ways};
 use crate::shard::socket::{self, Ports, ShardSocket, WILDCARDS};
 use crate::shard::{self, ShardParts, spawn};
 use crate::steer::{SHARDS_MAX, ShardId, Steering};
@@ -121,6 +122,8 @@ impl Loader {
             passive: self.passive,
             resolver: &SystemResolver {
                 interface_addresses: process::interface_addresses,
+                link,
+                only_pfkey,
                 host_addresses: lookup::names::ask_all,
             },
             files: &SystemFiles,
@@ -149,10 +152,14 @@ impl Hooks for Loader {
         if let Ok(now) = NotifyState::monotonic_usec_now() {
             tell_systemd(&[NotifyState::Reloading, now]);
         }
+        let before = Arc::clone(&self.config);
         let loaded = self.load(path);
         // With the old configuration, if need be.
         tell_systemd(&[NotifyState::Ready]);
         let config = loaded?;
+        if config.settings.kernel != before.settings.kernel {
+            log::write(Level::Warning, "'set kernel' counts from the next start on");
+        }
         for warning in &self.warnings {
             log::write(Level::Warning, warning);
         }
@@ -233,8 +240,8 @@ fn start(args: Args, mut loader: Loader, config: Arc<Config>) -> Result<(), Stri
     let default = u8::try_from(cpus.len().clamp(1, usize::from(SHARDS_MAX)));
     let shards = args.shards.or_else(|| default.ok()).unwrap_or(1);
     let steering = Steering::new(shards, rng.u32());
-    let backend = if config.settings.couple {
-        Some(open_kernel()?)
+    let ways = if config.settings.couple {
+        Some(open_ways(config.settings.kernel)?)
     } else {
         None
     };
@@ -263,19 +270,42 @@ fn start(args: Args, mut loader: Loader, config: Arc<Config>) -> Result<(), Stri
         cookie_seed: rng.bytes(),
         rng,
     };
-    let house = House::raise(plan, bound.shards, backend, &cpus)
+    let house = House::raise(plan, bound.shards, ways, &cpus)
         .map_err(|error| format!("threads: {error}"))?;
     house.serve(listener, signals, Box::new(loader))
 }
 
 /// Opens the kernel, having made sure that it can do ESP.
-fn open_kernel() -> Result<Box<dyn Backend>, String> {
+fn open_kernel(way: KernelWay) -> Result<Box<dyn Backend>, String> {
     let hint = "`set decouple` runs without it";
+    let pfkey = match way {
+        KernelWay::Auto => only_pfkey(),
+        KernelWay::Xfrm => false,
+        KernelWay::PfKey => true,
+    };
+    if pfkey {
+        let pfkey = PfKey::open().map_err(|error| format!("PF_KEY: {error}; {hint}"))?;
+        return Ok(Box::new(pfkey));
+    }
     xfrm::probe().map_err(|missing| format!("{missing}; {hint}"))?;
     let mut xfrm = Xfrm::open().map_err(|error| format!("NETLINK_XFRM: {error}; {hint}"))?;
     xfrm.sweep()
         .map_err(|error| format!("cannot clean up after an earlier run: {error}"))?;
     Ok(Box::new(xfrm))
+}
+
+/// What `set kernel auto` means here. Who may open neither will be told so of the first.
+fn only_pfkey() -> bool {
+    Xfrm::open().is_err() && PfKey::open().is_ok()
+}
+
+/// What `iface` names.
+fn link(name: &str) -> config::Link {
+    match route::link::xfrm_interface(name) {
+        Ok(Some(number)) => config::Link::Xfrm(IfId::new(number)),
+        Ok(None) => config::Link::Plain,
+        Err(_) => config::Link::Absent,
+    }
 }
 
 /// Without it peers are not told when an address of this host changes; nothing else is lost.
@@ -290,11 +320,15 @@ fn watch_addresses() -> Option<Watch> {
     }
 }
 
-/// Decoupled nothing of the kernel is touched.
-fn open_interfaces(coupled: bool) -> Option<Box<dyn Interfaces>> {
-    if !coupled {
-        return None;
-    }
+/// Decoupled nothing of this is touched.
+fn open_ways(way: KernelWay) -> Result<Ways, String> {
+    Ok(Ways {
+        backend: open_kernel(way)?,
+        interfaces: open_interfaces(),
+    })
+}
+
+fn open_interfaces() -> Option<Box<dyn Interfaces>> {
     match Links::open() {
         Ok(links) => Some(Box::new(links)),
         Err(error) => {
@@ -336,7 +370,7 @@ impl House {
     fn raise(
         mut plan: Plan,
         sockets: Vec<Vec<ShardSocket>>,
-        backend: Option<Box<dyn Backend>>,
+        ways: Option<Ways>,
         cpus: &[core_affinity::CoreId],
     ) -> io::Result<Self> {
         let (link, control) = Link::open()?;
@@ -345,6 +379,7 @@ impl House {
             // Whoever cannot take it now does without.
             let _ = listener.try_send(ControlMail::Line(line.to_owned()));
         }));
+        let way = plan.config.settings.kernel;
         let kernel_poll = Poll::new()?;
         let waker = Arc::new(Waker::new(kernel_poll.registry(), sadb::WAKER)?);
         let (kernel, kernel_inbox) = mail::mailbox(KERNEL_MAILBOX, waker);
@@ -358,8 +393,8 @@ impl House {
             boxes.push((poll, inbox));
         }
         let kernel_parts = SadbParts {
-            interfaces: open_interfaces(backend.is_some()),
-            backend,
+            ways,
+            open: Box::new(move || open_ways(way)),
             watch: watch_addresses(),
             poll: kernel_poll,
             inbox: kernel_inbox,

@@ -4,11 +4,11 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::crypto::keymat::ChildKeys;
-use crate::policy::IpNet;
 use crate::policy::domain::Domain;
+use crate::policy::{IfId, IpNet};
 use crate::wire::Transform;
 use crate::wire::registry::ProtocolId;
 use crate::wire::spi::{Cpi, EspSpi, IkeSpi};
@@ -187,6 +187,10 @@ pub struct ChildInstall {
     pub replay_window: u32,
     /// What packets from the peer are marked with once they are decrypted, for the firewall.
     pub mark: Option<u32>,
+    /// The XFRM interface that packets from the peer come out of, and those to it go into.
+    pub if_id: Option<IfId>,
+    /// Name of the device that does the cryptography, if it can.
+    pub offload: Option<String>,
     /// Leave the outbound SA out until `AddOutbound`: the peer cannot take our packets yet.
     pub receive_only: bool,
 }
@@ -268,6 +272,8 @@ pub struct SelectorPair {
     /// Only what goes out, as it is before source NAT makes of it what was agreed with the peer
     /// (`from A (B)`): an OUT policy alone. What comes in is judged by what was agreed.
     pub outward: bool,
+    /// Only what goes through this XFRM interface. The SPD keeps those of each interface apart.
+    pub if_id: Option<IfId>,
 }
 
 impl SelectorPair {
@@ -361,6 +367,25 @@ pub enum KernelEvent {
     },
 }
 
+/// What a survey of the kernel finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// An SA.
+    Sa {
+        /// Outer destination.
+        destination: IpAddr,
+        /// SPI at the destination.
+        spi: EspSpi,
+        /// It has passed a soft limit: SPI of the inbound SA.
+        aged: Option<EspSpi>,
+    },
+    /// A packet waits for an SA.
+    Wanted {
+        /// Of the policy that it hit.
+        reqid: u32,
+    },
+}
+
 /// Why the kernel refused: its errno and what was being done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelError {
@@ -420,4 +445,6 @@ pub trait Backend: Send {
     /// Takes waiting events. Returns whether the kernel had to drop some that we did not read in
     /// time.
     fn poll_events(&mut self, events: &mut Vec<KernelEvent>) -> bool;
+    /// Tells all that the kernel has of ours, for what was in events that it had to drop.
+    fn survey(&mut self, now: SystemTime, each: &mut dyn FnMut(Found)) -> Result<(), KernelError>;
 }

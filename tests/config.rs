@@ -5,6 +5,8 @@
 mod auth;
 #[path = "config/hosts.rs"]
 mod hosts;
+#[path = "config/kernel.rs"]
+mod kernel;
 #[path = "config/policy.rs"]
 mod policy;
 #[path = "config/printed.rs"]

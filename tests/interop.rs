@@ -24,6 +24,8 @@ mod credentials;
 mod gateway;
 #[path = "interop/impostors.rs"]
 mod impostors;
+#[path = "interop/kernels.rs"]
+mod kernels;
 #[path = "interop/keys.rs"]
 mod keys;
 #[path = "interop/libreswan.rs"]

@@ -23,15 +23,21 @@ use iked::kernel::{
     RequestId, SelectorPair, TRAP_TAG, Trap,
 };
 use iked::pfkey::PfKey;
-use iked::policy::IpNet;
+use iked::policy::{IfId, IpNet};
 use iked::sys::{net, netlink};
 use iked::wire::registry::{EncrId, EsnId, IntegId, ProtocolId};
 use iked::wire::spi::{Cpi, EspSpi};
 use iked::wire::{Transform, TransformId};
 use iked::xfrm::{self, Xfrm};
 
+#[path = "kernel/daemon.rs"]
+mod daemon;
+#[path = "kernel/interfaces.rs"]
+mod interfaces;
 #[path = "kernel/ipcomp.rs"]
 mod ipcomp;
+#[path = "kernel/limits.rs"]
+mod limits;
 #[path = "kernel/marks.rs"]
 mod marks;
 #[path = "kernel/moves.rs"]
@@ -159,6 +165,10 @@ struct Plan {
     ipcomp: bool,
     soft: u64,
     hard: u64,
+    bytes: [u64; 2],
+    window: u32,
+    if_id: Option<IfId>,
+    offload: Option<&'static str>,
     number: u32,
 }
 
@@ -193,6 +203,10 @@ impl Plan {
             ipcomp: false,
             soft: 0,
             hard: 0,
+            bytes: [0, 0],
+            window: 64,
+            if_id: None,
+            offload: None,
             number: 1,
         }
     }
@@ -224,6 +238,7 @@ impl Plan {
                 remote: self.inner[other],
                 remote_port: None,
                 outward: false,
+                if_id: self.if_id,
             }],
         }
     }
@@ -251,10 +266,12 @@ impl Plan {
             }),
             lifetime_soft: Duration::from_secs(self.soft),
             lifetime_hard: Duration::from_secs(self.hard),
-            bytes_soft: 0,
-            bytes_hard: 0,
-            replay_window: 64,
+            bytes_soft: self.bytes[0],
+            bytes_hard: self.bytes[1],
+            replay_window: self.window,
             mark: None,
+            if_id: self.if_id,
+            offload: self.offload.map(str::to_owned),
             receive_only: false,
         };
         KernelRequest::AddChild {

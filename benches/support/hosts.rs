@@ -347,6 +347,8 @@ fn gateway(suite: &Suite) -> Policy {
         domains: Vec::new(),
         request: Vec::new(),
         iface: None,
+        if_id: None,
+        offload: None,
         tag: None,
         tap: None,
     }

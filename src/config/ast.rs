@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::policy::{CrlFetch, Selection};
+use crate::policy::{CrlFetch, KernelWay, Selection};
 
 /// A place in a file; prints as `FILE: LINE`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +57,8 @@ pub(super) enum Set {
         max_age: Option<u64>,
     },
     Crl(CrlFetch),
+    Kernel(KernelWay),
+    ReplayWindow(i64),
     DpdCheckInterval(i64),
     CookieThreshold(i64),
     HalfOpenMax(i64),
@@ -225,4 +227,5 @@ pub(super) struct PolicyText {
     pub(super) iface: Option<Text>,
     pub(super) tag: Option<Text>,
     pub(super) tap: Option<Text>,
+    pub(super) offload: Option<Text>,
 }

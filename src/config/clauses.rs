@@ -279,7 +279,8 @@ impl Parser<'_> {
             };
             return Ok(Some(AuthText::Eap(methods, user)));
         }
-        if self.at_string() && !self.at("then") && !self.at("ppk") {
+        let other = ["then", "ppk", "offload"].iter().any(|word| self.at(word));
+        if self.at_string() && !other {
             return Ok(Some(AuthText::Method(self.string()?)));
         }
         Ok(None)
@@ -344,6 +345,8 @@ impl Parser<'_> {
                 policy.tag = Some(self.string()?);
             } else if self.accept("tap") {
                 policy.tap = Some(self.string()?);
+            } else if self.accept("offload") {
+                policy.offload = Some(self.string()?);
             } else {
                 return Ok(());
             }
@@ -382,6 +385,7 @@ impl PolicyText {
             iface: None,
             tag: None,
             tap: None,
+            offload: None,
         }
     }
 }

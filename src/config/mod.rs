@@ -9,7 +9,7 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use crate::policy::{Config, Generation};
+use crate::policy::{Config, Generation, IfId};
 
 mod ast;
 mod clauses;
@@ -17,6 +17,7 @@ mod domains;
 mod fuzz;
 mod hosts;
 mod identity;
+mod kernel;
 mod lexer;
 mod names;
 mod parser;
@@ -80,11 +81,30 @@ impl fmt::Debug for Environment<'_> {
     }
 }
 
+/// What an interface of this host is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// There is none.
+    Absent,
+    /// Anything that carries packets by itself.
+    Plain,
+    /// An XFRM interface; without a number it is for any.
+    Xfrm(Option<IfId>),
+}
+
 /// Names and what they stand for.
 pub trait Resolver {
     /// The addresses of a local interface, without IPv6 link-local ones; none if there is no such
     /// interface.
     fn interface(&self, name: &str) -> Vec<IpAddr>;
+    /// What a local interface is. Who knows none has none.
+    fn link(&self, _name: &str) -> Link {
+        Link::Absent
+    }
+    /// Whether PF_KEY is the only way into the kernel.
+    fn has_only_pfkey(&self) -> bool {
+        false
+    }
     /// The addresses of each of these host names: none where it has none, `None` where nobody said so
     /// in time. Asked once for all names of a text.
     fn hosts(&self, names: &[String]) -> Vec<Option<Vec<IpAddr>>>;

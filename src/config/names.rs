@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::Resolver;
 use super::ast::{Host, HostSpec, PolicyText, Statement};
+use super::{Link, Resolver};
 
 /// A resolver that has its host names already; all else it asks the one behind it.
 pub(super) struct Asked<'a> {
@@ -55,6 +55,14 @@ fn specs(policy: &PolicyText) -> impl Iterator<Item = &HostSpec> {
 impl Resolver for Asked<'_> {
     fn interface(&self, name: &str) -> Vec<IpAddr> {
         self.behind.interface(name)
+    }
+
+    fn link(&self, name: &str) -> Link {
+        self.behind.link(name)
+    }
+
+    fn has_only_pfkey(&self) -> bool {
+        self.behind.has_only_pfkey()
     }
 
     fn hosts(&self, names: &[String]) -> Vec<Option<Vec<IpAddr>>> {

@@ -5,7 +5,7 @@ use super::ast::{Position, Set, Statement, Text};
 use super::lexer::{Kind, Lexer, Macros, TOKEN_MAX, Token};
 use super::tables::{IGNORED, KEYWORDS};
 use super::{Diagnostic, Files};
-use crate::policy::CrlFetch;
+use crate::policy::{CrlFetch, KernelWay};
 
 /// What reading gave: the statements, and what was wrong with the rest.
 pub(super) struct Parsed {
@@ -197,6 +197,8 @@ impl Parser<'_> {
             "halfopen_timeout" => Set::HalfOpenTimeout(self.number()?),
             "auth_lifetime" => Set::AuthLifetime(self.time()?, option.at.clone()),
             "fragment_size" => Set::FragmentSize(self.number()?),
+            "kernel" => self.kernel()?,
+            "replay_window" => Set::ReplayWindow(self.number()?),
             _ => return Err(unexpected(&option)),
         })
     }
@@ -227,6 +229,19 @@ impl Parser<'_> {
             "fetch" => Ok(Set::Crl(CrlFetch::Required)),
             "try" => Ok(Set::Crl(CrlFetch::Tried)),
             _ => Err(unexpected(&how)),
+        }
+    }
+
+    fn kernel(&mut self) -> Read<Set> {
+        let way = self.take();
+        let Kind::Bare(word) = &way.kind else {
+            return Err(unexpected(&way));
+        };
+        match word.as_str() {
+            "auto" => Ok(Set::Kernel(KernelWay::Auto)),
+            "xfrm" => Ok(Set::Kernel(KernelWay::Xfrm)),
+            "pfkey" => Ok(Set::Kernel(KernelWay::PfKey)),
+            _ => Err(unexpected(&way)),
         }
     }
 

@@ -6,8 +6,8 @@ use std::fmt::Write;
 
 use super::{identity_text, tables};
 use crate::policy::{
-    Auth, CfgEntry, Config, CrlFetch, EapMethod, Family, Flow, FlowEnd, IpNet, Policy, Proposal,
-    Secret, Selection, Settings,
+    Auth, CfgEntry, Config, CrlFetch, EapMethod, Family, Flow, FlowEnd, IpNet, KernelWay, Policy,
+    Proposal, Secret, Selection, Settings,
 };
 use crate::wire::registry::{CfgAttrType, EncrId, EsnId, ProtocolId};
 use crate::wire::{Transform, TransformId};
@@ -105,6 +105,11 @@ fn settings(text: &mut String, settings: &Settings) {
         Some(CrlFetch::Tried) => text.push_str("set crl try\n"),
         None => {}
     }
+    match settings.kernel {
+        KernelWay::Auto => {}
+        KernelWay::Xfrm => text.push_str("set kernel xfrm\n"),
+        KernelWay::PfKey => text.push_str("set kernel pfkey\n"),
+    }
     for ((name, value), (_, default)) in numbers(settings).into_iter().zip(numbers(&default)) {
         if value != default {
             let _ = writeln!(text, "set {name} {value}");
@@ -135,7 +140,7 @@ fn switches(now: &Settings, default: &Settings) -> [(bool, bool, [&'static str; 
     ]
 }
 
-fn numbers(settings: &Settings) -> [(&'static str, u64); 6] {
+fn numbers(settings: &Settings) -> [(&'static str, u64); 7] {
     [
         ("dpd_check_interval", settings.dpd_check_interval.as_secs()),
         ("cookie_threshold", settings.cookie_threshold.into()),
@@ -143,6 +148,7 @@ fn numbers(settings: &Settings) -> [(&'static str, u64); 6] {
         ("halfopen_timeout", settings.half_open_timeout.as_secs()),
         ("fragment_size", settings.fragment_size.into()),
         ("auth_lifetime", settings.auth_lifetime.as_secs()),
+        ("replay_window", settings.replay_window.into()),
     ]
 }
 
@@ -206,6 +212,7 @@ fn policy(text: &mut String, policy: &Policy, secrets: bool) {
         ("iface", &policy.iface),
         ("tag", &policy.tag),
         ("tap", &policy.tap),
+        ("offload", &policy.offload),
     ];
     for (word, value) in strings {
         if let Some(value) = value {

@@ -12,13 +12,9 @@ use crate::wire::{Transform, TransformId};
 /// The proposals of all groups, or the defaults where there is none.
 pub(super) fn proposals(
     protocol: ProtocolId,
+    rules: &Rules,
     groups: &[Transforms],
 ) -> Result<Vec<Proposal>, Diagnostic> {
-    let rules = if protocol == ProtocolId::IKE {
-        &IKE
-    } else {
-        &CHILD
-    };
     if groups.is_empty() {
         return Ok(build(protocol, rules, &Wanted::default()));
     }
@@ -34,31 +30,43 @@ pub(super) fn proposals(
     Ok(proposals)
 }
 
-struct Rules {
+/// What the words may be, and what stands where nothing is written.
+pub(super) struct Rules {
     names: &'static [Row<Encr>],
     aead: &'static [Encr],
     encr: &'static [Encr],
     prf: &'static [PrfId],
+    integ: &'static [IntegId],
     group: &'static [KeId],
     esn: &'static [EsnId],
 }
 
-const IKE: Rules = Rules {
+pub(super) const IKE: Rules = Rules {
     names: tables::IKE_ENCR,
     aead: tables::DEFAULT_IKE_AEAD,
     encr: tables::DEFAULT_IKE_ENCR,
     prf: tables::DEFAULT_PRF,
+    integ: tables::DEFAULT_INTEG,
     group: tables::DEFAULT_IKE_GROUP,
     esn: &[],
 };
 
-const CHILD: Rules = Rules {
+pub(super) const CHILD: Rules = Rules {
     names: tables::CHILD_ENCR,
     aead: tables::DEFAULT_CHILD_AEAD,
     encr: tables::DEFAULT_CHILD_ENCR,
     prf: &[],
+    integ: tables::DEFAULT_INTEG,
     group: tables::DEFAULT_CHILD_GROUP,
     esn: tables::DEFAULT_ESN,
+};
+
+/// Child SAs that Linux can do over PF_KEY.
+pub(super) const CHILD_BY_PFKEY: Rules = Rules {
+    aead: &[],
+    integ: tables::DEFAULT_PFKEY_INTEG,
+    esn: tables::DEFAULT_PFKEY_ESN,
+    ..CHILD
 };
 
 #[derive(Default)]
@@ -116,19 +124,20 @@ fn look_up<T: Copy>(table: &[Row<T>], names: &[Text]) -> Result<Vec<T>, Diagnost
 fn build(protocol: ProtocolId, rules: &Rules, wanted: &Wanted) -> Vec<Proposal> {
     if protocol == ProtocolId::AH {
         // AH has no cipher, whatever is written.
-        return vec![one(protocol, rules, wanted, &[], tables::DEFAULT_INTEG)];
+        return vec![one(protocol, rules, wanted, &[], rules.integ)];
     }
     let (aead, encr): (Vec<Encr>, Vec<Encr>) =
         wanted.encr.iter().partition(|(id, _)| tables::is_aead(*id));
     let free = wanted.encr.is_empty();
     let mut proposals = Vec::new();
-    if !aead.is_empty() || (free && wanted.integ.is_empty()) {
+    let unnamed = free && wanted.integ.is_empty() && !rules.aead.is_empty();
+    if !aead.is_empty() || unnamed {
         let ciphers = if free { rules.aead } else { &aead };
         proposals.push(one(protocol, rules, wanted, ciphers, &[]));
     }
     if !encr.is_empty() || free {
         let ciphers = if free { rules.encr } else { &encr };
-        proposals.push(one(protocol, rules, wanted, ciphers, tables::DEFAULT_INTEG));
+        proposals.push(one(protocol, rules, wanted, ciphers, rules.integ));
     }
     proposals
 }

@@ -10,7 +10,7 @@ use super::ast::{
     AuthText, CfgText, PolicyText, Position, PpkText, Set, Statement, Text, ThenText,
 };
 use super::hosts::{self, End};
-use super::{Diagnostic, Environment, domains, identity, proposals, radius, tables};
+use super::{Diagnostic, Environment, domains, identity, kernel, proposals, radius, tables};
 use crate::policy::radius::Radius;
 use crate::policy::{
     Auth, CfgEntry, Config, Eap, EapMethod, EapUser, Family, Generation, IpNet, Ocsp, Policy, Ppk,
@@ -46,8 +46,10 @@ pub(super) fn resolve(
         warnings,
         errors,
     };
+    let pfkey = kernel::is_pfkey(statements, environment);
     let mut resolver = Resolver {
         environment,
+        pfkey,
         result,
     };
     let mut radius = Radius::default();
@@ -68,6 +70,8 @@ pub(super) fn resolve(
 
 struct Resolver<'a> {
     environment: Environment<'a>,
+    /// The kernel is reached by PF_KEY, which can do less.
+    pfkey: bool,
     result: Resolved,
 }
 
@@ -127,6 +131,16 @@ impl Resolver<'_> {
                 let least = if seconds == 0 { 0 } else { 15 };
                 let seconds = in_range(seconds, least, MAX_SECONDS, "auth_lifetime", at)?;
                 settings.auth_lifetime = Duration::from_secs(seconds);
+            }
+            Set::Kernel(way) => settings.kernel = *way,
+            Set::ReplayWindow(number) => {
+                let most = if self.pfkey {
+                    kernel::PFKEY_WINDOW_MAX
+                } else {
+                    WINDOW_MAX
+                };
+                let size = in_range(*number, WINDOW_LEAST, most, "replay_window", at)?;
+                settings.replay_window = u32::try_from(size).unwrap_or(u32::MAX);
             }
             Set::FragmentSize(number) => {
                 let least = if *number == 0 { 0 } else { 256 };
@@ -199,8 +213,8 @@ impl Resolver<'_> {
             flows,
             local,
             peer,
-            ike_proposals: proposals::proposals(ProtocolId::IKE, &text.ikesa)?,
-            child_proposals: proposals::proposals(protocol, &text.childsa)?,
+            ike_proposals: proposals::proposals(ProtocolId::IKE, &proposals::IKE, &text.ikesa)?,
+            child_proposals: kernel::proposals(protocol, &text.childsa, self.pfkey)?,
             srcid: match &text.srcid {
                 Some(id) => parse_id(id)?,
                 None => crate::policy::Identity {
@@ -219,6 +233,8 @@ impl Resolver<'_> {
             domains: domains::domains(&text.config)?,
             request: self.request_entries(&text.config)?,
             iface: text.iface.as_ref().map(|name| name.text.clone()),
+            if_id: kernel::interface(text.iface.as_ref(), self.environment)?,
+            offload: text.offload.as_ref().map(|name| name.text.clone()),
             tag: self.tag(text.tag.as_ref())?,
             tap: self.tap(text.tap.as_ref())?,
         };
@@ -227,6 +243,9 @@ impl Resolver<'_> {
             let message =
                 "'tag' has no effect on this platform but as a number, which becomes a mark";
             self.warn(&tag.at, message);
+        }
+        if self.pfkey {
+            kernel::check(text, &policy)?;
         }
         self.check_supported(&policy, &text.at);
         Ok(policy)
@@ -624,5 +643,9 @@ const PROTOCOLS_MAX: usize = 16;
 const FLOWS_MAX: usize = 255;
 const CHILD_SECONDS: u64 = 10_800;
 const CHILD_BYTES: u64 = 4 << 30;
+/// Every implementation has as much (RFC 4303, 3.4.3).
+const WINDOW_LEAST: u64 = 32;
+/// As much as Linux keeps.
+const WINDOW_MAX: u64 = 4096;
 /// A year.
 const MAX_SECONDS: u64 = 366 * 86_400;

@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 
 use zeroize::Zeroizing;
 
-use super::{Files, Resolver};
+use super::{Files, Link, Resolver};
 
 /// Files of this machine; `-` is standard input.
 #[derive(Clone, Copy, Debug, Default)]
@@ -70,6 +70,10 @@ fn reason(error: &std::io::Error) -> String {
 pub struct SystemResolver {
     /// The addresses of a local interface, none where there is no such interface.
     pub interface_addresses: fn(&str) -> Vec<IpAddr>,
+    /// What a local interface is.
+    pub link: fn(&str) -> Link,
+    /// Whether PF_KEY is the only way into the kernel.
+    pub only_pfkey: fn() -> bool,
     /// The addresses of host names, as [`Resolver::hosts`] says.
     pub host_addresses: fn(&[String]) -> Vec<Option<Vec<IpAddr>>>,
 }
@@ -82,6 +86,14 @@ impl Resolver for SystemResolver {
             IpAddr::V6(addr) => !addr.is_unicast_link_local(),
         });
         found
+    }
+
+    fn link(&self, name: &str) -> Link {
+        (self.link)(name)
+    }
+
+    fn has_only_pfkey(&self) -> bool {
+        (self.only_pfkey)()
     }
 
     fn hosts(&self, names: &[String]) -> Vec<Option<Vec<IpAddr>>> {
@@ -209,6 +221,8 @@ mod tests {
     fn link_local_addresses_of_interfaces_are_left_out() {
         let resolver = SystemResolver {
             interface_addresses: |_| vec![[192, 0, 2, 1].into(), "fe80::1".parse().unwrap()],
+            link: |_| Link::Absent,
+            only_pfkey: || false,
             host_addresses: |_| Vec::new(),
         };
         assert_eq!(resolver.interface("eth0"), [IpAddr::from([192, 0, 2, 1])]);

@@ -374,6 +374,13 @@ pub(super) const DEFAULT_CHILD_ENCR: &[Encr] = &[
 ];
 pub(super) const DEFAULT_CHILD_GROUP: &[KeId] = &[KeId::NONE];
 pub(super) const DEFAULT_ESN: &[EsnId] = &[EsnId::ESN, EsnId::NO_ESN];
+/// The same over PF_KEY, where Linux cuts HMAC-SHA2-256 to 96 bits and has no ESN.
+pub(super) const DEFAULT_PFKEY_INTEG: &[IntegId] = &[
+    IntegId::HMAC_SHA2_384_192,
+    IntegId::HMAC_SHA2_512_256,
+    IntegId::HMAC_SHA1_96,
+];
+pub(super) const DEFAULT_PFKEY_ESN: &[EsnId] = &[EsnId::NO_ESN];
 
 /// The transform of an encryption algorithm.
 pub(super) const fn encr((id, key_length): Encr) -> Transform {

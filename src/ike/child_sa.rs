@@ -16,7 +16,7 @@ use super::natt;
 use super::negotiate::{self, Chosen, Rules};
 use super::timer;
 use crate::crypto::keymat::{self, ChildKeys};
-use crate::crypto::{CryptoError, Prf, Rng};
+use crate::crypto::{CryptoError, Prf};
 use crate::kernel::{ChildInstall, ChildRemove, Cpis, Encap, KernelRequest, Outer, RequestId};
 use crate::policy::Policy;
 use crate::wire::registry::{KeId, NotifyType, ProtocolId};
@@ -141,6 +141,9 @@ impl ChildSa {
         narrowed.pairs.shrink_to_fit();
         let stood = (narrowed.local, narrowed.remote);
         let stood = (stood != narrow::sides(&narrowed.pairs)).then(|| Box::new(stood));
+        for pair in &mut narrowed.pairs {
+            pair.if_id = sa.policy.if_id;
+        }
         let Outer {
             local,
             remote,
@@ -343,7 +346,14 @@ pub fn derive_keys(
 }
 
 /// What the kernel must know to install `child`.
-pub fn install(rng: &mut Rng, policy: &Policy, child: &ChildSa, keys: ChildKeys) -> ChildInstall {
+pub fn install(
+    cx: &mut Context,
+    policy: &Policy,
+    child: &ChildSa,
+    keys: ChildKeys,
+) -> ChildInstall {
+    let replay_window = cx.config.settings.replay_window;
+    let rng = &mut cx.rng;
     let hard = policy.child_lifetime;
     let soft = timer::soft_lifetime(hard, rng);
     let bytes_hard = policy.child_lifetime_bytes;
@@ -356,8 +366,10 @@ pub fn install(rng: &mut Rng, policy: &Policy, child: &ChildSa, keys: ChildKeys)
         lifetime_hard: hard,
         bytes_soft: timer::soft_bytes(bytes_hard, rng),
         bytes_hard,
-        replay_window: REPLAY_WINDOW,
+        replay_window,
         mark: policy.mark(),
+        if_id: policy.if_id,
+        offload: policy.offload.clone(),
         receive_only: false,
     }
 }
@@ -371,6 +383,3 @@ pub fn request_install(cx: &mut Context, install: ChildInstall) -> RequestId {
         .push_back(KernelRequest::AddChild { id, child });
     id
 }
-
-/// Anti-replay window in packets: room for reordering across the queues of a fast link.
-const REPLAY_WINDOW: u32 = 128;

@@ -180,6 +180,7 @@ fn pairs_of(local: &TrafficSelector, remote: &TrafficSelector) -> Vec<SelectorPa
                 remote: remote_net,
                 remote_port: single_port(remote),
                 outward: false,
+                if_id: None,
             });
             if pairs.len() > PAIRS_MAX {
                 return pairs;

@@ -84,7 +84,8 @@ fn of_policy(policy: &Policy) -> Vec<Trap> {
         remote,
     };
     let mut pairs = Vec::new();
-    for pair in policy.flows.iter().flat_map(pairs_of) {
+    let all = policy.flows.iter().flat_map(|flow| pairs_of(policy, flow));
+    for pair in all {
         // In transport mode only what is translated already has the addresses of an SA.
         let unusable = pair.outward && policy.transport;
         if !unusable && !pairs.contains(&pair) {
@@ -96,18 +97,21 @@ fn of_policy(policy: &Policy) -> Vec<Trap> {
 
 /// The selectors of a flow whose addresses are known before there is an IKE SA, and those that its
 /// packets have before source NAT. None that take in the neighbour discovery of IPv6: without it no
-/// packet would reach the peer either.
-pub fn pairs_of(flow: &Flow) -> impl Iterator<Item = SelectorPair> + use<> {
+/// packet would reach the peer either. What an XFRM interface sends goes nowhere else.
+pub fn pairs_of(policy: &Policy, flow: &Flow) -> impl Iterator<Item = SelectorPair> + use<> {
+    let if_id = policy.if_id;
     let (from, to) = (flow.from.net.network(), flow.to.net.network());
     let fixed = !flow.from.dynamic && !flow.to.dynamic && from.is_ipv4() == to.is_ipv4();
     let multicast = IpAddr::V6(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1));
-    let pair = (fixed && !to.contains(multicast)).then_some(SelectorPair {
+    let apart = if_id.is_some() || !to.contains(multicast);
+    let pair = (fixed && apart).then_some(SelectorPair {
         protocol: flow.protocol,
         local: from,
         local_port: flow.from.port,
         remote: to,
         remote_port: flow.to.port,
         outward: false,
+        if_id,
     });
     let before = pair.and_then(|pair| narrow::before_nat(flow, pair));
     pair.into_iter().chain(before)

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{ChildInstall, ChildRemove, SelectorPair, Trap};
+use crate::policy::IfId;
 use crate::wire::registry::ProtocolId;
 use crate::wire::spi::EspSpi;
 
@@ -38,6 +39,15 @@ impl From<ProtocolId> for IpProtocol {
             Self::Esp
         }
     }
+}
+
+/// A device of this host that does the cryptography of an SA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offload {
+    /// Number of the device.
+    pub device: u32,
+    /// Whether the SA is for what comes in.
+    pub inbound: bool,
 }
 
 /// One SA, one direction.
@@ -75,6 +85,10 @@ pub struct SaEntry<'a, A> {
     pub replay_window: u32,
     /// The mark of packets that came through it.
     pub mark: Option<u32>,
+    /// Its XFRM interface.
+    pub if_id: Option<IfId>,
+    /// The device that does its cryptography.
+    pub offload: Option<Offload>,
 }
 
 /// What a policy demands of packets: the outer addresses and the reqid of the SAs.
@@ -145,6 +159,8 @@ pub fn inbound<A>(child: &ChildInstall, algorithms: A) -> SaEntry<'_, A> {
         bytes_hard: child.bytes_hard,
         replay_window: child.replay_window,
         mark: child.mark,
+        if_id: child.if_id,
+        offload: None,
     }
 }
 
@@ -171,6 +187,8 @@ pub fn outbound<A>(child: &ChildInstall, algorithms: A) -> SaEntry<'_, A> {
         bytes_hard: child.bytes_hard,
         replay_window: child.replay_window,
         mark: None,
+        if_id: child.if_id,
+        offload: None,
     }
 }
 
@@ -204,6 +222,8 @@ pub fn compression<A: Copy>(
             bytes_hard: 0,
             replay_window: 0,
             mark: None,
+            if_id: child.if_id,
+            offload: None,
         })
 }
 
@@ -288,6 +308,7 @@ mod tests {
             remote: IpNet::host(host("10.2.0.1")),
             remote_port: None,
             outward: false,
+            if_id: None,
         };
         let before = SelectorPair {
             local: IpNet::host(host("192.168.0.1")),

@@ -46,6 +46,8 @@ fn sa() -> SaEntry<'static> {
         bytes_hard: 0,
         replay_window: 64,
         mark: None,
+        if_id: None,
+        offload: None,
     }
 }
 
@@ -82,6 +84,7 @@ fn policy_carries_selector_and_request() {
         },
         remote_port: Some(53),
         outward: false,
+        if_id: None,
     };
     let template = Template {
         source: v4(1),

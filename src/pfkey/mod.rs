@@ -1,16 +1,18 @@
 //! Backend over PF_KEY version 2, for kernels and policies without NETLINK_XFRM. One socket: the
 //! kernel sends each answer to every PF_KEY socket, so a second one would only hear it all again.
-//! On Linux it cannot do AEADs, HMAC-SHA2-256-128 or ESN; `xfrm` can.
+//! On Linux it cannot do AEADs, HMAC-SHA2-256-128, ESN, marks, XFRM interfaces, offload, nor windows of
+//! more than 32 packets; `xfrm` can.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::process;
+use std::time::SystemTime;
 
 use crate::kernel::entry::{self, Direction, IpProtocol};
 use crate::kernel::{
-    Backend, ChildInstall, ChildRemove, Count, KernelError, KernelEvent, KernelRequest,
+    Backend, ChildInstall, ChildRemove, Count, Found, KernelError, KernelEvent, KernelRequest,
     SelectorPair, Trap, Volume,
 };
 use crate::sys::netlink::KernelSocket;
@@ -123,7 +125,10 @@ impl PfKey {
 
     fn add_child(&mut self, child: &ChildInstall) -> Result<(), KernelError> {
         let names = &child.names;
-        let Some(algorithms) = Algorithms::of(names.protocol, &child.transforms) else {
+        let unknown = child.if_id.is_some() || child.mark.is_some() || child.offload.is_some();
+        let Some(algorithms) =
+            Algorithms::of(names.protocol, &child.transforms).filter(|_| !unknown)
+        else {
             return Err(UNSUPPORTED);
         };
         let ours = [entry::inbound(child, algorithms)];
@@ -329,6 +334,9 @@ impl Backend for PfKey {
 
     fn set_trap(&mut self, trap: &Trap, reqid: u32) -> Result<(), KernelError> {
         let fault = |action| move |errno| KernelError { errno, action };
+        if trap.pair.if_id.is_some() {
+            return Err(fault("add policy")(libc::EOPNOTSUPP));
+        }
         let (seq, pair) = (self.next_seq(), trap.pair);
         let (priority, template) = (pair.trap_priority(), entry::trap(trap, reqid));
         let direction = Direction::Out;
@@ -398,6 +406,14 @@ impl Backend for PfKey {
             }
         }
         std::mem::take(&mut self.dropped)
+    }
+
+    /// Reqids are cut short over PF_KEY: nothing tells what is ours.
+    fn survey(&mut self, _: SystemTime, _: &mut dyn FnMut(Found)) -> Result<(), KernelError> {
+        Err(KernelError {
+            errno: libc::EOPNOTSUPP,
+            action: "read SAs",
+        })
     }
 }
 

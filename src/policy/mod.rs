@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,6 +57,9 @@ impl Config {
         self.index.count(&self.policies, policy.peer) == 1
     }
 }
+
+/// The number of an XFRM interface, which its SAs and policies carry (XFRMA_IF_ID).
+pub type IfId = NonZeroU32;
 
 /// Bytes that are never printed: pre-shared keys and passwords.
 #[derive(Clone, PartialEq, Eq)]
@@ -117,6 +121,10 @@ pub struct Settings {
     /// `set auth_lifetime T` (ours): how long an authentication counts where the peer began
     /// (RFC 4478); zero is for ever.
     pub auth_lifetime: Duration,
+    /// `set kernel` (ours): the way into the kernel.
+    pub kernel: KernelWay,
+    /// `set replay_window N` (ours): packets that the anti-replay window of an SA spans, 32 to 4096.
+    pub replay_window: u32,
 }
 
 impl Default for Settings {
@@ -138,8 +146,21 @@ impl Default for Settings {
             half_open_timeout: Duration::from_secs(30),
             fragment_size: 0,
             auth_lifetime: Duration::ZERO,
+            kernel: KernelWay::Auto,
+            replay_window: REPLAY_WINDOW,
         }
     }
+}
+
+/// `set kernel`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KernelWay {
+    /// `auto`: NETLINK_XFRM where the kernel has it, else PF_KEY.
+    Auto,
+    /// `xfrm`.
+    Xfrm,
+    /// `pfkey`.
+    PfKey,
 }
 
 /// `set ocsp`.
@@ -242,6 +263,10 @@ pub struct Policy {
     pub request: Vec<(CfgAttrType, Option<IpNet>)>,
     /// `iface`.
     pub iface: Option<String>,
+    /// The number of `iface`, if that is an XFRM interface: what goes out by it goes into the tunnel.
+    pub if_id: Option<IfId>,
+    /// `offload` (ours): the device that does the cryptography of the Child SAs.
+    pub offload: Option<String>,
     /// `tag`.
     pub tag: Option<String>,
     /// `tap`.
@@ -504,3 +529,6 @@ pub struct Options {
     /// `--config-dir`.
     pub config_dir: PathBuf,
 }
+
+/// Room for reordering across the queues of a fast link.
+const REPLAY_WINDOW: u32 = 128;

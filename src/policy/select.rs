@@ -243,6 +243,8 @@ mod tests {
             domains: Vec::new(),
             request: Vec::new(),
             iface: None,
+            if_id: None,
+            offload: None,
             tag: None,
             tap: None,
         }

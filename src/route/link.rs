@@ -4,6 +4,7 @@ use std::io;
 
 use super::message::{self, LinkAddress, Told};
 use super::{ANSWER_AFTER_MAX, dump};
+use crate::sys::net;
 use crate::sys::netlink::KernelSocket;
 
 /// The way to the interfaces of the network namespace it was opened in.
@@ -74,12 +75,46 @@ impl Links {
                     Told::Error(errno) if answer_to == seq => {
                         return Err(io::Error::from_raw_os_error(errno));
                     }
-                    Told::Address { .. } | Told::Done | Told::Error(_) | Told::Other => {}
+                    Told::Address { .. }
+                    | Told::Link { .. }
+                    | Told::Done
+                    | Told::Error(_)
+                    | Told::Other => {}
                 }
             }
         }
     }
 }
 
+/// The number of an XFRM interface (zero where it is for any), or `None` for an interface of another
+/// kind. `ENODEV` is one that is not there.
+pub fn xfrm_interface(name: &str) -> io::Result<Option<u32>> {
+    let index = net::interface_index(name)?;
+    let socket = KernelSocket::netlink(libc::NETLINK_ROUTE)?;
+    socket.set_receive_timeout(ANSWER_AFTER_MAX)?;
+    socket.send(&message::get_link(SEQ, index))?;
+    let mut buffer = vec![0; LINK_MAX];
+    loop {
+        let len = socket.receive(&mut buffer)?;
+        for (answer_to, _, told) in message::read(buffer.get(..len).unwrap_or_default()) {
+            match told {
+                Told::Link { xfrm } if answer_to == SEQ => return Ok(xfrm),
+                Told::Error(errno) if answer_to == SEQ && errno != 0 => {
+                    return Err(io::Error::from_raw_os_error(errno));
+                }
+                Told::Address { .. }
+                | Told::Link { .. }
+                | Told::Done
+                | Told::Error(_)
+                | Told::Other => {}
+            }
+        }
+    }
+}
+
+/// Of the one question to a socket of its own.
+const SEQ: u32 = 1;
+/// One interface with all that the kernel counts of it.
+const LINK_MAX: usize = 32 * 1024;
 /// An acknowledgement with the request that it is about.
 const ANSWER_MAX: usize = 1024;

@@ -1,4 +1,5 @@
-//! Messages of NETLINK_ROUTE that concern addresses (linux/rtnetlink.h, linux/if_addr.h).
+//! Messages of NETLINK_ROUTE that concern addresses and interfaces (linux/rtnetlink.h,
+//! linux/if_addr.h, linux/if_link.h).
 
 use std::net::IpAddr;
 
@@ -8,6 +9,9 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressProtocol,
+};
+use netlink_packet_route::link::{
+    InfoData, InfoKind, InfoXfrm, LinkAttribute, LinkInfo, LinkMessage,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
@@ -42,6 +46,11 @@ pub enum Told {
         /// It was set by this daemon, or by one before it.
         ours: bool,
     },
+    /// An interface of this host.
+    Link {
+        /// The number of an XFRM interface, zero where it is for any.
+        xfrm: Option<u32>,
+    },
     /// The end of a dump.
     Done,
     /// The request failed; errno, positive. Zero: it is done.
@@ -57,6 +66,13 @@ pub type Message = (u32, bool, Told);
 pub fn dump_addresses(seq: u32) -> Vec<u8> {
     let all = RouteNetlinkMessage::GetAddress(AddressMessage::default());
     encode(seq, NLM_F_DUMP, all)
+}
+
+/// Asks for one interface.
+pub fn get_link(seq: u32, index: u32) -> Vec<u8> {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    encode(seq, 0, RouteNetlinkMessage::GetLink(message))
 }
 
 /// Sets an address, marked as ours; a refusal or its success is told.
@@ -125,10 +141,40 @@ fn split(datagram: &[u8]) -> Option<(Message, &[u8])> {
             Ok((_, NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewAddress(message)))) => {
                 address(&message).unwrap_or(Told::Other)
             }
+            Ok((_, NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(message)))) => {
+                Told::Link {
+                    xfrm: xfrm_interface(&message),
+                }
+            }
             Ok(_) | Err(_) => Told::Other,
         };
     let rest = datagram.get(len.next_multiple_of(4)..).unwrap_or_default();
     Some(((seq, interrupted, told), rest))
+}
+
+/// What an XFRM interface says of itself; `None` for any other.
+fn xfrm_interface(message: &LinkMessage) -> Option<u32> {
+    let infos = message.attributes.iter().find_map(|attribute| {
+        let LinkAttribute::LinkInfo(infos) = attribute else {
+            return None;
+        };
+        Some(infos)
+    })?;
+    if !infos.contains(&LinkInfo::Kind(InfoKind::Xfrm)) {
+        return None;
+    }
+    let number = infos.iter().find_map(|info| {
+        let LinkInfo::Data(InfoData::Xfrm(fields)) = info else {
+            return None;
+        };
+        fields.iter().find_map(|field| {
+            let InfoXfrm::IfId(number) = field else {
+                return None;
+            };
+            Some(*number)
+        })
+    });
+    Some(number.unwrap_or(0))
 }
 
 fn address(message: &AddressMessage) -> Option<Told> {
@@ -277,6 +323,31 @@ mod tests {
             assert_eq!(read(&asked), [(7, false, there(text, true, true))]);
             assert_eq!(remove_address(8, at)[4..8], [21, 0, 0x05, 0]);
         }
+    }
+
+    #[test]
+    fn an_interface_tells_whether_it_is_an_xfrm_interface() {
+        let link = |infos: Vec<LinkInfo>| {
+            let mut message = LinkMessage::default();
+            message.attributes = vec![
+                LinkAttribute::IfName("office".to_owned()),
+                LinkAttribute::LinkInfo(infos),
+            ];
+            let told = read(&encode(3, 0, RouteNetlinkMessage::NewLink(message)));
+            let [(3, false, Told::Link { xfrm })] = told[..] else {
+                panic!("{told:?}");
+            };
+            xfrm
+        };
+        let xfrm = || LinkInfo::Kind(InfoKind::Xfrm);
+        let number = vec![InfoXfrm::Link(4), InfoXfrm::IfId(42)];
+        let numbered = vec![xfrm(), LinkInfo::Data(InfoData::Xfrm(number))];
+        assert_eq!(link(numbered), Some(42));
+        assert_eq!(link(vec![xfrm()]), Some(0));
+        assert_eq!(link(vec![LinkInfo::Kind(InfoKind::Veth)]), None);
+        assert_eq!(link(Vec::new()), None);
+        assert_eq!(get_link(3, 9)[4..6], [18, 0], "RTM_GETLINK");
+        assert_eq!(get_link(3, 9)[20..24], 9u32.to_ne_bytes());
     }
 
     #[test]

@@ -148,7 +148,7 @@ fn dump(
                 Told::Address { at, usable, ours } => each(at, usable, ours),
                 Told::Done => return Ok(!torn),
                 Told::Error(errno) => return Err(io::Error::from_raw_os_error(errno)),
-                Told::Other => {}
+                Told::Link { .. } | Told::Other => {}
             }
         }
     }

@@ -57,6 +57,11 @@ impl Grants {
         }
     }
 
+    /// The way to the interfaces is there from now on.
+    pub(super) fn couple(&mut self, interfaces: Option<Box<dyn Interfaces>>) {
+        self.interfaces = interfaces;
+    }
+
     /// Keeps a grant and sets its addresses, where the policy names an interface for them.
     pub fn take(&mut self, name: (ShardId, RequestId), grant: Grant) {
         let set = self.set(&grant);

@@ -278,6 +278,11 @@ impl Mirror {
         (children.into_values().collect(), pairs.collect())
     }
 
+    /// All Child SAs, as they are now.
+    pub fn children(&self) -> impl Iterator<Item = &ChildRemove> {
+        self.children.values()
+    }
+
     /// How many Child SAs there are.
     pub fn len(&self) -> usize {
         self.children.len()

@@ -5,8 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
@@ -24,6 +25,7 @@ use crate::wire::spi::{EspSpi, IkeSpi};
 
 pub mod grants;
 pub mod mirror;
+mod reconcile;
 
 use grants::{Grants, Interfaces};
 use mirror::Mirror;
@@ -31,13 +33,23 @@ use mirror::Mirror;
 /// The token of the inbox's waker in [`SadbParts::poll`].
 pub const WAKER: Token = Token(0);
 
+/// The ways to what the kernel thread writes.
+pub struct Ways {
+    /// Into the SADB and SPD.
+    pub backend: Box<dyn Backend>,
+    /// To interfaces, for addresses that gateways grant; `None`: they are kept, and set nowhere.
+    pub interfaces: Option<Box<dyn Interfaces>>,
+}
+
+/// Finds the ways, or says why there are none.
+pub type Opener = Box<dyn FnMut() -> Result<Ways, String> + Send>;
+
 /// What the kernel thread is made of.
 pub struct SadbParts {
-    /// The way into the kernel; `None` is decoupled: everything is answered, nothing is done.
-    pub backend: Option<Box<dyn Backend>>,
-    /// The way to this host's interfaces, for addresses that gateways grant; `None`: they are
-    /// kept, and set nowhere.
-    pub interfaces: Option<Box<dyn Interfaces>>,
+    /// The way into the kernel and to this host's interfaces; `None` is decoupled.
+    pub ways: Option<Ways>,
+    /// How they are found by a daemon that is coupled later.
+    pub open: Opener,
     /// What tells of changed addresses, if anything does.
     pub watch: Option<Watch>,
     /// The poll in which the inbox's waker is registered as [`WAKER`].
@@ -51,23 +63,22 @@ pub struct SadbParts {
 /// The thread: returns after `KernelMail::Shutdown`, with everything of ours removed.
 pub fn run(parts: SadbParts) -> io::Result<()> {
     let SadbParts {
-        backend,
-        interfaces,
+        ways,
+        open,
         mut watch,
         mut poll,
         inbox,
         shards,
     } = parts;
-    let mut sadb = Sadb::new(backend, interfaces);
-    let mut outlets: Vec<Outlet<ShardMail>> = shards.into_iter().map(Outlet::new).collect();
-    let backend_fd = sadb.backend.as_ref().and_then(|backend| backend.event_fd());
-    let watch_fd = watch.as_ref().map(Watch::event_fd);
-    for (fd, token) in [(backend_fd, EVENTS), (watch_fd, ADDRESSES)] {
-        if let Some(fd) = fd {
-            let registry = poll.registry();
-            registry.register(&mut SourceFd(&fd), token, Interest::READABLE)?;
-        }
+    let mut sadb = Sadb::new(None, None);
+    sadb.open = Some(open);
+    if let Some(ways) = ways {
+        sadb.take_ways(ways);
     }
+    let mut outlets: Vec<Outlet<ShardMail>> = shards.into_iter().map(Outlet::new).collect();
+    let mut heard = sadb.event_fd();
+    listen(&poll, heard, EVENTS)?;
+    listen(&poll, watch.as_ref().map(Watch::event_fd), ADDRESSES)?;
     let mut ready = Events::with_capacity(8);
     let (mut more, mut waiting) = (false, false);
     loop {
@@ -89,6 +100,10 @@ pub fn run(parts: SadbParts) -> io::Result<()> {
             KernelMail::Shutdown => shutdown = true,
         });
         sadb.serve(requests);
+        if heard.is_none() {
+            heard = sadb.event_fd();
+            listen(&poll, heard, EVENTS)?;
+        }
         more |= sadb.take_events();
         for (shard, events) in sadb.take_answers() {
             if let Some(outlet) = outlets.get_mut(usize::from(shard.0)) {
@@ -110,6 +125,13 @@ pub fn run(parts: SadbParts) -> io::Result<()> {
             return Ok(());
         }
     }
+}
+
+fn listen(poll: &Poll, fd: Option<RawFd>, token: Token) -> io::Result<()> {
+    let registry = poll.registry();
+    fd.map_or(Ok(()), |fd| {
+        registry.register(&mut SourceFd(&fd), token, Interest::READABLE)
+    })
 }
 
 /// How long the thread may sleep; `None` is until somebody rings.
@@ -136,9 +158,15 @@ fn now() -> Instant {
     Instant::now()
 }
 
+#[expect(clippy::disallowed_methods, reason = "the thread owns its clock")]
+fn wall() -> SystemTime {
+    SystemTime::now()
+}
+
 /// The state of the kernel thread, without its mail.
 pub struct Sadb {
     backend: Option<Box<dyn Backend>>,
+    open: Option<Opener>,
     mirror: Mirror,
     grants: Grants,
     adds: Vec<PendingAdd>,
@@ -146,6 +174,8 @@ pub struct Sadb {
     /// Where Child SAs go, by inbound SPI.
     moves: BTreeMap<EspSpi, Outer>,
     deletes: Vec<ChildRemove>,
+    /// Child SAs whose outbound SA is still to come.
+    receiving: HashSet<EspSpi>,
     /// The SAs that `deletes` is about.
     leaving: HashSet<(IpAddr, EspSpi)>,
     /// Who asks for the packets of which Child SAs.
@@ -166,17 +196,41 @@ impl Sadb {
     pub fn new(backend: Option<Box<dyn Backend>>, interfaces: Option<Box<dyn Interfaces>>) -> Self {
         Self {
             backend,
+            open: None,
             mirror: Mirror::default(),
             grants: Grants::new(interfaces),
             adds: Vec::new(),
             outbounds: Vec::new(),
             moves: BTreeMap::new(),
             deletes: Vec::new(),
+            receiving: HashSet::new(),
             leaving: HashSet::new(),
             questions: Vec::new(),
             partings: Vec::new(),
             answers: BTreeMap::new(),
         }
+    }
+
+    fn take_ways(&mut self, ways: Ways) {
+        self.backend = Some(ways.backend);
+        self.grants.couple(ways.interfaces);
+    }
+
+    /// A shard that is coupled wants something of the kernel: finds the way there, if it has not
+    /// been found yet. What cannot be said to the asker is said in the log.
+    fn couple(&mut self) {
+        if self.backend.is_some() {
+            return;
+        }
+        match self.open.as_mut().map(|open| open()) {
+            Some(Ok(ways)) => self.take_ways(ways),
+            Some(Err(why)) => log::write(Level::Warning, &format!("not coupled: {why}")),
+            None => {}
+        }
+    }
+
+    fn event_fd(&self) -> Option<RawFd> {
+        self.backend.as_ref()?.event_fd()
     }
 
     /// Does all of `requests`. Additions of one turn go before its deletions, so that a rekeyed
@@ -195,7 +249,12 @@ impl Sadb {
                     let names = self.mirror.child(child).cloned();
                     self.partings.push((from, account, child, names));
                 }
-                KernelRequest::SetTraps { traps } => self.mirror.set_traps(from, traps),
+                KernelRequest::SetTraps { traps } => {
+                    if !traps.is_empty() {
+                        self.couple();
+                    }
+                    self.mirror.set_traps(from, traps);
+                }
                 KernelRequest::Grant { id, grant } => self.grants.take((from, id), *grant),
                 KernelRequest::Return { id } => self.grants.give_back((from, id)),
             }
@@ -254,10 +313,7 @@ impl Sadb {
         };
         let mut events = Vec::new();
         if backend.poll_events(&mut events) {
-            log::write(
-                Level::Warning,
-                "kernel events were lost: expired Child SAs may go unnoticed until dropped",
-            );
+            events.append(&mut self.reconcile(wall()));
         }
         let more = !events.is_empty();
         for event in events {
@@ -324,9 +380,18 @@ impl Sadb {
     }
 
     fn add(&mut self, from: ShardId, id: RequestId, mut child: Box<ChildInstall>) {
+        self.couple();
         if self.backend.is_none() {
-            self.answer(from, KernelEvent::Done { id });
-            return;
+            let error = KernelError {
+                errno: libc::ENOTCONN,
+                action: "add SA",
+            };
+            let event = if self.open.is_some() {
+                KernelEvent::Failed { id, error }
+            } else {
+                KernelEvent::Done { id }
+            };
+            return self.answer(from, event);
         }
         let leaving = sas(&child.names).any(|sa| self.leaving.contains(&sa));
         let moving = !self.moves.is_empty() && self.mirror.clashes(&child.names);
@@ -343,6 +408,9 @@ impl Sadb {
             return;
         }
         child.names.selectors = self.mirror.admit(&child.names);
+        if child.receive_only {
+            self.receiving.insert(child.names.inbound_spi);
+        }
         self.adds.push(PendingAdd { from, id, child });
     }
 
@@ -363,6 +431,7 @@ impl Sadb {
         let Some(child) = self.mirror.retire(child.inbound_spi) else {
             return;
         };
+        self.receiving.remove(&child.inbound_spi);
         self.leaving.extend(sas(&child));
         self.deletes.push(child);
     }
@@ -421,6 +490,7 @@ impl Sadb {
     fn flush_outbounds(&mut self) {
         let mut requests = Vec::new();
         for child in std::mem::take(&mut self.outbounds) {
+            self.receiving.remove(&child.names.inbound_spi);
             if self.mirror.holds(child.names.inbound_spi) {
                 let child = Box::new(child);
                 requests.push(KernelRequest::AddOutbound { child });
@@ -515,6 +585,7 @@ impl Sadb {
     fn forget_failed(&mut self, names: &ChildRemove) {
         self.mirror.doubt(&names.selectors);
         self.mirror.retire(names.inbound_spi);
+        self.receiving.remove(&names.inbound_spi);
         self.deletes
             .retain(|child| child.inbound_spi != names.inbound_spi);
     }

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use super::*;
 use crate::crypto::keymat::ChildKeys;
-use crate::kernel::{SelectorPair, Trap, Volume};
+use crate::kernel::{Found, SelectorPair, Trap, Volume};
 use crate::policy::IpNet;
 use crate::wire::registry::ProtocolId;
 
@@ -19,6 +19,10 @@ struct Memory {
     refuse: BTreeSet<EspSpi>,
     foreign: BTreeSet<(IpAddr, EspSpi)>,
     events: Vec<KernelEvent>,
+    /// Events did not fit.
+    lost: bool,
+    /// SAs that have passed a soft limit, with the inbound SPI.
+    aged: BTreeMap<EspSpi, EspSpi>,
     /// Reqids of traps by selector pair.
     traps: BTreeMap<String, u32>,
     completed: Vec<EspSpi>,
@@ -187,8 +191,24 @@ impl Backend for FakeKernel {
     }
 
     fn poll_events(&mut self, events: &mut Vec<KernelEvent>) -> bool {
-        events.append(&mut self.0.lock().events);
-        false
+        let mut memory = self.0.lock();
+        events.append(&mut memory.events);
+        std::mem::take(&mut memory.lost)
+    }
+
+    fn survey(&mut self, _: SystemTime, each: &mut dyn FnMut(Found)) -> Result<(), KernelError> {
+        let memory = self.0.lock();
+        for (destination, spi) in &memory.sas {
+            each(Found::Sa {
+                destination: *destination,
+                spi: *spi,
+                aged: memory.aged.get(spi).copied(),
+            });
+        }
+        memory.traps.values().for_each(|reqid| {
+            each(Found::Wanted { reqid: *reqid });
+        });
+        Ok(())
     }
 }
 
@@ -217,6 +237,7 @@ fn child(inbound: u32, reqid: u32, remote_net: &str) -> ChildRemove {
             remote: net(remote_net),
             remote_port: None,
             outward: false,
+            if_id: None,
         }],
     }
 }
@@ -233,6 +254,8 @@ fn add(id: u64, names: &ChildRemove) -> (ShardId, KernelRequest) {
         bytes_hard: 0,
         replay_window: 64,
         mark: None,
+        if_id: None,
+        offload: None,
         receive_only: false,
     });
     let shard = steer::shard_of_esp_spi(names.inbound_spi).unwrap();
@@ -524,6 +547,31 @@ fn decoupled_answers_and_does_nothing() {
 }
 
 #[test]
+fn who_is_coupled_later_finds_the_way_when_it_is_needed_and_says_why_there_is_none() {
+    let kernel = FakeKernel::default();
+    let (behind, mut tries) = (kernel.clone(), 0);
+    let mut sadb = Sadb::new(None, None);
+    sadb.open = Some(Box::new(move || {
+        tries += 1;
+        if tries == 1 {
+            return Err("no ESP".to_owned());
+        }
+        Ok(Ways {
+            backend: Box::new(behind.clone()),
+            interfaces: None,
+        })
+    }));
+    let some = child(0x0100_0001, 1, "10.2.0.0/16");
+    sadb.serve(vec![delete(&some)]);
+    sadb.serve(vec![add(1, &some)]);
+    assert!(failed(&sadb.take_answers(), 1));
+    assert!(kernel.0.lock().sas.is_empty());
+    sadb.serve(vec![add(2, &some)]);
+    assert!(done(&sadb.take_answers(), 2));
+    assert_eq!(kernel.0.lock().sas.len(), 2);
+}
+
+#[test]
 fn expiry_goes_to_the_shard_that_the_spi_names_and_others_to_nobody() {
     let (kernel, mut sadb) = sadb();
     let spi = |value| EspSpi::new(value).unwrap();
@@ -554,9 +602,12 @@ fn thread_answers_by_mail_and_cleans_up_at_shutdown() {
     let waker = Arc::new(mio::Waker::new(shard_poll.registry(), Token(0)).unwrap());
     let (to_shard, shard_inbox) = crate::mail::mailbox(8, waker);
     let parts = SadbParts {
-        interfaces: None,
+        ways: Some(Ways {
+            backend: Box::new(kernel.clone()),
+            interfaces: None,
+        }),
+        open: Box::new(|| panic!("it is open")),
         watch: None,
-        backend: Some(Box::new(kernel.clone())),
         poll,
         inbox,
         shards: vec![to_shard],
@@ -846,4 +897,44 @@ fn what_is_removed_is_counted_before_in_the_same_turn() {
     };
     let all = [told(7, &a, true), told(7, &b, true), told(8, &gone, false)];
     assert_eq!(sadb.take_answers()[&ShardId(0)], all);
+}
+
+#[test]
+fn lost_events_are_found_again_in_the_kernel_s_table() {
+    let (kernel, mut sadb) = sadb();
+    let all: Vec<ChildRemove> = (1..=5)
+        .map(|number| child(0x0100_0000 + number, number, &format!("10.2.{number}.0/24")))
+        .collect();
+    let mut requests: Vec<_> = (0..).zip(&all).map(|(id, names)| add(id, names)).collect();
+    // The fifth cannot send yet.
+    if let Some((_, KernelRequest::AddChild { child, .. })) = requests.last_mut() {
+        child.receive_only = true;
+    }
+    let trap = trap(3, "10.8.0.0/16");
+    let traps = vec![trap];
+    requests.push((ShardId(0), KernelRequest::SetTraps { traps }));
+    sadb.serve(requests);
+    let mut memory = kernel.0.lock();
+    for names in [&all[0], &all[4]] {
+        memory.sas.remove(&(names.remote, names.outbound_spi));
+    }
+    memory.sas.remove(&(all[1].local, all[1].inbound_spi));
+    memory.aged.insert(all[2].outbound_spi, all[2].inbound_spi);
+    drop(memory);
+    sadb.take_answers();
+    sadb.take_events();
+    assert!(sadb.take_answers().is_empty(), "nothing was lost");
+    kernel.0.lock().lost = true;
+    sadb.take_events();
+    let expire = |at: usize, hard| KernelEvent::Expire {
+        spi: all[at].inbound_spi,
+        hard,
+    };
+    let wanted = [
+        KernelEvent::Wanted { trap },
+        expire(0, true),
+        expire(1, true),
+        expire(2, false),
+    ];
+    assert_eq!(sadb.take_answers()[&ShardId(0)], wanted);
 }

@@ -89,6 +89,8 @@ pub(super) fn pair(
             domains: Vec::new(),
             request: Vec::new(),
             iface: None,
+            if_id: None,
+            offload: None,
             tag: None,
             tap: None,
         }

@@ -8,8 +8,9 @@ use super::Xfrm;
 use super::algorithm::Algorithms;
 use super::copy::{Copy, Way};
 use super::message::{Requests, SaEntry};
-use crate::kernel::entry::{self, Direction, IpProtocol};
+use crate::kernel::entry::{self, Direction, IpProtocol, Offload};
 use crate::kernel::{ChildInstall, ChildRemove, KernelError, KernelRequest, SelectorPair, Trap};
+use crate::sys::net::interface_index;
 use crate::wire::spi::EspSpi;
 
 /// Requests that go out together.
@@ -153,12 +154,14 @@ impl Chunk {
         for sa in comp.by_ref().take(1) {
             self.add_sa(xfrm, &sa);
         }
-        self.add_sa(xfrm, &entry::inbound(child, algorithms));
+        let device = offload(child);
+        self.add_sa(xfrm, &with(entry::inbound(child, algorithms), device, true));
         if !child.receive_only {
             for sa in comp {
                 self.add_sa(xfrm, &sa);
             }
-            self.add_sa(xfrm, &entry::outbound(child, algorithms));
+            let sa = entry::outbound(child, algorithms);
+            self.add_sa(xfrm, &with(sa, device, false));
         }
         self.add_policies(xfrm, &child.names);
     }
@@ -168,17 +171,21 @@ impl Chunk {
             for sa in entry::compression(child, Algorithms::NONE).skip(1) {
                 self.add_sa(xfrm, &sa);
             }
-            self.add_sa(xfrm, &entry::outbound(child, algorithms));
+            let sa = entry::outbound(child, algorithms);
+            self.add_sa(xfrm, &with(sa, offload(child), false));
         }
     }
 
     /// The algorithms of a request that adds SAs; `None`: it was refused here.
     fn begin_add(&mut self, child: &ChildInstall) -> Option<Algorithms> {
         let algorithms = Algorithms::of(child.names.protocol, &child.transforms);
-        if algorithms.is_some() {
-            self.begin();
-        } else {
+        if algorithms.is_none() {
             self.refuse(libc::EOPNOTSUPP, "add SA");
+        } else if wants_offload(child) && offload(child).is_none() {
+            self.refuse(libc::ENODEV, "offload");
+            return None;
+        } else {
+            self.begin();
         }
         algorithms
     }
@@ -330,6 +337,24 @@ impl Chunk {
             // What cannot be taken back either is not there or dies with its lifetime.
             let _ = xfrm.transact(&mut requests, last);
         }
+    }
+}
+
+/// No kernel hands on what is encapsulated in UDP: that stays with the processor.
+fn wants_offload(child: &ChildInstall) -> bool {
+    child.offload.is_some() && child.encap.is_none() && child.names.ipcomp.is_none()
+}
+
+/// The number that the device of a Child SA has now.
+fn offload(child: &ChildInstall) -> Option<u32> {
+    let name = child.offload.as_ref().filter(|_| wants_offload(child))?;
+    interface_index(name).ok()
+}
+
+fn with(sa: SaEntry<'_>, device: Option<u32>, inbound: bool) -> SaEntry<'_> {
+    SaEntry {
+        offload: device.map(|device| Offload { device, inbound }),
+        ..sa
     }
 }
 

@@ -30,6 +30,8 @@ fn entry(encap: Option<(u16, u16)>) -> SaEntry<'static> {
         bytes_hard: 5_000,
         replay_window: 64,
         mark: None,
+        if_id: None,
+        offload: None,
     }
 }
 

@@ -6,8 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 use zeroize::Zeroizing;
 
 use super::algorithm::{Algorithms, Encr};
-use crate::kernel::entry::{Direction, IpProtocol, Layer, Template};
+use crate::kernel::entry::{Direction, IpProtocol, Layer, Offload, Template};
 use crate::kernel::{SelectorPair, Volume};
+use crate::policy::IfId;
 use crate::wire::spi::EspSpi;
 
 /// Message types, XFRM_MSG_*.
@@ -152,6 +153,19 @@ impl Requests {
             self.u32(mark);
             self.end_attribute(at);
         }
+        self.interface(sa.if_id);
+        if let Some(Offload { device, inbound }) = sa.offload {
+            let at = self.begin_attribute(attribute::OFFLOAD_DEV);
+            self.u32(device);
+            let v6 = u8::from(!sa.destination.is_ipv4());
+            self.raw(&[
+                v6 * OFFLOAD_IPV6 | u8::from(inbound) * OFFLOAD_INBOUND,
+                0,
+                0,
+                0,
+            ]);
+            self.end_attribute(at);
+        }
         if replay_in_attribute(sa) {
             let window = sa.replay_window.clamp(1, REPLAY_WINDOW_MAX);
             let at = self.begin_attribute(attribute::REPLAY_ESN_VAL);
@@ -207,6 +221,7 @@ impl Requests {
             self.template(template, layer);
         }
         self.end_attribute(at);
+        self.interface(pair.if_id);
         self.end();
     }
 
@@ -217,6 +232,7 @@ impl Requests {
         self.u32(0);
         self.raw(&[number(direction)]);
         self.zeros(3);
+        self.interface(pair.if_id);
         self.end();
     }
 
@@ -227,6 +243,7 @@ impl Requests {
         self.u32(leftover.index);
         self.raw(&[leftover.direction]);
         self.zeros(3);
+        self.interface(leftover.if_id);
         self.end();
     }
 
@@ -238,6 +255,15 @@ impl Requests {
         self.raw(&destination.to_be_bytes());
         self.zeros(2 + ADDRESS_LEN);
         self.end_attribute(at);
+    }
+
+    /// The XFRM interface that an SA or a policy belongs to.
+    fn interface(&mut self, if_id: Option<IfId>) {
+        if let Some(number) = if_id {
+            let at = self.begin_attribute(attribute::IF_ID);
+            self.u32(number.get());
+            self.end_attribute(at);
+        }
     }
 
     fn usersa_info(&mut self, sa: &SaEntry<'_>) {
@@ -461,12 +487,13 @@ impl Answer<'_> {
         let selector = self.body.get(..SELECTOR_LEN)?.try_into().ok()?;
         let index = u32_at(self.body, 156)?;
         let direction = *self.body.get(160)?;
-        let reqid = template_reqid(self.body.get(USERPOLICY_INFO_LEN..)?)?;
+        let attributes = self.body.get(USERPOLICY_INFO_LEN..)?;
         Some(PolicyName {
             selector,
             index,
             direction,
-            reqid,
+            reqid: template_reqid(attributes)?,
+            if_id: interface_of(attributes),
         })
     }
 
@@ -476,13 +503,25 @@ impl Answer<'_> {
         template_reqid(self.body.get(USER_ACQUIRE_LEN..)?)
     }
 
+    /// Whether the SA that a dump told has passed a soft limit, at `now` in seconds since 1970.
+    pub fn is_aged(&self, now: u64) -> bool {
+        let field = |at: usize| u64_at(self.body, at).unwrap_or(0);
+        let (limit, count) = (field(SOFT_BYTES_AT), field(VOLUME_AT));
+        let (life, born) = (field(SOFT_TIME_AT), field(BORN_AT));
+        self.kind == kind::NEW_SA
+            && (count >= limit && limit != 0 || life != 0 && now >= born.saturating_add(life))
+    }
+
+    /// The reqid of what a dump told that is no SA yet: the kernel waits for one.
+    pub fn larva(&self) -> Option<u32> {
+        let unborn = self.kind == kind::NEW_SA && u32_at(self.body, 72)? == 0;
+        unborn.then_some(u32_at(self.body, 208)?)
+    }
+
     /// What has gone through the SA that a `GET_SA` told.
     pub fn volume(&self) -> Option<Volume> {
         (self.kind == kind::NEW_SA).then_some(())?;
-        let counter = |at: usize| {
-            let bytes = self.body.get(at..at + 8)?;
-            Some(u64::from_ne_bytes(bytes.try_into().ok()?))
-        };
+        let counter = |at: usize| u64_at(self.body, at);
         Some(Volume {
             packets: counter(VOLUME_AT + 8)?,
             octets: counter(VOLUME_AT)?,
@@ -491,12 +530,21 @@ impl Answer<'_> {
 }
 
 /// The reqid of the first template among these attributes.
-fn template_reqid(mut attributes: &[u8]) -> Option<u32> {
+fn template_reqid(attributes: &[u8]) -> Option<u32> {
+    u32_at(find(attributes, attribute::TMPL)?, 44)
+}
+
+fn interface_of(attributes: &[u8]) -> Option<IfId> {
+    IfId::new(u32_at(find(attributes, attribute::IF_ID)?, 0)?)
+}
+
+/// The value of the first of these attributes that has this number.
+fn find(mut attributes: &[u8], number: u16) -> Option<&[u8]> {
     loop {
         let len = usize::from(u16_at(attributes, 0)?);
         let value = attributes.get(4..len)?;
-        if u16_at(attributes, 2)? == attribute::TMPL {
-            return u32_at(value, 44);
+        if u16_at(attributes, 2)? == number {
+            return Some(value);
         }
         attributes = attributes.get(len.next_multiple_of(4)..)?;
     }
@@ -526,6 +574,8 @@ pub struct PolicyName {
     pub direction: u8,
     /// Of the first template.
     pub reqid: u32,
+    /// Its XFRM interface.
+    pub if_id: Option<IfId>,
 }
 
 fn sa_name(info: &[u8]) -> Option<SaName> {
@@ -601,6 +651,10 @@ pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
+}
+
 fn spi_at(bytes: &[u8], at: usize) -> Option<EspSpi> {
     EspSpi::from_bytes(bytes.get(at..at + 4)?.try_into().ok()?)
 }
@@ -629,8 +683,10 @@ pub(super) mod attribute {
     pub(crate) const ALG_AUTH_TRUNC: u16 = 20;
     pub(crate) const REPLAY_ESN_VAL: u16 = 23;
     pub(crate) const PAD: u16 = 27;
+    pub(crate) const OFFLOAD_DEV: u16 = 28;
     /// Called OUTPUT_MARK once, when it held only for what goes out.
     pub(crate) const SET_MARK: u16 = 29;
+    pub(crate) const IF_ID: u16 = 31;
 }
 
 /// Length of `nlmsghdr`.
@@ -649,6 +705,12 @@ pub(super) const USERSA_INFO_LEN: usize = 224;
 const USERPOLICY_INFO_LEN: usize = 168;
 /// Length of `xfrm_user_acquire`.
 const USER_ACQUIRE_LEN: usize = 280;
+/// Where `xfrm_usersa_info` has the soft limit of bytes.
+const SOFT_BYTES_AT: usize = 96;
+/// Where it has the soft limit of seconds since its addition.
+const SOFT_TIME_AT: usize = 128;
+/// Where it has the time of its addition.
+const BORN_AT: usize = 176;
 /// Where `xfrm_usersa_info` has the bytes of its current lifetime; its packets come next.
 const VOLUME_AT: usize = 160;
 /// Length of an algorithm's name field.
@@ -656,6 +718,8 @@ const ALGORITHM_NAME_LEN: usize = 64;
 /// The kernel keeps at most 128 words of bitmap (XFRMA_REPLAY_ESN_MAX).
 const REPLAY_WINDOW_MAX: u32 = 4096;
 const UDP_ENCAP_ESPINUDP: u16 = 2;
+const OFFLOAD_IPV6: u8 = 1;
+const OFFLOAD_INBOUND: u8 = 2;
 const POLICY_ALLOW: u8 = 0;
 const STATE_AF_UNSPEC: u8 = 32;
 pub(super) const STATE_ALIGN4: u8 = 64;

@@ -31,6 +31,8 @@ fn sa() -> SaEntry<'static> {
         bytes_hard: 0,
         replay_window: 32,
         mark: None,
+        if_id: None,
+        offload: None,
     }
 }
 
@@ -141,6 +143,7 @@ fn policy_selector_is_masked_and_turned_round_for_out() {
         },
         remote_port: None,
         outward: false,
+        if_id: None,
     };
     let template = Template {
         source: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
@@ -184,6 +187,80 @@ fn a_mark_is_said_where_there_is_one() {
 }
 
 #[test]
+fn an_xfrm_interface_stands_behind_sas_and_policies_and_names_them() {
+    let if_id = IfId::new(0x0a0b);
+    let mut requests = Requests::with_capacity(1024);
+    requests.new_sa(9, &SaEntry { if_id, ..sa() });
+    let behind = attributes(&one(&requests).body[USERSA_INFO_LEN..]);
+    assert!(behind.contains(&(31, 0x0a0b_u32.to_ne_bytes().to_vec())));
+    let net = IpNet::host(sa().source);
+    let pair = SelectorPair {
+        protocol: 0,
+        local: net,
+        local_port: None,
+        remote: net,
+        remote_port: None,
+        outward: false,
+        if_id,
+    };
+    let template = Template {
+        source: sa().source,
+        destination: sa().destination,
+        protocol: IpProtocol::Esp,
+        transport: false,
+        reqid: 5,
+        ipcomp: false,
+    };
+    let mut requests = Requests::with_capacity(1024);
+    requests.update_policy(1, Direction::In, &pair, 7, &template);
+    let dumped = Answer {
+        kind: kind::NEW_POLICY,
+        ..one(&requests)
+    };
+    let name = dumped.policy().unwrap();
+    assert_eq!((name.reqid, name.if_id), (5, if_id));
+    for deletion in [true, false] {
+        let mut requests = Requests::with_capacity(1024);
+        if deletion {
+            requests.del_policy_raw(1, &name);
+        } else {
+            requests.del_policy(1, Direction::In, &pair);
+        }
+        let behind = attributes(&one(&requests).body[64..]);
+        assert_eq!(behind, [(31, 0x0a0b_u32.to_ne_bytes().to_vec())]);
+    }
+}
+
+#[test]
+fn a_device_for_the_cryptography_is_named_with_family_and_direction() {
+    let said = |device, inbound, destination: &str| {
+        let offload = Some(Offload { device, inbound });
+        let destination = destination.parse().unwrap();
+        let sa = SaEntry {
+            offload,
+            destination,
+            ..sa()
+        };
+        let mut requests = Requests::with_capacity(1024);
+        requests.new_sa(9, &sa);
+        let behind = attributes(&one(&requests).body[USERSA_INFO_LEN..]);
+        let found = behind.into_iter().find(|(number, _)| *number == 28);
+        found.unwrap().1
+    };
+    // struct xfrm_user_offload: int ifindex, __u8 flags, padding.
+    let number = 3u32.to_ne_bytes();
+    assert_eq!(said(3, false, "192.0.2.2"), [&number[..], &[0; 4]].concat());
+    assert_eq!(
+        said(3, true, "192.0.2.2"),
+        [&number[..], &[2, 0, 0, 0]].concat()
+    );
+    assert_eq!(
+        said(3, true, "2001:db8::2"),
+        [&number[..], &[3, 0, 0, 0]].concat()
+    );
+}
+
+#[test]
 fn longer_prefixes_and_narrower_selectors_come_first() {
     let pair = |len, protocol, port| SelectorPair {
         protocol,
@@ -198,6 +275,7 @@ fn longer_prefixes_and_narrower_selectors_come_first() {
         },
         remote_port: None,
         outward: false,
+        if_id: None,
     };
     let order = [
         pair(24, 0, None),

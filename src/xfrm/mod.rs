@@ -7,14 +7,14 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, RawFd};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use zeroize::Zeroizing;
 
 use crate::kernel::entry::IpProtocol;
 use crate::kernel::{
-    Backend, ChildRemove, Count, KernelError, KernelEvent, KernelRequest, REQID_TAG, SelectorPair,
-    Trap, is_our_reqid,
+    Backend, ChildRemove, Count, Found, KernelError, KernelEvent, KernelRequest, REQID_TAG,
+    SelectorPair, Trap, is_our_reqid,
 };
 use crate::sys::netlink::KernelSocket;
 use crate::wire::spi::EspSpi;
@@ -113,6 +113,8 @@ pub fn probe() -> Result<(), Missing> {
         bytes_hard: 0,
         replay_window: 0,
         mark: None,
+        if_id: None,
+        offload: None,
     };
     let mut requests = Requests::with_capacity(1024);
     let seq = xfrm.next_seq();
@@ -150,13 +152,18 @@ pub fn probe() -> Result<(), Missing> {
 impl Xfrm {
     /// Opens both sockets and subscribes to expiries, changed mappings and packets without an SA.
     pub fn open() -> io::Result<Self> {
+        Self::with_event_buffer(EVENT_BUFFER)
+    }
+
+    /// The same with room for `bytes` of events that wait; what does not fit is lost, and told.
+    pub fn with_event_buffer(bytes: u32) -> io::Result<Self> {
         let requests = KernelSocket::netlink(libc::NETLINK_XFRM)?;
         requests.enlarge_buffers(REQUEST_BUFFER);
         requests.set_receive_timeout(ANSWER_AFTER_MAX)?;
         // Kernels before 4.3 do not know it; then errors are longer, nothing else.
         let _ = requests.cap_acks();
         let events = KernelSocket::netlink(libc::NETLINK_XFRM)?;
-        events.enlarge_buffers(EVENT_BUFFER);
+        events.enlarge_buffers(bytes);
         events.set_nonblocking(true)?;
         events.join(group::EXPIRE)?;
         events.join(group::MAPPING)?;
@@ -408,6 +415,35 @@ impl Backend for Xfrm {
             }
         }
         dropped
+    }
+
+    fn survey(&mut self, now: SystemTime, each: &mut dyn FnMut(Found)) -> Result<(), KernelError> {
+        let now = now.duration_since(SystemTime::UNIX_EPOCH);
+        let now = now.map_or(0, |since| since.as_secs());
+        let outbound = std::mem::take(&mut self.outbound);
+        let dumped = self.dump(kind::GET_SA, |answer| {
+            if let Some(reqid) = answer.larva().filter(|reqid| is_our_reqid(*reqid)) {
+                return each(Found::Wanted { reqid });
+            }
+            let Some(sa) = answer.sa().filter(|sa| is_our_reqid(sa.reqid)) else {
+                return;
+            };
+            if sa.protocol == IpProtocol::Comp {
+                // Those of IPComp are no more than companions.
+                return;
+            }
+            let inbound = outbound.get(&(sa.destination, sa.spi)).copied();
+            each(Found::Sa {
+                destination: sa.destination,
+                spi: sa.spi,
+                aged: answer.is_aged(now).then_some(inbound.unwrap_or(sa.spi)),
+            });
+        });
+        self.outbound = outbound;
+        dumped.map_err(|error| KernelError {
+            errno: error.raw_os_error().unwrap_or(libc::EIO),
+            action: "read SAs",
+        })
     }
 }
 

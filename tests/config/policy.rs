@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use iked::config::{Environment, parse_identity, parse_str};
-use iked::policy::{Auth, Family, Generation, PublicKeyAuth, Selection};
+use iked::policy::{Auth, Family, Generation, KernelWay, PublicKeyAuth, Selection};
 use iked::wire::registry::{CfgAttrType, IdType, KeId, ProtocolId};
 
 use super::world::{LEAST, World, config, flows, net, offered, policy};
@@ -137,7 +137,7 @@ fn settings_are_set_and_the_last_word_counts() {
     let text = "set passive\nset active\nset passive\nset decouple\nset nofragmentation\n\
         set nomobike\nset novendorid\nset enforcesingleikesa\nset dpd_check_interval 0\n\
         set cookie_threshold 0\nset halfopen_max 5\nset halfopen_timeout 9\n\
-        set fragment_size 576\nuser alice secret\nuser alice \"new secret\"\n";
+        set fragment_size 576\nset kernel xfrm\nset replay_window 2048\nuser alice secret\nuser alice \"new secret\"\n";
     let config = config(text);
     let settings = &config.settings;
     assert!(!settings.active && !settings.couple && !settings.fragmentation);
@@ -146,6 +146,10 @@ fn settings_are_set_and_the_last_word_counts() {
     assert_eq!((settings.cookie_threshold, settings.half_open_max), (0, 5));
     assert_eq!(settings.half_open_timeout, Duration::from_secs(9));
     assert_eq!(settings.fragment_size, 576);
+    assert_eq!(
+        (settings.kernel, settings.replay_window),
+        (KernelWay::Xfrm, 2048)
+    );
     assert_eq!(config.users.get("alice").unwrap().expose(), b"new secret");
     assert_eq!(config.generation, Generation(7));
 }

@@ -23,7 +23,8 @@ fn printed_text_is_read_back_as_the_same_configuration() {
             .replace(" ikesa_is_no_keyword", ""),
         "ikev2 from 10.0.0.1 (192.168.0.0/24) to 10.2.0.0/16 local any peer any \
          srcid \"/C=DE/O=a\\/b/CN=x\" dstid \"who@x.y\" ikelifetime 1 lifetime 0 bytes 0 \
-         ecdsa384 request address any request address fd00::5 iface lo tag \"t t\" tap enc0"
+         ecdsa384 request address any request address fd00::5 iface lo tag \"t t\" tap enc0 \
+         offload eth0"
             .to_owned(),
         "ikev2 a\\\\ from any to any".to_owned(),
         format!(
@@ -33,6 +34,8 @@ fn printed_text_is_read_back_as_the_same_configuration() {
         format!(
             "{LEAST} psk a then srcid b dstid '/C=DE/CN=\"c\"' rsa then eap gtc user d 'e' request address any"
         ),
+        format!("set kernel pfkey\n{LEAST}"),
+        format!("set kernel xfrm\nset replay_window 4096\n{LEAST} iface office"),
         format!("set crl fetch\n{LEAST}"),
         format!("set crl try\n{LEAST}"),
         format!("{LEAST} eap gtc"),
@@ -118,6 +121,8 @@ fn files_are_checked_before_they_are_read() {
     writeln!(file, "ikev2 from any to any\n{elsewhere}").unwrap();
     let resolver = SystemResolver {
         interface_addresses: |_| Vec::new(),
+        link: |_| iked::config::Link::Absent,
+        only_pfkey: || false,
         host_addresses: |_| Vec::new(),
     };
     let environment = Environment {

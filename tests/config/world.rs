@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use iked::config::{Diagnostic, Environment, Files, Loaded, Resolver, parse_str};
-use iked::policy::{Config, Generation, IpNet, Policy};
+use iked::config::{Diagnostic, Environment, Files, Link, Loaded, Resolver, parse_str};
+use iked::policy::{Config, Generation, IfId, IpNet, Policy};
 use iked::wire::TransformId;
 use zeroize::Zeroizing;
 
@@ -14,6 +14,8 @@ pub(crate) struct World {
     pub files: BTreeMap<&'static str, &'static str>,
     /// The host names that were asked for, each time.
     pub asked: RefCell<Vec<Vec<String>>>,
+    /// PF_KEY is the only way into the kernel.
+    pub only_pfkey: bool,
 }
 
 impl Resolver for World {
@@ -22,6 +24,19 @@ impl Resolver for World {
             "eth0" => vec![addr("192.0.2.1"), addr("2001:db8::1")],
             _ => Vec::new(),
         }
+    }
+
+    fn link(&self, name: &str) -> Link {
+        match name {
+            "xfrm7" | "office" => Link::Xfrm(IfId::new(7)),
+            "xfrm8" => Link::Xfrm(None),
+            "eth0" => Link::Plain,
+            _ => Link::Absent,
+        }
+    }
+
+    fn has_only_pfkey(&self) -> bool {
+        self.only_pfkey
     }
 
     fn hosts(&self, names: &[String]) -> Vec<Option<Vec<IpAddr>>> {

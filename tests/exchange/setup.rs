@@ -152,6 +152,8 @@ pub(super) fn gateway() -> Policy {
         domains: Vec::new(),
         request: Vec::new(),
         iface: None,
+        if_id: None,
+        offload: None,
         tag: None,
         tap: None,
     }

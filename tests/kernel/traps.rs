@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn trap(plan: &Plan) -> Trap {
+pub(super) fn trap(plan: &Plan) -> Trap {
     let names = plan.names(0);
     Trap {
         policy: 3,

@@ -87,7 +87,7 @@ pub fn make(cx: &mut Context, sa: &mut IkeSa, now: Now) {
 /// Asks for a Child SA with the selectors of one flow of the policy.
 pub fn make_for(cx: &mut Context, sa: &mut IkeSa, now: Now, pair: SelectorPair) {
     let mut flows = sa.policy.flows.iter();
-    let flow = flows.find(|flow| trap::pairs_of(flow).any(|own| own == pair));
+    let flow = flows.find(|flow| trap::pairs_of(&sa.policy, flow).any(|own| own == pair));
     let Some(flow) = flow.cloned() else {
         return;
     };
@@ -475,7 +475,7 @@ fn decide(cx: &mut Context, sa: &mut IkeSa, now: Now, sent: ChildSent, made: Mad
         return stands(cx, sa, now, child, sent.rekeys);
     }
     let policy = Arc::clone(&sa.policy);
-    let install = child_sa::install(&mut cx.rng, &policy, &child, keys);
+    let install = child_sa::install(cx, &policy, &child, keys);
     let request = child_sa::request_install(cx, install);
     if let Some(up) = up(sa) {
         up.own = Own::Install(Box::new(Installing {

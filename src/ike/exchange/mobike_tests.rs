@@ -38,6 +38,8 @@ fn policy() -> Policy {
         domains: Vec::new(),
         request: Vec::new(),
         iface: None,
+        if_id: None,
+        offload: None,
         tag: None,
         tap: None,
     }

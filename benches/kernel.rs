@@ -1,0 +1,296 @@
+//! What Child SAs cost in the kernel, among 100 to 100,000 others: to install and to remove, in batches as
+//! the kernel thread writes them, one by one, and by `ip -batch`; and what a packet costs that finds its
+//! policy among so many. Needs root and a kernel with ESP of its own: `benches/kernel.sh`.
+#![allow(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
+#![allow(clippy::print_stdout, reason = "the table is the result")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "`ip` and the kernel are no part of this thread: wall time is all there is"
+)]
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use iked::crypto::SecretBytes;
+use iked::crypto::keymat::ChildKeys;
+use iked::kernel::{
+    Backend, ChildInstall, ChildRemove, KernelRequest, REQID_TAG, RequestId, SelectorPair,
+};
+use iked::policy::IpNet;
+use iked::wire::registry::{EncrId, ProtocolId};
+use iked::wire::spi::EspSpi;
+use iked::wire::{Transform, TransformId};
+use iked::xfrm::{self, Xfrm};
+
+mod support;
+
+use support::{Wanted, median, micros};
+
+fn main() {
+    let wanted = Wanted::from_command_line();
+    // What it does it does to the tables of this host.
+    if std::env::var_os("IKED_RIG").is_none() || xfrm::probe().is_err() {
+        println!("kernel: NOT RUN, this is for a guest: benches/kernel.sh");
+        return;
+    }
+    way_out();
+    let mut xfrm = Xfrm::open().unwrap();
+    let levels: &[u32] = if wanted.is_whole() {
+        &[100, 1000, 10_000, 100_000]
+    } else {
+        &[100]
+    };
+    let mut rows = (Vec::new(), Vec::new());
+    let mut there = 0;
+    for &level in levels {
+        let filled = timed(|| in_batches(&mut xfrm, there..level, add));
+        let rate = f64::from(level - there) / filled * 1e9;
+        there = level;
+        rows.0.push(changes(&wanted, &mut xfrm, level, rate));
+        rows.1.push(packets(&wanted, level));
+    }
+    let removed = timed(|| in_batches(&mut xfrm, 0..there, delete));
+    support::head("kernel: time of one Child SA", &CHANGES);
+    rows.0.iter().for_each(|row| support::row(row));
+    let rate = f64::from(there) / removed * 1e9;
+    println!("\nAll {there} were removed at {rate:.0}/s.");
+    support::head("kernel: time of one packet out", &PACKETS);
+    rows.1.iter().for_each(|row| support::row(row));
+}
+
+/// A device that swallows what is sent, and a route to all peers by it.
+fn way_out() {
+    ip(&["link", "add", "out0", "type", "dummy"]);
+    ip(&["link", "set", "out0", "up"]);
+    ip(&["addr", "add", "192.0.2.1/24", "dev", "out0"]);
+    ip(&[
+        "neigh",
+        "add",
+        "192.0.2.2",
+        "lladdr",
+        "02:00:00:00:00:02",
+        "dev",
+        "out0",
+    ]);
+    ip(&[
+        "route",
+        "add",
+        "10.0.0.0/8",
+        "via",
+        "192.0.2.2",
+        "src",
+        "192.0.2.1",
+    ]);
+}
+
+fn ip(arguments: &[&str]) {
+    let output = Command::new("ip").args(arguments).output().unwrap();
+    assert!(output.status.success(), "ip {arguments:?}: {output:?}");
+}
+
+/// Nanoseconds.
+fn timed(job: impl FnOnce()) -> f64 {
+    let start = Instant::now();
+    job();
+    start.elapsed().as_nanos() as f64
+}
+
+/// A road warrior: everything goes to its one address.
+fn child(number: u32) -> ChildInstall {
+    let key = || SecretBytes::new((1..=20).collect());
+    let none = || SecretBytes::new(Vec::new());
+    let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    ChildInstall {
+        names: ChildRemove {
+            protocol: ProtocolId::ESP,
+            transport: false,
+            local: IpAddr::from([192, 0, 2, 1]),
+            remote: IpAddr::from([192, 0, 2, 2]),
+            inbound_spi: EspSpi::new(0x0100_0100 + number).unwrap(),
+            outbound_spi: EspSpi::new(0x0200_0100 + number).unwrap(),
+            reqid: REQID_TAG + number,
+            ipcomp: None,
+            selectors: vec![SelectorPair {
+                protocol: 0,
+                local: IpNet { addr: any, len: 0 },
+                local_port: None,
+                remote: IpNet::host(inner(number)),
+                remote_port: None,
+                outward: false,
+                if_id: None,
+            }],
+        },
+        transforms: vec![Transform {
+            id: TransformId::Encr(EncrId::AES_GCM_16),
+            key_length: Some(128),
+        }],
+        keys: ChildKeys {
+            outbound_encr: key(),
+            outbound_integ: none(),
+            inbound_encr: key(),
+            inbound_integ: none(),
+        },
+        encap: None,
+        lifetime_soft: Duration::from_secs(9000),
+        lifetime_hard: Duration::from_secs(10_800),
+        bytes_soft: 0,
+        bytes_hard: 0,
+        replay_window: 128,
+        mark: None,
+        if_id: None,
+        offload: None,
+        receive_only: false,
+    }
+}
+
+fn inner(number: u32) -> IpAddr {
+    IpAddr::from((0x0a00_0000 + number).to_be_bytes())
+}
+
+fn add(number: u32) -> KernelRequest {
+    KernelRequest::AddChild {
+        id: RequestId(number.into()),
+        child: Box::new(child(number)),
+    }
+}
+
+fn delete(number: u32) -> KernelRequest {
+    KernelRequest::DeleteChild {
+        child: Box::new(child(number).names),
+    }
+}
+
+fn in_batches(xfrm: &mut Xfrm, numbers: std::ops::Range<u32>, make: fn(u32) -> KernelRequest) {
+    let all: Vec<u32> = numbers.collect();
+    for some in all.chunks(BATCH) {
+        let requests: Vec<KernelRequest> = some.iter().map(|number| make(*number)).collect();
+        let results = xfrm.apply(&requests);
+        assert!(results.iter().all(Result::is_ok), "{:?}", results.first());
+    }
+}
+
+fn one_by_one(xfrm: &mut Xfrm, numbers: std::ops::Range<u32>, make: fn(u32) -> KernelRequest) {
+    for number in numbers {
+        assert!(xfrm.apply(&[make(number)]).iter().all(Result::is_ok));
+    }
+}
+
+/// The same by `ip`, which reads it from a file.
+fn by_ip(numbers: std::ops::Range<u32>, adds: bool) {
+    let mut text = String::new();
+    for number in numbers {
+        let (reqid, peer) = (REQID_TAG + number, inner(number));
+        let verb = if adds { "add" } else { "delete" };
+        for (way, spi, source, destination) in [
+            ("in", 0x0100_0100 + number, "192.0.2.2", "192.0.2.1"),
+            ("out", 0x0200_0100 + number, "192.0.2.1", "192.0.2.2"),
+        ] {
+            let _ = write!(
+                text,
+                "xfrm state {verb} src {source} dst {destination} proto esp spi {spi:#x}"
+            );
+            if adds {
+                let _ = write!(
+                    text,
+                    " reqid {reqid} mode tunnel flag af-unspec replay-window 128 aead \
+                     rfc4106(gcm(aes)) 0x0102030405060708090a0b0c0d0e0f1011121314 128 \
+                     limit time-hard 10800"
+                );
+            }
+            let ways: &[&str] = if way == "in" {
+                &["in", "fwd"]
+            } else {
+                &["out"]
+            };
+            for way in ways {
+                let ends = if *way == "out" {
+                    format!("src 0.0.0.0/0 dst {peer}/32")
+                } else {
+                    format!("src {peer}/32 dst 0.0.0.0/0")
+                };
+                let _ = write!(text, "\nxfrm policy {verb} {ends} dir {way}");
+                if adds {
+                    let _ = write!(
+                        text,
+                        " priority 15872 tmpl src {source} dst {destination} proto esp \
+                         reqid {reqid} mode tunnel"
+                    );
+                }
+            }
+            text.push('\n');
+        }
+    }
+    let path = std::env::temp_dir().join("iked-bench.batch");
+    std::fs::write(&path, text).unwrap();
+    ip(&["-batch", path.to_str().unwrap()]);
+}
+
+/// Installs and removes some more, beside `level` that stand, in each of the three ways in turns.
+fn changes(wanted: &Wanted, xfrm: &mut Xfrm, level: u32, rate: f64) -> Vec<String> {
+    let some = level..level + if wanted.is_whole() { TURN } else { 10 };
+    let one = |time: f64| time / f64::from(some.end - some.start);
+    let mut columns: [Vec<f64>; 6] = Default::default();
+    for _ in 0..wanted.times(TURNS) {
+        let all = [
+            timed(|| in_batches(xfrm, some.clone(), add)),
+            timed(|| in_batches(xfrm, some.clone(), delete)),
+            timed(|| one_by_one(xfrm, some.clone(), add)),
+            timed(|| one_by_one(xfrm, some.clone(), delete)),
+            timed(|| by_ip(some.clone(), true)),
+            timed(|| by_ip(some.clone(), false)),
+        ];
+        for (column, time) in columns.iter_mut().zip(all) {
+            column.push(one(time));
+        }
+    }
+    let mut row = vec![level.to_string(), format!("{rate:.0}/s")];
+    row.extend(columns.iter().map(|column| micros(median(column))));
+    row
+}
+
+/// Sends to road warriors in turn, and to somebody who is none.
+fn packets(wanted: &Wanted, level: u32) -> Vec<String> {
+    let socket = UdpSocket::bind("192.0.2.1:0").unwrap();
+    let payload = [0u8; 64];
+    let mut number = 0;
+    let mut row = vec![level.to_string()];
+    for into in [true, false] {
+        let mut samples = Vec::new();
+        for _ in 0..wanted.times(TURNS) {
+            let time = timed(|| {
+                for _ in 0..PACKETS_TURN {
+                    number = (number + 997) % level;
+                    let to = if into {
+                        inner(number)
+                    } else {
+                        IpAddr::from((0x0af0_0000 + number).to_be_bytes())
+                    };
+                    socket.send_to(&payload, (to, 9)).unwrap();
+                }
+            });
+            samples.push(time / f64::from(PACKETS_TURN));
+        }
+        row.push(micros(median(&samples)));
+    }
+    row
+}
+
+const CHANGES: [&str; 8] = [
+    "among",
+    "filled at",
+    "add, batched",
+    "remove",
+    "add, one by one",
+    "remove",
+    "add, `ip -batch`",
+    "remove",
+];
+const PACKETS: [&str; 3] = ["among", "into its tunnel", "past all policies"];
+/// Requests that the kernel thread has in one turn of a busy house.
+const BATCH: usize = 256;
+/// Child SAs of one turn.
+const TURN: u32 = 1024;
+const TURNS: usize = 5;
+const PACKETS_TURN: u32 = 5000;

@@ -1,0 +1,354 @@
+//! The daemon at both ends of a real kernel: VPNs by routes, PF_KEY, and what it leaves when it is
+//! killed.
+
+use std::process::{Child, Stdio};
+
+use super::*;
+
+/// A running `iked -d`; killed when dropped.
+struct Iked {
+    child: Child,
+    folder: tempfile::TempDir,
+}
+
+impl Iked {
+    /// In this namespace, as soon as it is up.
+    fn start(ns: &str, conf: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        write_secret(&path("iked.conf"), conf);
+        let log = File::create(path("log")).unwrap();
+        let child = Command::new("ip")
+            .args(["netns", "exec", ns, env!("CARGO_BIN_EXE_iked"), "-d", "-v"])
+            .args(["-f", &path("iked.conf"), "-s", &path("sock")])
+            .args([
+                "--config-dir",
+                folder.path().to_str().unwrap(),
+                "--shards",
+                "1",
+            ])
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut iked = Self { child, folder };
+        wait_for("the daemon", || {
+            let ended = iked.child.try_wait().unwrap();
+            assert!(ended.is_none(), "{ended:?}\n{}", iked.log());
+            iked.log().contains("startup")
+        });
+        iked
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
+    fn ctl(&self, words: &str) {
+        let socket = self.folder.path().join("sock");
+        let output = Command::new(env!("CARGO_BIN_EXE_ikectl"))
+            .args(["-s", socket.to_str().unwrap()])
+            .args(words.split(' '))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+
+    fn kill(mut self, signal: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args([signal, &pid]).status().unwrap();
+        assert!(sent.success());
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Iked {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            tell(&self.log());
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn write_secret(path: &str, text: &str) {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.create(true).write(true).truncate(true).mode(0o600);
+    file.open(path).unwrap().write_all(text.as_bytes()).unwrap();
+}
+
+fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(90);
+    while !done() {
+        assert!(Instant::now() < deadline, "waited for {what}");
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// The configuration of one end: `words` go where a policy has them.
+fn conf(side: usize, active: &str, flows: &str, words: &str) -> String {
+    let (own, other) = (side + 1, 2 - side);
+    let flows = flows
+        .replace("OWN", &own.to_string())
+        .replace("OTHER", &other.to_string());
+    format!("ikev2 \"it\" {active} esp {flows} local 192.0.2.{own} peer 192.0.2.{other} {words}\n")
+}
+
+fn proof(side: usize) -> String {
+    let (own, other) = (side + 1, 2 - side);
+    format!("srcid end{own}.example dstid end{other}.example")
+}
+
+const NETS: &str = "from 10.9.OWN.0/24 to 10.9.OTHER.0/24";
+const ALL: &str = "from 0.0.0.0/0 to 0.0.0.0/0";
+const PSK: &str = "psk \"a secret of both ends\"";
+
+fn both(pair: &Pair, first: &str, flows: &str, before: &str, behind: &str) -> (Iked, Iked) {
+    let text = |side, active| {
+        let words = format!("{before} {} lifetime 1h {PSK} {behind}", proof(side));
+        format!("{first}\n{}", conf(side, active, flows, &words))
+    };
+    let b = Iked::start(&pair.b, &text(1, "passive"));
+    let a = Iked::start(&pair.a, &text(0, "active"));
+    (a, b)
+}
+
+fn states(ns: &str) -> String {
+    ip(&["-n", ns, "xfrm", "state"])
+}
+
+/// SAs that are any: the kernel also lists, for a while, what a trap waits for.
+fn sas(ns: &str) -> usize {
+    let text = states(ns);
+    text.matches("proto esp spi").count() - text.matches("spi 0x00000000").count()
+}
+
+fn templates(ns: &str) -> usize {
+    ip(&["-n", ns, "xfrm", "policy"]).matches("tmpl").count()
+}
+
+fn is_up(pair: &Pair) -> bool {
+    pair.ping("10.9.1.1", "10.9.2.1").status.success()
+}
+
+/// An SA and a policy of somebody else.
+fn foreign(ns: &str) {
+    for other in [
+        "xfrm state add src 192.0.2.1 dst 192.0.2.9 proto esp spi 0x00001001 reqid 7 mode tunnel \
+         aead rfc4106(gcm(aes)) 0x000102030405060708090a0b0c0d0e0f10111213 128",
+        "xfrm policy add src 10.77.0.0/16 dst 10.78.0.0/16 dir out priority 5 \
+         tmpl src 192.0.2.1 dst 192.0.2.9 proto esp reqid 7 mode tunnel",
+        "xfrm policy add src 10.79.0.0/16 dst 10.78.0.0/16 dir out priority 5 action block",
+    ] {
+        let mut words = vec!["-n", ns];
+        words.extend(other.split_whitespace());
+        ip(&words);
+    }
+}
+
+#[test]
+fn a_killed_daemon_leaves_nothing_to_the_next_and_nobody_else_loses_anything() {
+    let Some(pair) = Pair::new("life") else {
+        return;
+    };
+    foreign(&pair.a);
+    let before = ip(&["-n", &pair.a, "xfrm", "policy"]);
+    let (a, _b) = both(&pair, "", NETS, "", "");
+    wait_for("a Child SA", || sas(&pair.a) == 3);
+    assert!(is_up(&pair), "{}", pair.tables());
+    a.kill("-KILL");
+    assert_eq!(sas(&pair.a), 3);
+    assert_eq!(templates(&pair.a), 4);
+    let idle = conf(0, "passive", NETS, &format!("{} {PSK}", proof(0)));
+    let next = Iked::start(&pair.a, &idle);
+    let left = states(&pair.a);
+    assert_eq!(sas(&pair.a), 1, "{left}");
+    assert!(left.contains("0x00001001"), "{left}");
+    let shown = ip(&["-n", &pair.a, "xfrm", "policy", "list", "nosock"]);
+    assert_eq!(shown, before);
+    next.kill("-TERM");
+    assert_eq!(ip(&["-n", &pair.a, "xfrm", "policy"]), before);
+    assert!(states(&pair.a).contains("0x00001001"));
+}
+
+#[test]
+fn ten_thousand_sas_of_an_earlier_life_are_gone_when_the_daemon_is_up() {
+    let Some(pair) = Pair::new("tenk") else {
+        return;
+    };
+    foreign(&pair.a);
+    let (mut before, _) = pair.open();
+    let adds: Vec<KernelRequest> = (2..5002u32)
+        .map(|number| {
+            let mut plan = Plan::gcm();
+            plan.number = number;
+            let addr = IpAddr::from((0x0a00_0000 + number).to_be_bytes());
+            plan.inner = [prefix("0.0.0.0", 0), IpNet { addr, len: 32 }];
+            plan.add(0)
+        })
+        .collect();
+    all_ok(&before.apply(&adds));
+    drop(before);
+    let count = || ip(&["-n", &pair.a, "xfrm", "state", "count"]);
+    assert!(count().contains("10001"), "{}", count());
+    let started = Instant::now();
+    let _next = Iked::start(&pair.a, &conf(0, "passive", NETS, PSK));
+    tell(&format!(
+        "10,000 SAs and 15,000 policies of an earlier life: up after {:?}",
+        started.elapsed()
+    ));
+    assert_eq!(sas(&pair.a), 1);
+    assert_eq!(templates(&pair.a), 1);
+}
+
+#[test]
+fn a_policy_for_everything_does_not_hold_back_ike() {
+    let Some(pair) = Pair::new("bypass") else {
+        return;
+    };
+    let (_a, b) = both(&pair, "", ALL, "", "");
+    wait_for("a Child SA", || sas(&pair.a) == 2);
+    assert!(is_up(&pair), "{}", pair.tables());
+    // The peer goes and tells: a trap for everything takes the place of the policies.
+    b.kill("-TERM");
+    wait_for("the trap", || templates(&pair.a) == 1 && sas(&pair.a) == 0);
+    assert!(!is_up(&pair), "in the clear");
+    let text = conf(1, "passive", ALL, &format!("{} {PSK}", proof(1)));
+    let _b = Iked::start(&pair.b, &text);
+    wait_for("another Child SA", || is_up(&pair));
+}
+
+#[test]
+fn a_daemon_makes_a_vpn_by_routes_and_rekeys_it_without_loss() {
+    let Some(pair) = Pair::new("route") else {
+        return;
+    };
+    if !interfaces::interfaces(&pair, 7) {
+        return;
+    }
+    let text = |side, active| {
+        let words = format!("{} lifetime 12 {PSK} iface xfrm7", proof(side));
+        conf(side, active, ALL, &words)
+    };
+    let _b = Iked::start(&pair.b, &text(1, "passive"));
+    let a = Iked::start(&pair.a, &text(0, "active"));
+    wait_for("a Child SA", || is_up(&pair));
+    let first = states(&pair.a);
+    // Longer than a Child SA lives.
+    let flood = Command::new("ip")
+        .args([
+            "netns", "exec", &pair.a, "ping", "-q", "-c", "150", "-i", "0.1",
+        ])
+        .args(["-W", "2", "-I", "10.9.1.1", "10.9.2.1"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&flood.stdout);
+    assert!(said.contains(" 0% packet loss"), "{said}\n{}", a.log());
+    let spi = |text: &str| {
+        text.lines()
+            .find_map(|line| Some(line.split_once("spi ")?.1.to_owned()))
+    };
+    assert_ne!(spi(&first), spi(&states(&pair.a)), "not rekeyed");
+    assert!(states(&pair.a).contains("if_id 0x7"));
+    // What has another way is left alone.
+    assert!(pair.ping("192.0.2.1", "192.0.2.2").status.success());
+    a.kill("-KILL");
+    let idle = conf(
+        0,
+        "passive",
+        ALL,
+        &format!("{} {PSK} iface xfrm7", proof(0)),
+    );
+    let _next = Iked::start(&pair.a, &idle);
+    assert_eq!((sas(&pair.a), templates(&pair.a)), (0, 0));
+}
+
+#[test]
+fn a_daemon_does_all_over_pf_key() {
+    let Some(pair) = Pair::new("pfd") else { return };
+    let (a, b) = both(&pair, "set kernel pfkey", NETS, "", "");
+    wait_for("a Child SA", || is_up(&pair));
+    let shown = states(&pair.a);
+    assert_eq!(shown.matches("enc cbc(aes)").count(), 2, "{shown}");
+    a.kill("-TERM");
+    wait_for("the end", || sas(&pair.b) == 0);
+    assert_eq!((sas(&pair.a), templates(&pair.a)), (0, 0));
+    b.kill("-TERM");
+    assert_eq!(templates(&pair.b), 0);
+}
+
+/// As long as it lives the kernel has no NETLINK_XFRM.
+struct NoXfrm(String);
+
+impl NoXfrm {
+    fn new() -> Self {
+        let loader = "/proc/sys/kernel/modprobe";
+        let before = std::fs::read_to_string(loader).unwrap();
+        std::fs::write(loader, "/bin/false").unwrap();
+        let removed = Command::new("rmmod").arg("xfrm_user").output().unwrap();
+        assert!(removed.status.success(), "{removed:?}");
+        Self(before)
+    }
+}
+
+impl Drop for NoXfrm {
+    fn drop(&mut self) {
+        let _ = std::fs::write("/proc/sys/kernel/modprobe", &self.0);
+        let _ = Command::new("modprobe").arg("xfrm_user").output();
+    }
+}
+
+#[test]
+fn without_netlink_the_kernel_is_reached_by_pf_key() {
+    let Some(pair) = Pair::new("auto") else {
+        return;
+    };
+    if std::env::var_os("IKED_RIG").is_none() {
+        return tell("NOT RUN: takes a module away from the kernel; under rig.sh only");
+    }
+    let nothing = NoXfrm::new();
+    let (a, b) = both(&pair, "", NETS, "", "");
+    wait_for("a Child SA", || is_up(&pair));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("iked.conf");
+    let path = path.to_str().unwrap();
+    let aead = "childsa enc aes-128-gcm";
+    write_secret(path, &format!("\n{}", conf(0, "passive", NETS, aead)));
+    let checked = Command::new(env!("CARGO_BIN_EXE_iked"))
+        .args(["-n", "-f", path])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&checked.stderr);
+    let wanted = format!("{path}: 2: aes-128-gcm is not possible over PF_KEY (set kernel xfrm)");
+    assert!(said.contains(&wanted), "{said}");
+    a.kill("-TERM");
+    b.kill("-TERM");
+    drop(nothing);
+    for ns in [&pair.a, &pair.b] {
+        assert_eq!((sas(ns), templates(ns)), (0, 0));
+    }
+}
+
+#[test]
+fn a_daemon_that_began_decoupled_can_be_coupled() {
+    let Some(pair) = Pair::new("couple") else {
+        return;
+    };
+    foreign(&pair.a);
+    let (a, b) = both(&pair, "set decouple", NETS, "", "");
+    wait_for("an IKE SA", || b.log().contains("established"));
+    assert_eq!((templates(&pair.a), sas(&pair.b)), (1, 0));
+    for iked in [&a, &b] {
+        iked.ctl("couple");
+    }
+    // Packets are held back until there is a Child SA that the kernel has.
+    wait_for("the trap", || templates(&pair.a) == 2);
+    a.ctl("reset sa");
+    wait_for("a Child SA", || is_up(&pair));
+    assert_eq!(sas(&pair.a), 3);
+    a.ctl("decouple");
+    a.kill("-TERM");
+    assert_eq!((templates(&pair.a), sas(&pair.a)), (1, 1));
+}
