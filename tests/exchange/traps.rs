@@ -2,7 +2,7 @@
 
 use iked::ike::Command;
 use iked::kernel::{KernelEvent, Trap};
-use iked::policy::{Policy, Selection};
+use iked::policy::{IfId, Policy, Selection};
 use iked::wire::registry::ExchangeType;
 
 use super::peer::Peer;
@@ -254,4 +254,59 @@ fn a_packet_for_a_flow_that_the_peer_left_out_asks_for_a_child_sa_of_its_own() {
     );
     assert_eq!(pair.initiator.kernel.installed.len(), 1);
     assert!(pair.is_up());
+}
+
+#[test]
+fn an_xfrm_interface_stands_in_traps_and_child_sas_of_its_policy_alone() {
+    let if_id = IfId::new(7);
+    let through = |policy: Policy| Policy {
+        if_id,
+        offload: Some("eth0".to_owned()),
+        ..policy
+    };
+    // Neighbour discovery does not go that way.
+    let wide = Policy {
+        flows: vec![flow(end("fd00::/64"), end("::/0"))],
+        ..through(active(warrior()))
+    };
+    assert_eq!(traps_of(wide)[0].pair.if_id, if_id);
+    let mut own = config([through(active(warrior()))]);
+    own.settings.replay_window = 4096;
+    let initiator = Host::new(own, no_keys(), 1);
+    let responder = Host::new(config([gateway()]), no_keys(), 2);
+    let mut pair = Pair::of(initiator, responder);
+    let trap = pair.initiator.kernel.traps[0];
+    let now = pair.now();
+    let event = KernelEvent::Wanted { trap };
+    pair.initiator.endpoint.handle_kernel(now, event.clone());
+    let sent = pair.initiator.wake(now);
+    pair.run(Side::Initiator, sent);
+    assert!(pair.is_up());
+    let [ours] = pair.initiator.kernel.installed.as_slice() else {
+        panic!("one Child SA");
+    };
+    assert_eq!((ours.if_id, ours.names.selectors[0].if_id), (if_id, if_id));
+    assert_eq!(ours.names.selectors[0], trap.pair);
+    assert_eq!(ours.offload.as_deref(), Some("eth0"));
+    assert_eq!(ours.replay_window, 4096);
+    let theirs = &pair.responder.kernel.installed[0];
+    assert_eq!(
+        (theirs.if_id, theirs.names.selectors[0].if_id),
+        (None, None)
+    );
+    assert_eq!(
+        (theirs.offload.as_deref(), theirs.replay_window),
+        (None, 128)
+    );
+    // The peer deletes it, and a packet that the interface sends brings it back.
+    let spi = pair.responder.kernel.holds()[0];
+    let expire = KernelEvent::Expire { spi, hard: true };
+    pair.responder.endpoint.handle_kernel(now, expire);
+    let sent = pair.responder.wake(now);
+    pair.run(Side::Responder, sent);
+    pair.initiator.endpoint.handle_kernel(now, event);
+    let sent = pair.initiator.wake(now);
+    pair.run(Side::Initiator, sent);
+    let installed = &pair.initiator.kernel.installed;
+    assert!(installed.len() > 1 && installed.iter().all(|child| child.if_id == if_id));
 }

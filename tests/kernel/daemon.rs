@@ -120,7 +120,7 @@ fn states(ns: &str) -> String {
 }
 
 /// SAs that are any: the kernel also lists, for a while, what a trap waits for.
-fn sas(ns: &str) -> usize {
+pub(super) fn sas(ns: &str) -> usize {
     let text = states(ns);
     text.matches("proto esp spi").count() - text.matches("spi 0x00000000").count()
 }
