@@ -10,14 +10,17 @@ use crate::wire::registry::{IntegId, ProtocolId};
 
 /// Whether the kernel will be reached by PF_KEY: the last `set kernel` counts.
 pub(super) fn is_pfkey(statements: &[Statement], environment: Environment<'_>) -> bool {
-    let ways = statements.iter().filter_map(|statement| match statement {
-        Statement::Set(Set::Kernel(way), _) => Some(*way),
-        Statement::Set(..)
-        | Statement::User { .. }
-        | Statement::Policy(_)
-        | Statement::Radius(_) => None,
-    });
-    match ways.last().unwrap_or(KernelWay::Auto) {
+    let mut ways = statements
+        .iter()
+        .rev()
+        .filter_map(|statement| match statement {
+            Statement::Set(Set::Kernel(way), _) => Some(*way),
+            Statement::Set(..)
+            | Statement::User { .. }
+            | Statement::Policy(_)
+            | Statement::Radius(_) => None,
+        });
+    match ways.next().unwrap_or(KernelWay::Auto) {
         KernelWay::Auto => environment.resolver.has_only_pfkey(),
         KernelWay::Xfrm => false,
         KernelWay::PfKey => true,

@@ -157,13 +157,9 @@ impl Requests {
         if let Some(Offload { device, inbound }) = sa.offload {
             let at = self.begin_attribute(attribute::OFFLOAD_DEV);
             self.u32(device);
-            let v6 = u8::from(!sa.destination.is_ipv4());
-            self.raw(&[
-                v6 * OFFLOAD_IPV6 | u8::from(inbound) * OFFLOAD_INBOUND,
-                0,
-                0,
-                0,
-            ]);
+            let family = u8::from(sa.destination.is_ipv6()) * OFFLOAD_IPV6;
+            let direction = u8::from(inbound) * OFFLOAD_INBOUND;
+            self.raw(&[family | direction, 0, 0, 0]);
             self.end_attribute(at);
         }
         if replay_in_attribute(sa) {

@@ -95,11 +95,11 @@ fn a_window_is_no_longer_than_it_says() {
 fn bytes_end_an_sa_and_are_told_before() {
     let sha512 = IntegId::HMAC_SHA2_512_256;
     let cbc = esp(EncrId::AES_CBC, sha512, 128, 16, 64);
-    let ways: [(fn() -> Box<dyn Backend>, Plan); 2] = [(open_xfrm, Plan::gcm()), (open_pfkey, cbc)];
     let Some(pair) = Pair::new("bytes") else {
         return;
     };
-    for (open, mut plan) in ways {
+    for (by_pfkey, mut plan) in [(false, Plan::gcm()), (true, cbc)] {
+        let open = if by_pfkey { open_pfkey } else { open_xfrm };
         let mut a = in_namespace(&pair.a, open);
         let mut b = in_namespace(&pair.b, open);
         all_ok(&b.apply(&[plan.add(1)]));
@@ -160,9 +160,8 @@ fn events_that_did_not_fit_are_found_again_in_the_kernel_s_tables() {
     };
     let a = in_namespace(&pair.a, || Xfrm::with_event_buffer(1).unwrap());
     let mut sadb = Sadb::new(Some(Box::new(a)), None);
-    let numbers = 1..=100u32;
     let mut adds: Vec<(ShardId, KernelRequest)> = Vec::new();
-    for number in numbers.clone() {
+    for number in 1..=100u32 {
         let mut plan = Plan::gcm();
         (plan.number, plan.soft, plan.hard) = (number, 1, 6);
         let addr = IpAddr::from((0x0a00_0000 + number).to_be_bytes());
@@ -175,12 +174,11 @@ fn events_that_did_not_fit_are_found_again_in_the_kernel_s_tables() {
         let mut spis = BTreeSet::new();
         while sadb.take_events() {}
         for event in sadb.take_answers().into_values().flatten() {
-            match event {
-                KernelEvent::Expire { spi, hard: is } if is == hard => {
-                    spis.insert(spi);
-                }
-                other => panic!("{other:?}"),
-            }
+            let KernelEvent::Expire { spi, hard: is } = event else {
+                panic!("{event:?}");
+            };
+            assert_eq!(is, hard);
+            spis.insert(spi);
         }
         spis
     };
