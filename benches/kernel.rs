@@ -42,22 +42,22 @@ fn main() {
     } else {
         &[100]
     };
-    let mut rows = (Vec::new(), Vec::new());
+    support::head(
+        "kernel: time of one Child SA, and of one packet out",
+        &COLUMNS,
+    );
     let mut there = 0;
-    for &level in levels {
+    for &level in levels.iter().filter(|level| wanted.has(&level.to_string())) {
         let filled = timed(|| in_batches(&mut xfrm, there..level, add));
         let rate = f64::from(level - there) / filled * 1e9;
         there = level;
-        rows.0.push(changes(&wanted, &mut xfrm, level, rate));
-        rows.1.push(packets(&wanted, level));
+        let mut row = changes(&wanted, &mut xfrm, level, rate);
+        row.extend(packets(&wanted, level));
+        support::row(&row);
     }
     let removed = timed(|| in_batches(&mut xfrm, 0..there, delete));
-    support::head("kernel: time of one Child SA", &CHANGES);
-    rows.0.iter().for_each(|row| support::row(row));
     let rate = f64::from(there) / removed * 1e9;
     println!("\nAll {there} were removed at {rate:.0}/s.");
-    support::head("kernel: time of one packet out", &PACKETS);
-    rows.1.iter().for_each(|row| support::row(row));
 }
 
 /// A device that swallows what is sent, and a route to all peers by it.
@@ -251,12 +251,11 @@ fn changes(wanted: &Wanted, xfrm: &mut Xfrm, level: u32, rate: f64) -> Vec<Strin
 }
 
 /// Sends to road warriors in turn, and to somebody who is none.
-fn packets(wanted: &Wanted, level: u32) -> Vec<String> {
+fn packets(wanted: &Wanted, level: u32) -> [String; 2] {
     let socket = UdpSocket::bind("192.0.2.1:0").unwrap();
     let payload = [0u8; 64];
     let mut number = 0;
-    let mut row = vec![level.to_string()];
-    for into in [true, false] {
+    [true, false].map(|into| {
         let mut samples = Vec::new();
         for _ in 0..wanted.times(TURNS) {
             let time = timed(|| {
@@ -272,12 +271,11 @@ fn packets(wanted: &Wanted, level: u32) -> Vec<String> {
             });
             samples.push(time / f64::from(PACKETS_TURN));
         }
-        row.push(micros(median(&samples)));
-    }
-    row
+        micros(median(&samples))
+    })
 }
 
-const CHANGES: [&str; 8] = [
+const COLUMNS: [&str; 10] = [
     "among",
     "filled at",
     "add, batched",
@@ -286,8 +284,9 @@ const CHANGES: [&str; 8] = [
     "remove",
     "add, `ip -batch`",
     "remove",
+    "packet into its tunnel",
+    "past all policies",
 ];
-const PACKETS: [&str; 3] = ["among", "into its tunnel", "past all policies"];
 /// Requests that the kernel thread has in one turn of a busy house.
 const BATCH: usize = 256;
 /// Child SAs of one turn.

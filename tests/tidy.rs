@@ -32,6 +32,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "policy::net",
             "policy::IpNet",
             "policy::domain",
+            "policy::IfId",
         ],
     ),
     ("auth", &["wire", "crypto", "policy"]),

@@ -325,27 +325,36 @@ mod tests {
         }
     }
 
+    /// An attribute, padded.
+    fn attribute(number: u16, value: &[u8]) -> Vec<u8> {
+        let mut bytes = (4 + value.len() as u16).to_ne_bytes().to_vec();
+        bytes.extend_from_slice(&number.to_ne_bytes());
+        bytes.extend_from_slice(value);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
     #[test]
     fn an_interface_tells_whether_it_is_an_xfrm_interface() {
-        let link = |infos: Vec<LinkInfo>| {
-            let mut message = LinkMessage::default();
-            message.attributes = vec![
-                LinkAttribute::IfName("office".to_owned()),
-                LinkAttribute::LinkInfo(infos),
-            ];
-            let told = read(&encode(3, 0, RouteNetlinkMessage::NewLink(message)));
-            let [(3, false, Told::Link { xfrm })] = told[..] else {
-                panic!("{told:?}");
-            };
-            xfrm
+        let link = |info: &[Vec<u8>]| {
+            // struct ifinfomsg, then IFLA_IFNAME and IFLA_LINKINFO.
+            let mut body = vec![0; 16];
+            body.extend(attribute(3, b"office\0"));
+            body.extend(attribute(18, &info.concat()));
+            match read(&message(16, 0, 3, &body))[..] {
+                [(3, false, Told::Link { xfrm })] => xfrm,
+                ref told => panic!("{told:?}"),
+            }
         };
-        let xfrm = || LinkInfo::Kind(InfoKind::Xfrm);
-        let number = vec![InfoXfrm::Link(4), InfoXfrm::IfId(42)];
-        let numbered = vec![xfrm(), LinkInfo::Data(InfoData::Xfrm(number))];
-        assert_eq!(link(numbered), Some(42));
-        assert_eq!(link(vec![xfrm()]), Some(0));
-        assert_eq!(link(vec![LinkInfo::Kind(InfoKind::Veth)]), None);
-        assert_eq!(link(Vec::new()), None);
+        let kind = |name: &[u8]| attribute(1, name);
+        let numbers = [
+            attribute(1, &4u32.to_ne_bytes()),
+            attribute(2, &42u32.to_ne_bytes()),
+        ];
+        let numbered = attribute(2, &numbers.concat());
+        assert_eq!(link(&[kind(b"xfrm\0"), numbered]), Some(42));
+        assert_eq!(link(&[kind(b"xfrm\0")]), Some(0));
+        assert_eq!(link(&[kind(b"veth\0")]), None);
         assert_eq!(get_link(3, 9)[4..6], [18, 0], "RTM_GETLINK");
         assert_eq!(get_link(3, 9)[20..24], 9u32.to_ne_bytes());
     }

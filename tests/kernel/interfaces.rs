@@ -17,7 +17,7 @@ pub(super) fn interfaces(pair: &Pair, number: u32) -> bool {
         if String::from_utf8_lossy(&made.stderr).contains("Unknown device type") {
             let uml = std::env::var("IKED_RIG").is_ok_and(|rig| rig == "uml");
             assert!(uml, "no XFRM interfaces");
-            tell("NOT RUN: this kernel has no XFRM interfaces; `make test-kernel` has another");
+            tell("NOT RUN: this kernel has no XFRM interfaces; `tests/kernel/run.sh -b tcg` has");
             return false;
         }
         assert!(made.status.success(), "{made:?}");

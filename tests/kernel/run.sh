@@ -19,10 +19,18 @@ TEST=${KERNEL_XFRM_BIN:-$(cargo test --locked --no-run --test kernel_xfrm --mess
   sed -n 's/.*"name":"kernel_xfrm".*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)}
 [ -x "$TEST" ] || { echo "tests/kernel_xfrm.rs does not build: cargo test --no-run --test kernel_xfrm" >&2; exit 1; }
 # One thread: the tests' waits are real time, and the guest is slow.
-COMMAND="IKED_KERNEL_TESTS=1 $(printf '%q ' "$TEST" --test-threads=1 "$@")"
+line() { # ARGUMENT..: of the test program
+  echo "IKED_KERNEL_TESTS=1 $(printf '%q ' "$TEST" --test-threads=1 "$@")"
+}
+guest() { # BACKEND ARGUMENT..
+  tests/kernel/rig.sh -b "$1" -t "${IKED_RIG_LIMIT:-900}" "tests/kernel/selftest.sh && $(line "${@:2}")"
+}
 if ip xfrm state add src 127.0.0.1 dst 127.0.0.1 proto esp spi 0x494b0002 reqid 1229651970 mode tunnel \
   aead 'rfc4106(gcm(aes))' 0x000102030405060708090a0b0c0d0e0f10111213 128 2>/dev/null; then
   ip xfrm state delete src 127.0.0.1 dst 127.0.0.1 proto esp spi 0x494b0002
-  exec bash -c "$COMMAND"
+  exec bash -c "$(line "$@")"
 fi
-exec tests/kernel/rig.sh -b "$BACKEND" -t "${IKED_RIG_LIMIT:-900}" "tests/kernel/selftest.sh && $COMMAND"
+[ "$BACKEND" = uml ] && [ $# = 0 ] || { guest "$BACKEND" "$@"; exit; }
+# User-mode Linux has no XFRM interfaces; what needs them gets the other guest.
+guest uml --skip interfaces:: --skip vpn_by_routes
+guest tcg interfaces:: vpn_by_routes
