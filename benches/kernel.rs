@@ -37,6 +37,7 @@ fn main() {
     }
     way_out();
     let mut xfrm = Xfrm::open().unwrap();
+    xfrm.hash_hosts().unwrap();
     let levels: &[u32] = if wanted.is_whole() {
         &[100, 1000, 10_000, 100_000]
     } else {

@@ -291,6 +291,10 @@ fn open_kernel(way: KernelWay) -> Result<Box<dyn Backend>, String> {
     let mut xfrm = Xfrm::open().map_err(|error| format!("NETLINK_XFRM: {error}; {hint}"))?;
     xfrm.sweep()
         .map_err(|error| format!("cannot clean up after an earlier run: {error}"))?;
+    // Without it many Child SAs cost more, and nothing else.
+    if let Err(error) = xfrm.hash_hosts() {
+        log::write(Level::Warning, &format!("policies are not hashed: {error}"));
+    }
     Ok(Box::new(xfrm))
 }
 

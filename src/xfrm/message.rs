@@ -37,6 +37,8 @@ pub mod kind {
     pub const UPD_SA: u16 = 0x1a;
     /// Add or replace a policy.
     pub const UPD_POLICY: u16 = 0x19;
+    /// How the kernel finds policies.
+    pub const NEW_SPD_INFO: u16 = 0x24;
     /// ESP in UDP comes from a new place.
     pub const MAPPING: u16 = 0x26;
 }
@@ -240,6 +242,19 @@ impl Requests {
         self.raw(&[leftover.direction]);
         self.zeros(3);
         self.interface(leftover.if_id);
+        self.end();
+    }
+
+    /// Policies whose remote prefix is a host are found by hash, whatever their local one.
+    pub fn hash_hosts(&mut self, seq: u32) {
+        self.begin(kind::NEW_SPD_INFO, flag::REQUEST, seq);
+        self.u32(0);
+        // struct xfrmu_spdhthresh: least bits of the local prefix, of the remote one.
+        for (number, bits) in [(SPD_IPV4_HTHRESH, 32), (SPD_IPV6_HTHRESH, 128)] {
+            let at = self.begin_attribute(number);
+            self.raw(&[0, bits]);
+            self.end_attribute(at);
+        }
         self.end();
     }
 
@@ -713,6 +728,8 @@ const VOLUME_AT: usize = 160;
 const ALGORITHM_NAME_LEN: usize = 64;
 /// The kernel keeps at most 128 words of bitmap (XFRMA_REPLAY_ESN_MAX).
 const REPLAY_WINDOW_MAX: u32 = 4096;
+const SPD_IPV4_HTHRESH: u16 = 3;
+const SPD_IPV6_HTHRESH: u16 = 4;
 const UDP_ENCAP_ESPINUDP: u16 = 2;
 const OFFLOAD_IPV6: u8 = 1;
 const OFFLOAD_INBOUND: u8 = 2;

@@ -318,6 +318,16 @@ fn an_acquire_names_the_reqid_of_the_policy_that_a_packet_hit() {
 }
 
 #[test]
+fn hosts_are_hashed_whatever_is_on_this_side() {
+    let mut requests = Requests::with_capacity(64);
+    requests.hash_hosts(1);
+    let message = one(&requests);
+    assert_eq!((message.kind, &message.body[..4]), (0x24, &[0; 4][..]));
+    let wanted = [(3, vec![0, 32]), (4, vec![0, 128])];
+    assert_eq!(attributes(&message.body[4..]), wanted);
+}
+
+#[test]
 fn only_the_last_message_asks_for_an_answer() {
     let mut requests = Requests::with_capacity(1024);
     let address = sa().destination;

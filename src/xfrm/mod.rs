@@ -210,6 +210,17 @@ impl Xfrm {
         Ok(policies.len() + sas.len())
     }
 
+    /// Has the kernel find the policies of road warriors by hash. By itself it does so only where both
+    /// prefixes are hosts; the others are in a tree, all of which it walks whenever one goes.
+    pub fn hash_hosts(&mut self) -> io::Result<()> {
+        let seq = self.next_seq();
+        let mut requests = Requests::with_capacity(64);
+        requests.hash_hosts(seq);
+        let errors = self.transact(&mut requests, seq);
+        let errno = errors.map_or_else(Some, |errors| errors.get(&seq).copied());
+        errno.map_or(Ok(()), |errno| Err(io::Error::from_raw_os_error(errno)))
+    }
+
     /// Reads a whole table.
     fn dump(
         &mut self,
