@@ -11,12 +11,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PATH:$HOME/.cargo/bin" LC_ALL=C
-README=benches/README.md
-START='<!-- bars -->' END='<!-- end of bars -->'
 OUT=target/bars SCENARIOS=loadtest/scenarios
 ONLY=${IKED_BARS_ONLY:-peak half overload memory million shards} CPU=${IKED_BARS_CPU:-10} LONG=${IKED_BARS_LONG:-}
 [ -n "$LONG" ] || ONLY=${ONLY/million/}
-PEERS=${LONG:+20000} SECONDS_OVER=${LONG:+60}
+PEERS=${LONG:+100000} SECONDS_OVER=${LONG:+60}
 PEERS=${PEERS:-4000} SECONDS_OVER=${SECONDS_OVER:-10}
 say() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
 [ "$(id -u)" = 0 ] || { echo "$0 needs root for its network namespaces" >&2; exit 1; }
@@ -47,11 +45,11 @@ if wanted peak || wanted half; then
 fi
 if wanted half; then
   rate=$(rate_of peak 0.5)
-  run half arrivals count="$(times "$rate" $((SECONDS_OVER * 2)))" rate="$rate" child_lifetime=10800 seconds=2 dpd=60
+  run half arrivals count="$(times "$rate" "$SECONDS_OVER")" rate="$rate" child_lifetime=10800 seconds=2 dpd=60
 fi
 if wanted overload; then
   export IKED_LOAD_CPU=$CPU
-  run capped storm count="$((PEERS / 2))"
+  run capped storm count="$((PEERS / 10))"
   rate=$(rate_of capped 2)
   run twice overload count="$(times "$rate" "$SECONDS_OVER")" rate="$rate"
   unset IKED_LOAD_CPU
@@ -60,7 +58,7 @@ wanted memory && run 100k million count=100000
 wanted million && run million million
 if wanted shards; then
   for shards in 1 2 4 8 16; do
-    IKED_LOAD_SHARDS=$shards run shards-$shards storm count=$((PEERS * 2))
+    IKED_LOAD_SHARDS=$shards run shards-$shards storm count="$PEERS"
   done
 fi
 status=0
@@ -70,12 +68,5 @@ COMMIT=$(git rev-parse --short HEAD)
 git diff --quiet HEAD -- src loadtest || COMMIT="$COMMIT with changes"
 { echo "Commit $COMMIT."; echo; cat "$OUT/table"; } | tee "$OUT/figures"
 say "$OUT/bars.html has the picture, $OUT/bars.json the figures"
-if [ "${1:-}" = write ]; then
-  awk -v start="$START" -v end="$END" -v figures="$OUT/figures" '
-    $0 == end { inside = 0 }
-    !inside { print }
-    $0 == start { inside = 1; print ""; while ((getline line < figures) > 0) print line; print "" }
-  ' "$README" >"$README.new"
-  mv "$README.new" "$README"
-fi
+[ "${1:-}" != write ] || scripts/between.sh benches/README.md bars <"$OUT/figures"
 exit $status
