@@ -67,6 +67,12 @@ impl Answered {
 
     fn set(&mut self, mut datagrams: Vec<Vec<u8>>) {
         let each = datagrams.first().map_or(0, Vec::len);
+        debug_assert!(
+            datagrams.split_last().is_none_or(|(last, others)| {
+                others.iter().all(|piece| piece.len() == each) && last.len() <= each
+            }),
+            "they could not be told apart"
+        );
         self.each = u16::try_from(each).unwrap_or(u16::MAX);
         self.bytes = match datagrams.pop() {
             Some(only) if datagrams.is_empty() => only,
