@@ -33,7 +33,7 @@ guest() { # NAME..: in a guest of its own, one after the other, and the time tha
 }
 tests/kernel/rig.sh -b "$BACKEND" --setup || exit 1
 if [ $# -gt 0 ]; then guest "$@"; exit; fi
-# Without names: a guest for each release of strongSwan and one for each other peer, and beside them what
+# Without names: a guest for each release of strongSwan and OpenIKED, one for libreswan, and beside them what
 # needs no ESP, at the same time, because most of it is waiting. The words of
 # each are shown when it has ended.
 OUT=$(mktemp -d)
@@ -55,7 +55,9 @@ dry() { # what the guests do not play, without ESP, on this machine
   return $status
 }
 LANES=()
-lane iked:: & LANES+=($!)  # and openiked::
+# Of OpenIKED 7.2 there is less; the two hosts are both of this tree.
+lane v7_2 iked::two_hosts & LANES+=($!)
+lane v7_4 & LANES+=($!)
 dry & LANES+=($!)
 lane v5_9_8 & LANES+=($!)
 lane v6_0_1 & LANES+=($!)
