@@ -146,7 +146,7 @@ impl Chunk {
     }
 
     fn push_add(&mut self, xfrm: &mut Xfrm, child: &ChildInstall) {
-        let Some(algorithms) = self.begin_add(child) else {
+        let Some((algorithms, device)) = self.begin_add(child) else {
             return;
         };
         let mut comp = entry::compression(child, Algorithms::NONE);
@@ -154,7 +154,6 @@ impl Chunk {
         for sa in comp.by_ref().take(1) {
             self.add_sa(xfrm, &sa);
         }
-        let device = offload(child);
         self.add_sa(xfrm, &with(entry::inbound(child, algorithms), device, true));
         if !child.receive_only {
             for sa in comp {
@@ -167,27 +166,29 @@ impl Chunk {
     }
 
     fn push_outbound(&mut self, xfrm: &mut Xfrm, child: &ChildInstall) {
-        if let Some(algorithms) = self.begin_add(child) {
+        if let Some((algorithms, device)) = self.begin_add(child) {
             for sa in entry::compression(child, Algorithms::NONE).skip(1) {
                 self.add_sa(xfrm, &sa);
             }
             let sa = entry::outbound(child, algorithms);
-            self.add_sa(xfrm, &with(sa, offload(child), false));
+            self.add_sa(xfrm, &with(sa, device, false));
         }
     }
 
-    /// The algorithms of a request that adds SAs; `None`: it was refused here.
-    fn begin_add(&mut self, child: &ChildInstall) -> Option<Algorithms> {
+    /// The algorithms of a request that adds SAs, and the device that is to do them; `None`: it was
+    /// refused here.
+    fn begin_add(&mut self, child: &ChildInstall) -> Option<(Algorithms, Option<u32>)> {
         let algorithms = Algorithms::of(child.names.protocol, &child.transforms);
-        if algorithms.is_none() {
+        let Some(algorithms) = algorithms else {
             self.refuse(libc::EOPNOTSUPP, "add SA");
-        } else if wants_offload(child) && offload(child).is_none() {
+            return None;
+        };
+        let Ok(device) = offload(child).map(interface_index).transpose() else {
             self.refuse(libc::ENODEV, "offload");
             return None;
-        } else {
-            self.begin();
-        }
-        algorithms
+        };
+        self.begin();
+        Some((algorithms, device))
     }
 
     fn add_sa(&mut self, xfrm: &mut Xfrm, sa: &SaEntry<'_>) {
@@ -340,15 +341,11 @@ impl Chunk {
     }
 }
 
-/// No kernel hands on what is encapsulated in UDP: that stays with the processor.
-fn wants_offload(child: &ChildInstall) -> bool {
-    child.offload.is_some() && child.encap.is_none() && child.names.ipcomp.is_none()
-}
-
-/// The number that the device of a Child SA has now.
-fn offload(child: &ChildInstall) -> Option<u32> {
-    let name = child.offload.as_ref().filter(|_| wants_offload(child))?;
-    interface_index(name).ok()
+/// The device that is to do the cryptography. No kernel hands on what is encapsulated in UDP or
+/// compressed: that stays with the processor.
+fn offload(child: &ChildInstall) -> Option<&str> {
+    let plain = child.encap.is_none() && child.names.ipcomp.is_none();
+    child.offload.as_deref().filter(|_| plain)
 }
 
 fn with(sa: SaEntry<'_>, device: Option<u32>, inbound: bool) -> SaEntry<'_> {
