@@ -46,6 +46,8 @@ fn key_exchanges(wanted: &Wanted, provider: Provider) {
     for (name, method) in [
         ("x25519", KeId::CURVE25519),
         ("ecp256", KeId::ECP_256),
+        ("ecp384", KeId::ECP_384),
+        ("ecp521", KeId::ECP_521),
         ("modp2048", KeId::MODP_2048),
     ] {
         let exchange = provider.key_exchange(method).unwrap();

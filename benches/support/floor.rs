@@ -89,8 +89,8 @@ fn keep<T>(result: T) {
 /// Our key pair.
 pub(crate) fn key_pair(method: KeId) -> Step {
     match method {
-        KeId::ECP_256 => {
-            let group = p256();
+        KeId::ECP_256 | KeId::ECP_384 | KeId::ECP_521 => {
+            let group = curve(method);
             Box::new(move || keep(EcKey::generate(&group).unwrap()))
         }
         KeId::MODP_2048 => {
@@ -108,7 +108,7 @@ pub(crate) fn key_pair(method: KeId) -> Step {
 /// The shared secret, from a peer's value as it comes.
 pub(crate) fn shared_secret(method: KeId) -> Step {
     match method {
-        KeId::ECP_256 => ecp256_secret(),
+        KeId::ECP_256 | KeId::ECP_384 | KeId::ECP_521 => ecp_secret(method),
         KeId::MODP_2048 => {
             let prime = bssl::modp_prime(2048).unwrap();
             let exponent = exponent();
@@ -129,8 +129,8 @@ pub(crate) fn shared_secret(method: KeId) -> Step {
     }
 }
 
-fn ecp256_secret() -> Step {
-    let group = p256();
+fn ecp_secret(method: KeId) -> Step {
+    let group = curve(method);
     let own = EcKey::generate(&group).unwrap();
     let mut context = BigNumContext::new().unwrap();
     let form = PointConversionForm::UNCOMPRESSED;
@@ -156,8 +156,13 @@ fn shared_len(method: KeId) -> usize {
     if method == KeId::MODP_2048 { 256 } else { 32 }
 }
 
-fn p256() -> EcGroup {
-    EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap()
+fn curve(method: KeId) -> EcGroup {
+    let name = match method {
+        KeId::ECP_384 => Nid::SECP384R1,
+        KeId::ECP_521 => Nid::SECP521R1,
+        _ => Nid::X9_62_PRIME256V1,
+    };
+    EcGroup::from_curve_name(name).unwrap()
 }
 
 /// A secret exponent of 256 bits, as long as ours for this group.
