@@ -1,16 +1,21 @@
 //! The reports of several runs against what they are to come to: latency at half of the rate at which
 //! the responder is saturated, overload, memory, a million peers that stay, and what more shards
-//! cost. A run that is missing has a row that says so.
+//! cost. A run that was not made has no row.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::page::page;
 use crate::plot::{self, Bar as Plotted};
-use crate::report::{Latency, escaped};
+use crate::report::Latency;
+
+mod row;
+
+pub use row::Row;
+pub(crate) use row::table;
 
 /// Why there is nothing to show.
 #[derive(Debug, thiserror::Error)]
@@ -42,36 +47,6 @@ struct Run {
 #[derive(Clone, Copy, Debug, Deserialize)]
 struct Stay {
     cores: f64,
-}
-
-/// One line: what was measured, and what it is to be.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Row {
-    /// What.
-    pub what: String,
-    /// The figure.
-    pub value: f64,
-    /// Its unit.
-    pub unit: &'static str,
-    /// What it must not exceed or, of a `floor`, fall below.
-    pub bar: Option<f64>,
-    /// More is better.
-    pub floor: bool,
-    /// What else there is to say.
-    pub note: String,
-}
-
-impl Row {
-    /// Whether it is as it is to be; nothing is asked of some.
-    pub fn is_met(&self) -> bool {
-        self.bar.is_none_or(|bar| {
-            if self.floor {
-                self.value >= bar
-            } else {
-                self.value <= bar
-            }
-        })
-    }
 }
 
 /// All of them.
@@ -115,7 +90,7 @@ impl Bars {
         let mut rows = Vec::new();
         if let Some(run) = reports.run("peak")? {
             let note = format!("{} peers, as fast as they get in", run.peers);
-            rows.push(free("saturating rate", run.rate, "/s", note));
+            rows.push(free("saturating rate", Some(run.rate), "/s", note));
         }
         if let Some(run) = reports.run("half")? {
             rows.extend(half(&run));
@@ -131,15 +106,15 @@ impl Bars {
         let mut one = None;
         for shards in SHARDS {
             if let Some(run) = reports.run(&format!("shards-{shards}"))? {
-                let cpu = run.cpu_micros_per_sa.unwrap_or(0.0);
-                let one = *one.get_or_insert(cpu);
+                let cpu = run.cpu_micros_per_sa;
+                one = one.or(cpu);
                 rows.push(Row {
                     what: format!("CPU per handshake, {shards} shards"),
-                    value: cpu,
+                    measured: cpu,
                     unit: "us",
-                    bar: Some(one * SHARDS_FACTOR),
-                    floor: false,
+                    bar: Some(one.unwrap_or(0.0) * SHARDS_FACTOR),
                     note: format!("{:.0}/s, {} lost", run.rate, lost(&run)),
+                    ..Row::default()
                 });
             }
         }
@@ -154,28 +129,7 @@ impl Bars {
 
     /// For benches/README.md and for a terminal.
     pub fn markdown(&self) -> String {
-        let mut out = format!(
-            "{}.\n\n| what | measured | bar | met | |\n|---|---:|---:|---|---|\n",
-            self.machine
-        );
-        for row in &self.rows {
-            let sign = if row.floor { "at least" } else { "at most" };
-            let (unit, digits) = (row.unit, digits(row.value));
-            let bar = row
-                .bar
-                .map_or_else(String::new, |bar| format!("{sign} {bar:.digits$} {unit}"));
-            let met = match (row.bar, row.is_met()) {
-                (None, _) => "",
-                (Some(_), true) => "yes",
-                (Some(_), false) => "no",
-            };
-            let _ = writeln!(
-                out,
-                "| {} | {:.digits$} {unit} | {bar} | {met} | {} |",
-                row.what, row.value, row.note
-            );
-        }
-        out
+        format!("{}.\n\n{}", self.machine, table(&self.rows))
     }
 
     /// Writes `bars.json` and `bars.html` below `folder`.
@@ -192,25 +146,18 @@ impl Bars {
     }
 
     fn html(&self) -> String {
-        let mut out = String::from(
-            "<!doctype html>\n<meta charset=\"utf-8\">\n<title>Bars</title>\n\
-             <style>body{font:15px/1.4 sans-serif;margin:2em auto;max-width:70em;color:#222}\
-             pre{background:#f4f4f4;padding:1em;overflow:auto}svg{max-width:100%;height:auto}</style>\n\
-             <h1>What this iked is to come to</h1>\n",
-        );
-        let _ = writeln!(out, "<pre>{}</pre>", escaped(&self.markdown()));
         let asked = self.rows.iter().filter_map(|row| {
             let bar = row.bar.filter(|bar| *bar > 0.0)?;
             Some(Plotted {
                 name: row.what.clone(),
                 group: usize::from(row.is_met()),
-                value: row.value / bar * 100.0,
+                value: row.measured? / bar * 100.0,
             })
         });
         let asked: Vec<Plotted> = asked.collect();
-        out += &plot::bars("Of the bar", "%", &asked).unwrap_or_default();
-        out.push('\n');
-        out
+        let plot = plot::bars("Of the bar", "%", &asked);
+        let title = "What this iked is to come to";
+        page(title, &self.machine, &table(&self.rows), plot)
     }
 }
 
@@ -219,49 +166,43 @@ fn lost(run: &Run) -> u64 {
     run.peers.saturating_sub(run.up).max(run.failed) + run.lost
 }
 
-fn free(what: &str, value: f64, unit: &'static str, note: String) -> Row {
+fn free(what: &str, measured: Option<f64>, unit: &'static str, note: String) -> Row {
     Row {
         what: what.to_owned(),
-        value,
+        measured,
         unit,
-        bar: None,
-        floor: false,
         note,
+        ..Row::default()
     }
 }
 
-fn at_most(what: &str, value: f64, unit: &'static str, bar: f64, note: String) -> Row {
+fn at_most(what: &str, measured: Option<f64>, unit: &'static str, bar: f64, note: String) -> Row {
     Row {
         bar: Some(bar),
-        ..free(what, value, unit, note)
+        ..free(what, measured, unit, note)
     }
 }
 
 fn half(run: &Run) -> [Row; 2] {
     let note = format!("{} peers, p50 {:.1} ms", run.peers, run.handshake.p50);
-    let lost = lost(run) as f64;
+    let (p99, lost) = (Some(run.handshake.p99), Some(lost(run) as f64));
     [
-        at_most("at half of it: p99", run.handshake.p99, "ms", 3.0, note),
+        at_most("at half of it: p99", p99, "ms", 3.0, note),
         at_most("at half of it: lost", lost, "", 0.0, String::new()),
     ]
 }
 
 fn overload(peak: &Run, twice: &Run) -> [Row; 2] {
-    let (peak, goodput) = (peak.rate, twice.goodput.unwrap_or(0.0));
-    let note = format!("{goodput:.0}/s of {peak:.0}/s");
-    let dropped = twice.lost as f64;
+    let peak = peak.rate;
+    let part = twice.goodput.map(|goodput| goodput / peak.max(1.0) * 100.0);
+    let note = format!("{:.0}/s of {peak:.0}/s", twice.goodput.unwrap_or(0.0));
+    let dropped = Some(twice.lost as f64);
     let refused = lost(twice).saturating_sub(twice.lost);
     let others = format!("{refused} of {} never got in", twice.peers);
     [
         Row {
             floor: true,
-            ..at_most(
-                "at twice the rate: goodput",
-                goodput / peak.max(1.0) * 100.0,
-                "%",
-                90.0,
-                note,
-            )
+            ..at_most("at twice the rate: goodput", part, "%", 90.0, note)
         },
         at_most("at twice the rate: dropped", dropped, "", 0.0, others),
     ]
@@ -269,22 +210,16 @@ fn overload(peak: &Run, twice: &Run) -> [Row; 2] {
 
 fn many(run: &Run) -> Vec<Row> {
     let peers = run.peers;
-    let bytes = run.bytes_per_sa.unwrap_or(0.0);
     let note = format!("{} lost", lost(run));
     let memory = format!("memory per IKE SA, {peers} peers");
-    let mut rows = vec![at_most(&memory, bytes, "B", 2048.0, note)];
+    let mut rows = vec![at_most(&memory, run.bytes_per_sa, "B", 2048.0, note)];
     if let Some(stay) = run.stay {
         let name = format!("staying, with DPD every 60 s, {peers} peers");
         let part = peers as f64 / 1e6;
         let note = "for each million of peers one core".to_owned();
-        rows.push(at_most(&name, stay.cores, "cores", part, note));
+        rows.push(at_most(&name, Some(stay.cores), "cores", part, note));
     }
     rows
-}
-
-/// So that small figures have some.
-const fn digits(value: f64) -> usize {
-    if value < 10.0 { 2 } else { 0 }
 }
 
 /// The runs with so many shards.
@@ -348,7 +283,7 @@ mod tests {
         let table = bars.markdown();
         assert!(
             table.contains(
-                "| at twice the rate: goodput | 80 % | at least 90 % | no | 400/s of 500/s |"
+                "| at twice the rate: goodput | 80.0 % | at least 90.0 % | no | 400/s of 500/s |"
             ),
             "{table}"
         );

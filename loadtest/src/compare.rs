@@ -6,13 +6,14 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bars::{Row as BarRow, table};
+use crate::page::page;
 use crate::plot::{self, Bar};
-use crate::report::{Flooded, Latency, escaped};
+use crate::report::{Flooded, Latency};
 
 mod bars;
 mod flood;
 
-pub use bars::Reached;
 pub use flood::FloodRow;
 
 /// What is no responder, but what BoringSSL alone takes for the primitives of one handshake.
@@ -95,7 +96,7 @@ pub struct Comparison {
     /// The same of the runs with a flood.
     pub floods: Vec<FloodRow>,
     /// What of this was to be reached.
-    pub bars: Vec<Reached>,
+    pub bars: Vec<BarRow>,
 }
 
 impl Comparison {
@@ -114,7 +115,7 @@ impl Comparison {
         Self {
             machine: machine.cloned().unwrap_or_default(),
             commit: commit.to_owned(),
-            bars: bars::reached(&rows, &floods),
+            bars: bars::of(&rows, &floods),
             rows,
             floods,
         }
@@ -144,7 +145,9 @@ impl Comparison {
             );
         }
         out += &flood::markdown(&self.floods);
-        out += &bars::markdown(&self.bars);
+        if !self.bars.is_empty() {
+            let _ = write!(out, "\n{}", table(&self.bars));
+        }
         out
     }
 
@@ -187,13 +190,6 @@ impl Comparison {
 
     /// One page that a person looks at.
     pub fn html(&self) -> String {
-        let mut out = String::from(
-            "<!doctype html>\n<meta charset=\"utf-8\">\n<title>Responders compared</title>\n\
-             <style>body{font:15px/1.4 sans-serif;margin:2em auto;max-width:70em;color:#222}\
-             pre{background:#f4f4f4;padding:1em;overflow:auto}svg{max-width:100%;height:auto}</style>\n\
-             <h1>Responders compared</h1>\n",
-        );
-        let _ = writeln!(out, "<pre>{}</pre>", escaped(&self.markdown()));
         let bars = |title, unit, value: fn(&Row) -> f64| {
             let bars = self.rows.iter().map(|row| Bar {
                 name: format!("{} {}", row.scenario, row.responder),
@@ -208,11 +204,9 @@ impl Comparison {
                 row.bytes.unwrap_or(0.0) / 1024.0
             }),
         ];
-        for plot in plots.into_iter().flatten() {
-            out += &plot;
-            out.push('\n');
-        }
-        out
+        let about = format!("{}, commit {}", self.machine, self.commit);
+        let plots = plots.into_iter().flatten();
+        page("Responders compared", &about, &self.markdown(), plots)
     }
 
     /// Which colour a responder has.

@@ -87,12 +87,8 @@ pub struct Parts {
 impl Parts {
     /// How many peers this thread has.
     fn own_peers(&self) -> u32 {
-        let (thread, threads) = (u32::from(self.thread), u32::from(self.threads));
         self.scenario
-            .peers
-            .count
-            .saturating_sub(thread)
-            .div_ceil(threads)
+            .peers_of(self.thread.into(), self.threads.into())
     }
 }
 

@@ -12,6 +12,7 @@ pub mod flood;
 pub mod kernel;
 pub mod meter;
 pub mod nat;
+mod page;
 pub mod plot;
 pub mod population;
 pub mod report;

@@ -65,11 +65,7 @@ impl Nat {
             let bound = socket::bind(&[any], ports, &Steering::new(1, 1))?;
             sockets.extend(bound.shards.into_iter().flatten());
         }
-        let own = scenario
-            .peers
-            .count
-            .saturating_sub(thread)
-            .div_ceil(threads);
+        let own = scenario.peers_of(thread, threads);
         let made = Self {
             scenario: Arc::clone(scenario),
             thread,

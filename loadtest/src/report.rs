@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::meter::{Counts, Durations, Meter, Reasons};
+use crate::page::page;
 use crate::plot::{self, Axes, Line};
 use crate::responder::Cost;
 
@@ -322,23 +323,9 @@ impl Report {
 
     /// One page that a person looks at.
     pub fn html(&self) -> String {
-        let mut out =
-            String::from("<!doctype html>\n<meta charset=\"utf-8\">\n<title>ikeload</title>\n");
-        out += "<style>body{font:15px/1.4 sans-serif;margin:2em auto;max-width:62em;color:#222}\
-                pre{background:#f4f4f4;padding:1em;overflow:auto}svg{max-width:100%;height:auto}</style>\n";
-        let _ = writeln!(out, "<h1>ikeload: {}</h1>", escaped(&self.scenario));
-        let _ = writeln!(
-            out,
-            "<p>{}, seed {}</p>\n<pre>{}</pre>",
-            escaped(&self.machine),
-            self.seed,
-            escaped(&self.table())
-        );
-        for plot in self.plots() {
-            out += &plot;
-            out.push('\n');
-        }
-        out
+        let title = format!("ikeload: {}", self.scenario);
+        let about = format!("{}, seed {}", self.machine, self.seed);
+        page(&title, &about, &self.table(), self.plots())
     }
 
     fn plots(&self) -> Vec<String> {
@@ -438,13 +425,6 @@ const LATENCY: Axes<'_> = Axes {
 
 /// Reasons in the table; the JSON has all.
 const ROWS_MAX: usize = 20;
-
-/// For a page.
-pub(crate) fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-}
 
 #[cfg(test)]
 mod tests {

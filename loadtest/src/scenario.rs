@@ -316,6 +316,11 @@ impl Scenario {
         Some(nth(first, peer % count))
     }
 
+    /// How many peers this one of so many threads has: those whose number has its remainder.
+    pub fn peers_of(&self, thread: u32, threads: u32) -> u32 {
+        self.peers.count.saturating_sub(thread).div_ceil(threads)
+    }
+
     /// Where else a peer is when it roams.
     pub fn elsewhere(&self, peer: u32) -> Option<IpAddr> {
         let (first, count) = network(&self.roam.as_ref()?.to)?;

@@ -1,39 +1,7 @@
 //! What the comparison is to reach, and whether it does: each bar is a ratio within the same rounds.
 
-use std::fmt::Write as _;
-
-use serde::Serialize;
-
-use super::{FloodRow, OURS, Row, told};
-
-/// A bar, and what was measured.
-#[derive(Clone, Debug, Serialize)]
-pub struct Reached {
-    /// What it is about.
-    pub what: String,
-    /// The bar.
-    pub bar: f64,
-    /// Whether the figure has to be above it, and not below.
-    pub above: bool,
-    /// The figure; `None` where it was not measured.
-    pub measured: Option<f64>,
-    /// Its unit.
-    pub unit: &'static str,
-}
-
-impl Reached {
-    /// Whether it is reached; a figure that is missing reaches nothing.
-    pub fn is_reached(&self) -> bool {
-        let above = self.above;
-        self.measured.is_some_and(|measured| {
-            if above {
-                measured >= self.bar
-            } else {
-                measured <= self.bar
-            }
-        })
-    }
-}
+use super::{FloodRow, OURS, Row as Compared};
+use crate::bars::Row;
 
 /// CPU time per IKE SA: scenario, how often the primitives at most, whose it is measured by, and how much
 /// more that one has to take at least.
@@ -54,7 +22,7 @@ const HONEST: f64 = 99.9;
 const STRANGERS: f64 = 95_000.0;
 
 /// All of them, by what was measured.
-pub(super) fn reached(rows: &[Row], floods: &[FloodRow]) -> Vec<Reached> {
+pub(super) fn of(rows: &[Compared], floods: &[FloodRow]) -> Vec<Row> {
     let mut out = Vec::new();
     for (scenario, primitives, other, times) in CPU {
         let of = || rows.iter().filter(|row| row.scenario == scenario);
@@ -62,29 +30,28 @@ pub(super) fn reached(rows: &[Row], floods: &[FloodRow]) -> Vec<Reached> {
             continue;
         };
         if let Some(bar) = primitives {
-            out.push(Reached {
-                what: format!("{scenario}: CPU time by the primitives' at most"),
-                bar,
-                above: false,
+            out.push(Row {
+                what: format!("{scenario}: CPU time by the primitives'"),
+                bar: Some(bar),
                 measured: own.primitives_ratio,
-                unit: "",
+                ..Row::default()
             });
         }
         // The release that is nearest to us counts.
         let others = of().filter(|row| row.responder.starts_with(other));
-        out.push(Reached {
-            what: format!("{scenario}: CPU time of {other} by ours at least"),
-            bar: times,
-            above: true,
+        out.push(Row {
+            what: format!("{scenario}: CPU time of {other} by ours"),
+            bar: Some(times),
+            floor: true,
             measured: others.map(|row| row.ratio).reduce(f64::min),
-            unit: "",
+            ..Row::default()
         });
     }
     out.extend(under_a_flood(floods));
     out
 }
 
-fn under_a_flood(floods: &[FloodRow]) -> Vec<Reached> {
+fn under_a_flood(floods: &[FloodRow]) -> Vec<Row> {
     let of = |name: &'static str| {
         let rows = floods.iter();
         rows.filter(move |row| row.responder.starts_with(name))
@@ -93,53 +60,32 @@ fn under_a_flood(floods: &[FloodRow]) -> Vec<Reached> {
     let best = |name| of(name).filter_map(|row| row.per_core).reduce(f64::max);
     let mut out = Vec::new();
     if let Some(ours) = best(OURS) {
-        let times = best("strongswan").map(|theirs| ours / theirs);
-        out.push(Reached {
-            what: "flood: answers per second and core by strongswan's at least".to_owned(),
-            bar: ANSWERS,
-            above: true,
-            measured: times,
-            unit: "",
+        out.push(Row {
+            what: "flood: answers per second and core by strongSwan's".to_owned(),
+            bar: Some(ANSWERS),
+            floor: true,
+            measured: best("strongswan").map(|theirs| ours / theirs),
+            ..Row::default()
         });
-        out.push(Reached {
-            what: "flood: CPU time per answer at most".to_owned(),
-            bar: ANSWER_MICROS,
-            above: false,
+        out.push(Row {
+            what: "flood: CPU time per answer".to_owned(),
+            bar: Some(ANSWER_MICROS),
             measured: Some(1e6 / ours),
-            unit: " us",
+            unit: "us",
+            ..Row::default()
         });
     }
     if let Some(row) = of(OURS).find(|row| row.honest().is_some()) {
         let is_one = row.sent.is_some_and(|sent| sent >= STRANGERS);
         let honest = row.honest().filter(|_| is_one);
-        out.push(Reached {
-            what: "beside 100000 strangers in a second: honest peers let in at least".to_owned(),
-            bar: HONEST,
-            above: true,
+        out.push(Row {
+            what: "beside 100000 strangers in a second: honest peers let in".to_owned(),
+            bar: Some(HONEST),
+            floor: true,
             measured: honest.map(|part| part * 100.0),
-            unit: " %",
+            unit: "%",
+            ..Row::default()
         });
-    }
-    out
-}
-
-/// A section of the table.
-pub(super) fn markdown(bars: &[Reached]) -> String {
-    let mut out = String::new();
-    if bars.is_empty() {
-        return out;
-    }
-    out += "\n| bar | wanted | measured | reached |\n|---|---:|---:|---|\n";
-    for bar in bars {
-        let _ = writeln!(
-            out,
-            "| {} | {}{} | {} | {} |",
-            bar.what,
-            bar.bar,
-            bar.unit,
-            told(bar.measured, 2, bar.unit),
-            if bar.is_reached() { "yes" } else { "no" },
-        );
     }
     out
 }
@@ -163,9 +109,9 @@ mod tests {
         let comparison = Comparison::new("abc", &runs);
         let table = comparison.markdown();
         for line in [
-            "| psk: CPU time by the primitives' at most | 1.3 | 1.11 | yes |",
-            "| psk: CPU time of strongswan by ours at least | 6 | 5.90 | no |",
-            "| psk-ecp256: CPU time of openiked by ours at least | 6 | 6.00 | yes |",
+            "| psk: CPU time by the primitives' | 1.11 | at most 1.30 | yes |",
+            "| psk: CPU time of strongswan by ours | 5.90 | at least 6.00 | no |",
+            "| psk-ecp256: CPU time of openiked by ours | 6.00 | at least 6.00 | yes |",
         ] {
             assert!(table.contains(line), "{table}");
         }
@@ -173,7 +119,7 @@ mod tests {
         let alone = Comparison::new("abc", &runs[..1]);
         assert_eq!(alone.bars.len(), 2);
         assert!(
-            alone.bars.iter().all(|bar| !bar.is_reached()),
+            alone.bars.iter().all(|bar| !bar.is_met()),
             "{:?}",
             alone.bars
         );

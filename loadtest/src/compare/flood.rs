@@ -192,12 +192,12 @@ mod tests {
         );
         assert!(said.contains("99.80 % of honest"), "{said}");
         let bar = comparison.bars.last().unwrap();
-        assert_eq!((bar.measured, bar.is_reached()), (Some(99.8), false));
+        assert_eq!((bar.measured, bar.is_met()), (Some(99.8), false));
         // Half a flood shows nothing, however many get in beside it.
         let mut half = run("beside", "iked", 1000, 1000, 200_000, 1.0);
         half.figures.samples.last_mut().unwrap().at = 8.0;
         let half = Comparison::new("abc", &[half]);
         let bar = half.bars.last().unwrap();
-        assert_eq!((bar.measured, bar.is_reached()), (None, false));
+        assert_eq!((bar.measured, bar.is_met()), (None, false));
     }
 }
