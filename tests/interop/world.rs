@@ -24,8 +24,13 @@ pub const INSIDE_NET: &str = "10.8.0.0/24";
 pub const INSIDE6: &str = "fd00:8::1";
 pub const INSIDE_NET6: &str = "fd00:8::/64";
 
-/// How long anything may take before the test has failed. A rig's kernel is slow.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long anything may take before the test has failed. A rig's kernel is slow, and one in a
+/// processor that is emulated, beside other guests, slower by far: its first charon is read from
+/// the host's disk.
+fn patience() -> Duration {
+    let emulated = std::env::var_os("IKED_RIG").is_some_and(|rig| rig == "tcg");
+    Duration::from_secs(if emulated { 150 } else { 30 })
+}
 
 /// The tests run one after the other: they measure real time and share two processors.
 static TURN: Mutex<()> = Mutex::new(());
@@ -409,17 +414,17 @@ fn ip(arguments: &[&str]) -> String {
 
 /// Tries again until there is something, or fails saying what never came.
 pub fn wait_for<T>(what: &str, attempt: impl FnMut() -> Option<T>) -> T {
-    wait_within(PATIENCE, what, attempt)
+    wait_within(patience(), what, attempt)
 }
 
 /// The same for what takes minutes by its nature.
 pub fn wait_long_for<T>(what: &str, attempt: impl FnMut() -> Option<T>) -> T {
-    wait_within(6 * PATIENCE, what, attempt)
+    wait_within(6 * patience(), what, attempt)
 }
 
 /// The same; what each attempt saw is said when it was the last.
 pub fn wait_long_to_see<T>(what: &str, attempt: impl FnMut() -> Result<T, String>) -> T {
-    wait_within_to_see(6 * PATIENCE, what, attempt)
+    wait_within_to_see(6 * patience(), what, attempt)
 }
 
 fn wait_within<T>(time: Duration, what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
