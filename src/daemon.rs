@@ -257,11 +257,11 @@ fn start(args: Args, mut loader: Loader, config: Arc<Config>) -> Result<(), Stri
     } else {
         Level::Info
     };
-    log::open(args.debug, level);
+    let signals = Signals::take().map_err(|error| format!("signals: {error}"))?;
+    let _log = log::open(args.debug, level).map_err(|error| format!("log: {error}"))?;
     for warning in warnings.iter().chain(&bound.warnings).chain(&unused) {
         log::write(Level::Warning, warning);
     }
-    let signals = Signals::take().map_err(|error| format!("signals: {error}"))?;
     let plan = Plan {
         config,
         options,

@@ -1,20 +1,30 @@
-//! Where log lines go: stderr in the foreground, syslog as a daemon. One sink for the process;
-//! lines that unauthenticated bytes cause are limited in rate.
+//! Where log lines go: stderr in the foreground, syslog as a daemon. Whoever writes one hands it to a
+//! thread, which alone waits for a sink that is slow, and takes all lines of a moment at once; lines
+//! that nobody takes are counted and lost. Those that unauthenticated bytes cause are limited in rate.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::ike::Level;
 
-/// The sink.
+/// The way to the sink.
 struct Logger {
-    output: Mutex<Output>,
+    sender: Sender<Entry>,
     level: AtomicU8,
-    noise: Mutex<Noise>,
+    lost: AtomicU64,
+    noise: Noise,
+}
+
+/// What the log's thread is given.
+enum Entry {
+    Line(Level, String),
+    /// All before it has been written as soon as this is answered.
+    Flush(Sender<()>),
 }
 
 enum Output {
@@ -22,34 +32,122 @@ enum Output {
     Syslog(Box<syslog::Logger<syslog::LoggerBackend, syslog::Formatter3164>>),
 }
 
+/// How many lines bytes of nobody in particular caused in the second that began last.
 struct Noise {
-    since: Instant,
-    written: u32,
-    suppressed: u64,
+    opened: Instant,
+    second: AtomicU64,
+    written: AtomicU32,
+    suppressed: AtomicU64,
 }
 
 static LOGGER: OnceLock<Logger> = OnceLock::new();
 
-/// Opens the sink. `foreground` writes to stderr, else syslog, facility daemon; where syslog
-/// cannot be reached, stderr serves.
-pub fn open(foreground: bool, level: Level) {
+/// An open log; once dropped, what was written before is where it belongs, unless the sink takes
+/// nothing for a second.
+#[derive(Debug)]
+#[must_use]
+pub struct Open(());
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let Some(logger) = LOGGER.get() else { return };
+        let (done, written) = bounded(1);
+        let until = now() + FLUSH_MAX;
+        if logger
+            .sender
+            .send_deadline(Entry::Flush(done), until)
+            .is_ok()
+        {
+            // Whether it was in time: there is nobody to tell.
+            let _ = written.recv_deadline(until);
+        }
+    }
+}
+
+/// Opens the sink and starts its thread. `foreground` writes to stderr, else syslog, facility
+/// daemon; where syslog cannot be reached, stderr serves.
+pub fn open(foreground: bool, level: Level) -> io::Result<Open> {
     let output = if foreground {
         Output::Stderr
     } else {
         syslog_output()
     };
-    let noise = Noise {
-        since: now(),
-        written: 0,
-        suppressed: 0,
-    };
+    let (sender, receiver) = bounded(LINES_MAX);
     let logger = Logger {
-        output: Mutex::new(output),
+        sender,
         level: AtomicU8::new(number(level)),
-        noise: Mutex::new(noise),
+        lost: AtomicU64::new(0),
+        noise: Noise {
+            opened: now(),
+            second: AtomicU64::new(0),
+            written: AtomicU32::new(0),
+            suppressed: AtomicU64::new(0),
+        },
     };
     // Opened once, at start; a second call changes nothing.
     let _ = LOGGER.set(logger);
+    thread::Builder::new()
+        .name("log".to_owned())
+        .spawn(move || serve(output, &receiver))?;
+    Ok(Open(()))
+}
+
+/// The thread: takes what is there, writes it at once, and pauses, so that under load many lines
+/// are one.
+fn serve(mut output: Output, entries: &Receiver<Entry>) {
+    let mut text = Vec::new();
+    while let Ok(first) = entries.recv() {
+        let mut flushed = None;
+        for entry in std::iter::once(first).chain(entries.try_iter().take(LINES_MAX)) {
+            match entry {
+                Entry::Line(level, line) => output.put(&mut text, level, &line),
+                Entry::Flush(done) => {
+                    flushed = Some(done);
+                    break;
+                }
+            }
+        }
+        let lost = LOGGER
+            .get()
+            .map_or(0, |logger| logger.lost.swap(0, Ordering::Relaxed));
+        if lost > 0 {
+            let line = format!("{lost} lines lost, the log was too slow");
+            output.put(&mut text, Level::Warning, &line);
+        }
+        output.write(&mut text);
+        match flushed {
+            // Who asked has waited long enough not to care what became of it.
+            Some(done) => drop(done.send(())),
+            None => thread::sleep(PAUSE),
+        }
+    }
+}
+
+impl Output {
+    /// Adds a line to what will be written; syslog has it at once.
+    fn put(&mut self, text: &mut Vec<u8>, level: Level, line: &str) {
+        match self {
+            Self::Stderr => {
+                text.extend_from_slice(line.as_bytes());
+                text.push(b'\n');
+            }
+            Self::Syslog(syslog) => {
+                // There is nowhere to report that the log cannot be written.
+                let _ = match level {
+                    Level::Warning => syslog.warning(line),
+                    Level::Info => syslog.info(line),
+                    Level::Debug => syslog.debug(line),
+                };
+            }
+        }
+    }
+
+    fn write(&mut self, text: &mut Vec<u8>) {
+        if !text.is_empty() {
+            let _ = io::stderr().lock().write_all(text);
+            text.clear();
+        }
+    }
 }
 
 fn syslog_output() -> Output {
@@ -106,59 +204,47 @@ pub fn set_heard(heard: bool) {
     HEARD.store(heard, Ordering::Relaxed);
 }
 
-/// Writes one line.
-pub fn write(level: Level, line: &str) {
+/// Writes one line, which never waits.
+pub fn write(level: Level, line: impl Into<String> + AsRef<str>) {
     if HEARD.load(Ordering::Relaxed)
         && level <= Level::Info
         && let Some(listener) = LISTENER.get()
     {
-        listener(line);
+        listener(line.as_ref());
     }
     let Some(logger) = LOGGER.get() else { return };
     if number(level) > logger.level.load(Ordering::Relaxed) {
         return;
     }
-    let mut output = logger.output.lock();
-    // There is nowhere to report that the log cannot be written.
-    let _ = match &mut *output {
-        Output::Stderr => writeln!(std::io::stderr().lock(), "{line}"),
-        Output::Syslog(syslog) => {
-            let written = match level {
-                Level::Warning => syslog.warning(line),
-                Level::Info => syslog.info(line),
-                Level::Debug => syslog.debug(line),
-            };
-            written.map_err(std::io::Error::other)
-        }
-    };
+    let entry = Entry::Line(level, line.into());
+    if logger.sender.try_send(entry).is_err() {
+        logger.lost.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// Writes one line that bytes of nobody in particular caused, unless many were already.
-pub fn write_noise(level: Level, line: &str) {
+pub fn write_noise(level: Level, line: impl Into<String> + AsRef<str>) {
     let Some(logger) = LOGGER.get() else { return };
     if number(level) > logger.level.load(Ordering::Relaxed) {
         return;
     }
-    let suppressed = {
-        let mut noise = logger.noise.lock();
-        let now = now();
-        let mut suppressed = 0;
-        if now.saturating_duration_since(noise.since) >= Duration::from_secs(1) {
-            suppressed = std::mem::take(&mut noise.suppressed);
-            noise.since = now;
-            noise.written = 0;
-        }
-        if noise.written >= NOISE_PER_SECOND {
-            noise.suppressed += 1;
-            return;
-        }
-        noise.written += 1;
-        suppressed
-    };
+    let noise = &logger.noise;
+    let second = now().saturating_duration_since(noise.opened).as_secs();
+    let mut suppressed = 0;
+    if noise.second.swap(second, Ordering::Relaxed) != second {
+        suppressed = noise.suppressed.swap(0, Ordering::Relaxed);
+        noise.written.store(0, Ordering::Relaxed);
+    }
+    if noise.written.fetch_add(1, Ordering::Relaxed) >= NOISE_PER_SECOND {
+        noise
+            .suppressed
+            .fetch_add(suppressed + 1, Ordering::Relaxed);
+        return;
+    }
     if suppressed > 0 {
         write(
             level,
-            &format!("{suppressed} messages about unauthenticated datagrams suppressed"),
+            format!("{suppressed} messages about unauthenticated datagrams suppressed"),
         );
     }
     write(level, line);
@@ -182,3 +268,9 @@ const fn number(level: Level) -> u8 {
 
 /// Lines in a second that unauthenticated bytes may cause.
 const NOISE_PER_SECOND: u32 = 20;
+/// Lines that wait for the sink.
+const LINES_MAX: usize = 8192;
+/// How long lines gather, while there are any.
+const PAUSE: Duration = Duration::from_millis(5);
+/// How long the end waits for the sink.
+const FLUSH_MAX: Duration = Duration::from_secs(1);

@@ -176,7 +176,7 @@ fn assert_counted(counted: &BTreeMap<String, u64>) {
 
 /// Nothing panicked, and the log was not flooded.
 fn assert_quiet(daemon: &Daemon, took: Duration) {
-    let log = daemon.log();
+    let log = daemon.said();
     for word in ["panicked", "fault of its own"] {
         assert!(!log.contains(word), "{log}");
     }

@@ -355,12 +355,12 @@ impl Shard {
                 level,
                 line,
                 unauthenticated: false,
-            } => log::write(level, &line),
+            } => log::write(level, line),
             Event::Log {
                 level,
                 line,
                 unauthenticated: true,
-            } => log::write_noise(level, &line),
+            } => log::write_noise(level, line),
             Event::News(news) => {
                 let me = usize::from(self.id.0);
                 let to = news.to().map(|to| usize::from(to.0));

@@ -36,7 +36,7 @@ fn a_control_socket_is_there_before_the_daemon_and_after_it() {
             let early = UnixStream::connect(house.path("sock")).unwrap();
             let mut daemon = passing(&house, &ours, "$$");
             assert_eq!(daemon.ikectl(&["reload"]).code, Some(0));
-            let log = daemon.log();
+            let log = daemon.said();
             assert!(!log.contains("of systemd"), "{log}");
             daemon.signal("-TERM");
             assert_eq!(daemon.wait().code(), Some(0));
@@ -53,12 +53,12 @@ fn a_socket_of_another_kind_is_named_and_one_for_another_process_passed_over() {
         let udp: OwnedFd = UdpSocket::bind("127.0.0.1:0").unwrap().into();
         let mut daemon = passing(&house, &udp, "$$");
         let line = "socket 'something' of systemd is no control socket and not used";
-        assert!(daemon.log().contains(line), "{}", daemon.log());
+        assert!(daemon.said().contains(line), "{}", daemon.said());
         daemon.signal("-TERM");
         assert_eq!(daemon.wait().code(), Some(0));
         assert!(!house.path("sock").exists(), "its own, so it is removed");
         let mut daemon = passing(&house, &udp, "1");
-        assert!(!daemon.log().contains("of systemd"), "{}", daemon.log());
+        assert!(!daemon.said().contains("of systemd"), "{}", daemon.said());
         daemon.signal("-TERM");
         assert_eq!(daemon.wait().code(), Some(0));
         let broken = "exec env LISTEN_PID=$$ LISTEN_FDS=2 \"$@\" 3</dev/null 4<&-";

@@ -324,7 +324,7 @@ fn on_the_natt_port_what_is_no_ike_is_no_message() {
     alone(|| {
         let house = House::new();
         let daemon = house.start(&gateway_conf(&[]), &["--shards", "1"]);
-        let takes_esp = !daemon.log().contains("no ESP in UDP");
+        let takes_esp = !daemon.said().contains("no ESP in UDP");
         let socket = UdpSocket::bind("127.0.0.8:0").unwrap();
         let mut desk = Desk::new(&daemon, &socket, "127.0.0.1:4500");
         let esp = [0x21; 80];

@@ -114,21 +114,21 @@ fn v_prints_the_configuration_and_a_second_one_details() {
         assert!(said.err.starts_with("set decouple\nikev2 \"clients\" "));
         assert!(said.err.ends_with("configuration OK\n"), "{}", said.err);
         assert!(!said.err.contains("a secret"), "{}", said.err);
-        let loud = |daemon: &Daemon| daemon.log().contains("control request 9999 is unknown");
+        let loud = |daemon: &Daemon| daemon.said().contains("control request 9999 is unknown");
         for (flag, expected) in [("-v", false), ("-vv", true)] {
             let daemon = house.start(&gateway_conf(&[]), &[flag]);
-            assert!(daemon.log().contains("ikev2 \"clients\" "));
+            assert!(daemon.said().contains("ikev2 \"clients\" "));
             ask_nonsense(&house);
             assert_eq!(loud(&daemon), expected, "{flag}: {}", daemon.log());
             let other = if expected { "brief" } else { "verbose" };
             daemon.shows(&["log", other]);
-            let before = daemon.log().matches("request 9999").count();
+            let before = daemon.said().matches("request 9999").count();
             ask_nonsense(&house);
-            let after = daemon.log().matches("request 9999").count();
+            let after = daemon.said().matches("request 9999").count();
             assert_eq!(after - before, usize::from(!expected), "log {other}");
         }
         let quiet = house.start(&gateway_conf(&[]), &[]);
-        assert!(!quiet.log().contains("ikev2 \"clients\""));
+        assert!(!quiet.said().contains("ikev2 \"clients\""));
     });
 }
 
@@ -287,7 +287,7 @@ fn capital_s_keeps_active_policies_from_starting() {
             let count = shown.matches("->192.0.2.9:500<").count() as u64;
             assert_eq!(count, started, "{flags:?}: {shown}");
             let line = "ikev2_init_ike_sa: initiating \"far\"";
-            assert_eq!(daemon.log().contains(line), started == 1);
+            assert_eq!(daemon.said().contains(line), started == 1);
         }
     });
 }
@@ -361,7 +361,7 @@ fn config_dir_is_where_keys_are_looked_for() {
         fs::create_dir_all(house.path("keys/pubkeys/fqdn")).unwrap();
         let bad = house.write("keys/pubkeys/fqdn/peer.example", "no key\n");
         let with = house.start(&gateway_conf(&[]), &[]);
-        assert!(!with.log().contains(&bad), "{}", with.log());
+        assert!(!with.said().contains(&bad), "{}", with.log());
         drop(with);
         let file = house.text("iked.conf");
         let mut command = Command::new(IKED);

@@ -137,9 +137,19 @@ impl Daemon {
         self.child.id()
     }
 
-    /// Everything it has said.
+    /// Everything that is in its log.
     pub(super) fn log(&self) -> String {
         lossy(&fs::read(&self.log).unwrap())
+    }
+
+    /// The same with every line that it had to say until now: none comes in the log after one that was
+    /// said later, such as that of this signal.
+    pub(super) fn said(&self) -> String {
+        let marks = || self.log().matches(MARK).count();
+        let before = marks();
+        self.signal("-USR1");
+        wait_for("the last line", || (marks() > before).then_some(()));
+        self.log().replace(&format!("{MARK}\n"), "")
     }
 
     pub(super) fn ikectl(&self, words: &[&str]) -> Said {
@@ -258,5 +268,7 @@ pub(super) fn lossy(bytes: &[u8]) -> String {
 pub(super) const IKED: &str = env!("CARGO_BIN_EXE_iked");
 /// Set in a host of its own.
 const INSIDE: &str = "IKED_TEST_INSIDE";
+/// What a signal that does nothing says.
+const MARK: &str = "SIGUSR1 ignored";
 /// How long anything may take: the machine may be busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -173,7 +173,7 @@ fn a_good_file_is_taken_and_ike_sas_stay() {
 }
 
 fn reloads(daemon: &Daemon, line: &str) -> usize {
-    daemon.log().lines().filter(|said| *said == line).count()
+    daemon.said().lines().filter(|said| *said == line).count()
 }
 
 #[test]

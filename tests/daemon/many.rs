@@ -65,7 +65,8 @@ fn ten_thousand_policies_are_reloaded_while_clients_come_and_stay() {
             done.store(true, Ordering::Relaxed);
             assert!(rounds > 5, "{rounds} handshakes beside the reloads");
         });
-        assert!(daemon.log().contains(" policy 'p997' "), "{}", daemon.log());
+        let log = daemon.said();
+        assert!(log.contains(" policy 'p997' "), "{log}");
         // Whoever was there before is there still.
         first.ask_for_life();
         assert_eq!(daemon.count("IKE SAs currently established"), 1);

@@ -87,7 +87,8 @@ fn a_reload_asks_again_and_without_an_answer_everything_stays() {
         let line = gateway_conf(&[]).lines().count() + 1;
         let reason = format!("iked.conf: {line}: no IP address found for gate.example: ");
         assert!((said.out + &said.err).contains(&reason));
-        assert!(daemon.log().contains(&reason), "{}", daemon.log());
+        let log = daemon.said();
+        assert!(log.contains(&reason), "{log}");
         assert_eq!(peer(&daemon), "192.0.2.9");
     });
 }

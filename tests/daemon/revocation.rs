@@ -166,7 +166,7 @@ fn a_response_that_does_not_count_lets_nobody_in() {
         // The same signer, trusted by the administrator: then only its age is wrong.
         fs::copy(vector("foreign.crt"), house.path("ocsp/responder.crt")).unwrap();
         daemon.shows(&["reset", "ca"]);
-        let expired = |daemon: &Daemon| daemon.log().matches("OCSP response expired").count();
+        let expired = |daemon: &Daemon| daemon.said().matches("OCSP response expired").count();
         assert_eq!(expired(&daemon), 1);
         is_refused(&daemon, "foreign.der", 6, "OCSP response expired");
         wait_for("the second", || (expired(&daemon) == 2).then_some(()));
