@@ -214,13 +214,13 @@ fn raw<'s>(key: &'s OwnKey, requested: &[(CertEncoding, &[u8])]) -> Vec<(CertEnc
     let asked = |encoding| requested.iter().any(|(asked, _)| *asked == encoding);
     let ecdsa = !matches!(key.public.kind(), KeyKind::Rsa | KeyKind::Ed25519);
     if asked(CertEncoding::RAW_PUBLIC_KEY) {
-        return vec![(CertEncoding::RAW_PUBLIC_KEY, key.public.spki_der())];
+        return vec![(CertEncoding::RAW_PUBLIC_KEY, &key.spki_der)];
     }
     if let (true, Some(der)) = (asked(CertEncoding::RAW_RSA), key.rsa_der.as_deref()) {
         return vec![(CertEncoding::RAW_RSA, der)];
     }
     if ecdsa && asked(CertEncoding::OPENIKED_ECDSA) {
-        return vec![(CertEncoding::OPENIKED_ECDSA, key.public.spki_der())];
+        return vec![(CertEncoding::OPENIKED_ECDSA, &key.spki_der)];
     }
     Vec::new()
 }
@@ -231,15 +231,10 @@ fn raw<'s>(key: &'s OwnKey, requested: &[(CertEncoding, &[u8])]) -> Vec<(CertEnc
 /// of the certificate: of ours in `ocsp/`, or whom the authority names (RFC 4806, 3.1). That comes
 /// first: by the last one OpenIKED chooses what it shows where none of the authorities is its own.
 pub fn request(store: &CredentialStore, ocsp: bool) -> Vec<(CertEncoding, Vec<u8>)> {
-    let authorities = store.authorities();
-    if !authorities.is_empty() {
-        let ids = |of: &[Certificate]| {
-            let ids = of.iter().filter_map(|c| c.key_id().ok());
-            let ids: Vec<[u8; 20]> = ids.take(AUTHORITIES_MAX).collect();
-            ids.concat()
-        };
-        let status = ocsp.then(|| (CertEncoding::OCSP, ids(store.responders())));
-        let x509 = (CertEncoding::X509, ids(authorities));
+    if !store.authorities().is_empty() {
+        let ids = |of: &[[u8; 20]]| of.iter().take(AUTHORITIES_MAX).flatten().copied().collect();
+        let status = ocsp.then(|| (CertEncoding::OCSP, ids(store.responder_ids())));
+        let x509 = (CertEncoding::X509, ids(store.authority_ids()));
         return status.into_iter().chain([x509]).collect();
     }
     let encoding = match store.keys().first().map(|key| key.public.kind()) {

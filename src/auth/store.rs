@@ -30,6 +30,8 @@ pub struct OwnKey {
     pub private: PrivateKey,
     /// What it is known by.
     pub public: PublicKey,
+    /// Its SubjectPublicKeyInfo.
+    pub spki_der: Vec<u8>,
     /// PKCS #1 form of the public half, of an RSA key.
     pub rsa_der: Option<Vec<u8>>,
 }
@@ -38,9 +40,11 @@ impl OwnKey {
     fn new(private: PrivateKey) -> Result<Self, CryptoError> {
         let public = private.public()?;
         let rsa_der = public.rsa_pkcs1_der();
+        let spki_der = public.spki_der()?;
         Ok(Self {
             private,
             public,
+            spki_der,
             rsa_der,
         })
     }
@@ -57,6 +61,9 @@ pub struct CredentialStore {
     /// Keys of the certificates in `certs` with every identity that these name.
     pins: Vec<(Identity, PublicKey)>,
     authorities: Vec<Certificate>,
+    /// What CERTREQ payloads call the authorities, and the responders.
+    authority_ids: Vec<[u8; 20]>,
+    responder_ids: Vec<[u8; 20]>,
     /// `None` without authorities: no chain leads anywhere.
     trust: Option<TrustStore>,
     responders: Arc<Vec<Certificate>>,
@@ -129,6 +136,9 @@ impl CredentialStore {
                 Err(error) => warnings.push(format!("ca: {error}")),
             }
         }
+        let ids = |of: &[Certificate]| of.iter().filter_map(|c| c.key_id().ok()).collect();
+        store.authority_ids = ids(&parts.authorities);
+        store.responder_ids = ids(&store.responders);
         store.authorities = parts.authorities;
         for certificate in &store.certificates {
             // A key that cannot sign here proves nothing either.
@@ -200,6 +210,16 @@ impl CredentialStore {
     /// The certificates in `ocsp`: responders that are believed beside an issuer and whom it names.
     pub const fn responders(&self) -> &Arc<Vec<Certificate>> {
         &self.responders
+    }
+
+    /// The key identifiers of the authorities (RFC 7296, 3.7).
+    pub fn authority_ids(&self) -> &[[u8; 20]] {
+        &self.authority_ids
+    }
+
+    /// The key identifiers of the responders (RFC 4806, 3.1).
+    pub fn responder_ids(&self) -> &[[u8; 20]] {
+        &self.responder_ids
     }
 
     /// What chains must lead to.

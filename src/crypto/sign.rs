@@ -154,7 +154,6 @@ impl PrivateKey {
 pub struct PublicKey {
     key: PKey<Public>,
     kind: KeyKind,
-    spki: Vec<u8>,
 }
 
 impl fmt::Debug for PublicKey {
@@ -165,7 +164,7 @@ impl fmt::Debug for PublicKey {
 
 impl PartialEq for PublicKey {
     fn eq(&self, other: &Self) -> bool {
-        self.spki == other.spki
+        self.key.public_eq(&other.key)
     }
 }
 
@@ -175,8 +174,7 @@ impl PublicKey {
     /// `UnsupportedKey` where it is none that signs here.
     pub(super) fn new(key: PKey<Public>) -> Result<Self, CryptoError> {
         let kind = kind_of(&key)?;
-        let spki = key.public_key_to_der()?;
-        Ok(Self { key, kind, spki })
+        Ok(Self { key, kind })
     }
 
     /// Reads a PEM file: SubjectPublicKeyInfo, or the PKCS #1 form of RSA keys.
@@ -206,8 +204,8 @@ impl PublicKey {
     }
 
     /// Its SubjectPublicKeyInfo.
-    pub fn spki_der(&self) -> &[u8] {
-        &self.spki
+    pub fn spki_der(&self) -> Result<Vec<u8>, CryptoError> {
+        Ok(self.key.public_key_to_der()?)
     }
 
     /// Its PKCS #1 form, of an RSA key.

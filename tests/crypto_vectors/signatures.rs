@@ -110,7 +110,12 @@ fn ed25519_signs_the_published_signatures() {
         let key = PrivateKey::from_pem(pem.as_bytes()).unwrap();
         assert_eq!(key.kind(), KeyKind::Ed25519);
         let public = key.public().unwrap();
-        assert!(public.spki_der().ends_with(&vector.bytes("public")));
+        assert!(
+            public
+                .spki_der()
+                .unwrap()
+                .ends_with(&vector.bytes("public"))
+        );
         let message = vector.bytes("message");
         let auth = key.sign_rfc7427(HashAlgorithm::IDENTITY, &message).unwrap();
         let identifier = hex::decode("300506032b6570").unwrap();
@@ -184,7 +189,8 @@ fn through_auth(
         data: b"peer.example".to_vec(),
     };
     let store = CredentialStore::from_keys(None, vec![(identity.clone(), key.clone())]);
-    let certs: &[_] = &[(CertEncoding::RAW_PUBLIC_KEY, key.spki_der())];
+    let spki = key.spki_der().unwrap();
+    let certs: &[_] = &[(CertEncoding::RAW_PUBLIC_KEY, &*spki)];
     let claim = Claim {
         identity: &identity,
         certs: if shown { certs } else { &[] },

@@ -71,7 +71,7 @@ fn our_raw_key_is_shown_in_the_encoding_asked_for() {
         let asked: Vec<_> = asked.iter().map(|encoding| (*encoding, &[][..])).collect();
         shown(&store(own), &asked)
     };
-    let spki = |name| public(name).spki_der().to_vec();
+    let spki = |name| public(name).spki_der().unwrap();
     let (raw, rsa, ecdsa) = (
         CertEncoding::RAW_PUBLIC_KEY,
         CertEncoding::RAW_RSA,
@@ -191,7 +191,7 @@ fn without_a_certificate_for_our_identity_the_raw_key_stands_in_and_the_log_says
     let shown = show(&store, PublicKeyAuth::Any, &me(), &asked).unwrap();
     let expected = (
         CertEncoding::RAW_PUBLIC_KEY,
-        store.keys()[0].public.spki_der(),
+        store.keys()[0].spki_der.as_slice(),
     );
     assert_eq!(shown.certs, [expected]);
     let note = "no valid local certificate found for FQDN/peer.example";

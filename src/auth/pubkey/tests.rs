@@ -286,11 +286,9 @@ fn a_mac_or_no_proof_at_all_never_passes_for_a_signature() {
 #[test]
 fn an_identity_without_a_key_on_file_is_unknown_whatever_it_sends() {
     let (key, method, data) = &signatures()[4];
-    let own = public(key);
+    let own = public(key).spki_der().unwrap();
     let mut proof = proof(PublicKeyAuth::Any, *method, data);
-    proof
-        .certs
-        .push((CertEncoding::RAW_PUBLIC_KEY, own.spki_der()));
+    proof.certs.push((CertEncoding::RAW_PUBLIC_KEY, &own));
     assert_eq!(proof.check(&store("rsa", &[])), Err(AuthError::UnknownKey));
 }
 
@@ -310,7 +308,7 @@ fn the_kind_of_an_identity_is_part_of_it() {
 fn a_raw_key_sent_must_be_the_one_on_file() {
     let rsa = public("rsa");
     let rsa_pkcs1 = rsa.rsa_pkcs1_der().unwrap();
-    let p256 = public("p256");
+    let (rsa, p256) = (rsa.spki_der().unwrap(), public("p256").spki_der().unwrap());
     let store = store("rsa", &["rsa"]);
     let (_, method, data) = &signatures()[4];
     let check = |certs: &[(CertEncoding, &[u8])]| {
@@ -318,8 +316,8 @@ fn a_raw_key_sent_must_be_the_one_on_file() {
         proof.certs = certs.to_vec();
         proof.check(&store)
     };
-    let same = (CertEncoding::RAW_PUBLIC_KEY, rsa.spki_der());
-    let other = (CertEncoding::OPENIKED_ECDSA, p256.spki_der());
+    let same = (CertEncoding::RAW_PUBLIC_KEY, &*rsa);
+    let other = (CertEncoding::OPENIKED_ECDSA, &*p256);
     let garbage = (CertEncoding::RAW_RSA, &b"garbage"[..]);
     let certificate = (CertEncoding::X509, &b"no certificate"[..]);
     let url = (CertEncoding::HASH_URL, &b"http://peer.example/"[..]);

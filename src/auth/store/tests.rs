@@ -229,6 +229,6 @@ fn what_is_no_key_is_named_and_left_out() {
 fn nothing_of_a_private_key_is_printed() {
     let (store, _) = Dir::with(&[("private/local.key", "ed25519.key")]).load();
     let text = format!("{store:?}");
-    let shown = "private: PrivateKey(Ed25519), public: PublicKey(Ed25519), rsa_der: None";
+    let shown = "private: PrivateKey(Ed25519), public: PublicKey(Ed25519), spki_der: [";
     assert!(text.contains(shown), "{text}");
 }
