@@ -19,15 +19,21 @@ impl<'a> Message<'a> {
     pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let header = Header::decode(bytes)?;
         let body = bytes.get(Header::LEN..).unwrap_or(&[]);
-        let payloads = Chain::new(header.next_payload, body, Some(Header::LEN));
-        let payloads = payloads.collect::<Result<_, _>>()?;
+        let mut payloads = Payloads::new();
+        for payload in Chain::new(header.next_payload, body, Some(Header::LEN)) {
+            payloads.push(payload?);
+        }
         Ok(Self { header, payloads })
     }
 }
 
 /// Decodes the payloads inside of a decrypted SK. An SK within is an error.
 pub fn decode_payloads(first: PayloadType, body: &[u8]) -> Result<Payloads<'_>, DecodeError> {
-    Chain::new(first, body, None).collect()
+    let mut payloads = Payloads::new();
+    for payload in Chain::new(first, body, None) {
+        payloads.push(payload?);
+    }
+    Ok(payloads)
 }
 
 /// Where the encrypted payload of a message stands, and what it is.
