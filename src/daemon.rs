@@ -278,19 +278,20 @@ fn start(args: Args, mut loader: Loader, config: Arc<Config>) -> Result<(), Stri
 /// Opens the kernel, having made sure that it can do ESP.
 fn open_kernel(way: KernelWay) -> Result<Box<dyn Backend>, String> {
     let hint = "`set decouple` runs without it";
+    let uncleaned = |error: io::Error| format!("cannot clean up after an earlier run: {error}");
     let pfkey = match way {
         KernelWay::Auto => only_pfkey(),
         KernelWay::Xfrm => false,
         KernelWay::PfKey => true,
     };
     if pfkey {
-        let pfkey = PfKey::open().map_err(|error| format!("PF_KEY: {error}; {hint}"))?;
+        let mut pfkey = PfKey::open().map_err(|error| format!("PF_KEY: {error}; {hint}"))?;
+        pfkey.sweep().map_err(uncleaned)?;
         return Ok(Box::new(pfkey));
     }
     xfrm::probe().map_err(|missing| format!("{missing}; {hint}"))?;
     let mut xfrm = Xfrm::open().map_err(|error| format!("NETLINK_XFRM: {error}; {hint}"))?;
-    xfrm.sweep()
-        .map_err(|error| format!("cannot clean up after an earlier run: {error}"))?;
+    xfrm.sweep().map_err(uncleaned)?;
     // Without it many Child SAs cost more, and nothing else.
     if let Err(error) = xfrm.hash_hosts() {
         log::write(Level::Warning, &format!("policies are not hashed: {error}"));

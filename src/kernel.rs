@@ -421,6 +421,23 @@ pub const fn is_our_reqid(reqid: u32) -> bool {
     matches!(reqid & 0xff00_0000, REQID_TAG | TRAP_TAG)
 }
 
+/// The top half of the priorities of policies written over PF_KEY, which cuts reqids short: by it we
+/// know them again.
+pub const PRIORITY_TAG: u32 = 0x494b << 16;
+
+/// Whether a policy with this priority is one that we wrote over PF_KEY.
+pub const fn is_our_priority(priority: u32) -> bool {
+    priority & 0xffff_0000 == PRIORITY_TAG
+}
+
+/// Packets after which an SA written over PF_KEY ends: by this number we know it again. Without
+/// extended sequence numbers, which PF_KEY does not have, none can carry many more.
+pub const PACKETS_HARD: u32 = 0xffff_494b;
+
+/// Packets after which such an SA is to be replaced, before its sequence numbers run out (RFC 4303,
+/// 3.3.3).
+pub const PACKETS_SOFT: u32 = 0xf000_0000;
+
 /// A way into one kernel (or a stand-in for one). Driven only by the `sadb` thread.
 pub trait Backend: Send {
     /// Short name for logs: `xfrm`, `pfkey`.

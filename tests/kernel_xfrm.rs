@@ -529,12 +529,11 @@ fn udp_encapsulation_carries_traffic() {
     carries_traffic(&pair, &plan, &["encap type espinudp sport 4500 dport 4500"]);
 }
 
-#[test]
-fn packets_from_a_new_port_are_told_as_a_mapping() {
-    let Some(pair) = Pair::new("map") else { return };
+fn tells_a_new_port(test: &str, open: fn() -> Box<dyn Backend>, mut plan: Plan) {
+    let Some(pair) = Pair::new(test) else { return };
     let _sockets = encapsulation_sockets(&pair);
-    let (mut a, mut b) = pair.open();
-    let mut plan = Plan::gcm();
+    let mut a = in_namespace(&pair.a, open);
+    let mut b = in_namespace(&pair.b, open);
     plan.encap = Some([4500, 4500]);
     all_ok(&a.apply(&[plan.add(0)]));
     // B believes that A is behind a NAT which gave it port 4777.
@@ -548,6 +547,18 @@ fn packets_from_a_new_port_are_told_as_a_mapping() {
         remote: "192.0.2.1:4500".parse().unwrap(),
     };
     assert_eq!(events.first(), Some(&wanted));
+}
+
+#[test]
+fn packets_from_a_new_port_are_told_as_a_mapping() {
+    tells_a_new_port("map", open_xfrm, Plan::gcm());
+}
+
+#[test]
+fn pfkey_tells_packets_from_a_new_port_too() {
+    let sha512 = IntegId::HMAC_SHA2_512_256;
+    let plan = esp(EncrId::AES_CBC, sha512, 128, 16, 64);
+    tells_a_new_port("pfmap", open_pfkey, plan);
 }
 
 #[test]

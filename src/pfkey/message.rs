@@ -1,14 +1,12 @@
 //! PF_KEY version 2 messages (RFC 2367) with the extensions of KAME and Linux (linux/pfkeyv2.h,
-//! linux/ipsec.h). Lengths count in units of 8 bytes; integers are in the machine's order, ports
-//! and SPIs in network order. No sockets here.
+//! linux/ipsec.h). No sockets here.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
-use zeroize::Zeroizing;
-
+use super::frame::{self, Limits, state, u16_at, u32_at};
+pub use super::frame::{Answer, Request};
 use crate::kernel::entry::{Direction, IpProtocol, Layer, Template};
-use crate::kernel::{SelectorPair, Volume};
+use crate::kernel::{self, SelectorPair};
 use crate::wire::registry::{EncrId, IntegId, ProtocolId};
 use crate::wire::spi::EspSpi;
 use crate::wire::{Transform, TransformId};
@@ -27,10 +25,16 @@ pub mod kind {
     pub const REGISTER: u8 = 7;
     /// An SA reached a lifetime.
     pub const EXPIRE: u8 = 8;
+    /// Tell all SAs; the last one has the sequence number 0.
+    pub const DUMP: u8 = 10;
     /// Add or replace a policy.
     pub const SPD_UPDATE: u8 = 13;
     /// Delete a policy.
     pub const SPD_DELETE: u8 = 15;
+    /// Tell all policies; the last one has the sequence number 0.
+    pub const SPD_DUMP: u8 = 18;
+    /// Delete the policy with this number.
+    pub const SPD_DELETE2: u8 = 22;
     /// ESP in UDP comes from a new place.
     pub const NEW_MAPPING: u8 = 23;
 }
@@ -107,13 +111,7 @@ fn integ_number(id: IntegId) -> Option<u8> {
 
 /// One SA with its algorithms by PF_KEY's numbers. The kernel keeps at most 32 packets of replay
 /// window over PF_KEY.
-pub type SaEntry<'a> = crate::kernel::entry::SaEntry<'a, Algorithms>;
-
-/// One message for one send; wiped when dropped.
-#[derive(Debug)]
-pub struct Request {
-    bytes: Zeroizing<Vec<u8>>,
-}
+pub type SaEntry<'a> = kernel::entry::SaEntry<'a, Algorithms>;
 
 impl Request {
     /// `SADB_REGISTER` for one SA type.
@@ -143,10 +141,20 @@ impl Request {
             None,
         );
         // Linux wants both lifetimes or none.
-        if sa.bytes_hard != 0 || sa.bytes_soft != 0 || !sa.hard.is_zero() || !sa.soft.is_zero() {
-            request.lifetime(extension::LIFETIME_HARD, sa.bytes_hard, sa.hard);
-            request.lifetime(extension::LIFETIME_SOFT, sa.bytes_soft, sa.soft);
-        }
+        let (packets, bytes, time) = (kernel::PACKETS_HARD, sa.bytes_hard, sa.hard);
+        let hard = Limits {
+            packets,
+            bytes,
+            time,
+        };
+        request.lifetime(extension::LIFETIME_HARD, hard);
+        let (packets, bytes, time) = (kernel::PACKETS_SOFT, sa.bytes_soft, sa.soft);
+        let soft = Limits {
+            packets,
+            bytes,
+            time,
+        };
+        request.lifetime(extension::LIFETIME_SOFT, soft);
         if sa.protocol != IpProtocol::Comp {
             request.key(extension::KEY_AUTH, sa.integ_key);
         }
@@ -236,44 +244,27 @@ impl Request {
         request.end()
     }
 
-    /// The bytes to send.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+    /// `SADB_X_SPDDELETE2`: by the kernel's number for it, whatever its selector.
+    pub fn delete_listed_policy(seq: u32, pid: u32, policy: ListedPolicy) -> Self {
+        let mut request = Self::begin(kind::SPD_DELETE2, SA_TYPE_UNSPEC, seq, pid);
+        request.extension(extension::POLICY, |out| {
+            out.extend_from_slice(&POLICY_IPSEC.to_ne_bytes());
+            out.extend_from_slice(&[policy.direction, 0]);
+            out.extend_from_slice(&policy.id.to_ne_bytes());
+            out.extend_from_slice(&[0; 4]);
+        });
+        request.end()
     }
 
-    fn begin(message_kind: u8, sa_type: u8, seq: u32, pid: u32) -> Self {
-        let mut bytes = Zeroizing::new(Vec::with_capacity(REQUEST_LEN_MAX));
-        bytes.extend_from_slice(&[PF_KEY_V2, message_kind, 0, sa_type, 0, 0, 0, 0]);
-        bytes.extend_from_slice(&seq.to_ne_bytes());
-        bytes.extend_from_slice(&pid.to_ne_bytes());
-        Self { bytes }
-    }
-
-    fn end(mut self) -> Self {
-        let units = (self.bytes.len() / 8) as u16;
-        if let Some(field) = self.bytes.get_mut(4..6) {
-            field.copy_from_slice(&units.to_ne_bytes());
-        }
-        self
-    }
-
-    fn extension(&mut self, number: u16, body: impl FnOnce(&mut Vec<u8>)) {
-        let at = self.bytes.len();
-        self.bytes.extend_from_slice(&[0; 2]);
-        self.bytes.extend_from_slice(&number.to_ne_bytes());
-        body(&mut self.bytes);
-        let len = self.bytes.len().next_multiple_of(8);
-        self.bytes.resize(len, 0);
-        let units = ((len - at) / 8) as u16;
-        if let Some(field) = self.bytes.get_mut(at..at + 2) {
-            field.copy_from_slice(&units.to_ne_bytes());
-        }
+    /// `SADB_DUMP` or `SADB_X_SPDDUMP`.
+    pub fn list(message_kind: u8, seq: u32, pid: u32) -> Self {
+        Self::begin(message_kind, SA_TYPE_UNSPEC, seq, pid).end()
     }
 
     fn sa(&mut self, spi: EspSpi, window: u8, algorithms: Algorithms) {
         self.extension(extension::SA, |out| {
             out.extend_from_slice(&spi.to_bytes());
-            out.extend_from_slice(&[window, STATE_MATURE, algorithms.integ, algorithms.encr]);
+            out.extend_from_slice(&[window, state::MATURE, algorithms.integ, algorithms.encr]);
             out.extend_from_slice(&[0; 4]);
         });
     }
@@ -306,24 +297,6 @@ impl Request {
             let address = SocketAddr::new(net.addr, port.unwrap_or(0));
             self.address(number, address, protocol, Some(net.len));
         }
-    }
-
-    fn lifetime(&mut self, number: u16, bytes: u64, time: Duration) {
-        self.extension(number, |out| {
-            out.extend_from_slice(&[0; 4]);
-            out.extend_from_slice(&bytes.to_ne_bytes());
-            out.extend_from_slice(&time.as_secs().to_ne_bytes());
-            out.extend_from_slice(&[0; 8]);
-        });
-    }
-
-    fn key(&mut self, number: u16, key: &[u8]) {
-        let bits = key.len() as u16 * 8;
-        self.extension(number, |out| {
-            out.extend_from_slice(&bits.to_ne_bytes());
-            out.extend_from_slice(&[0; 2]);
-            out.extend_from_slice(key);
-        });
     }
 
     fn policy(&mut self, direction: Direction, priority: u32, template: Option<&Template>) {
@@ -388,37 +361,35 @@ fn socket_address(out: &mut Vec<u8>, address: SocketAddr) {
     }
 }
 
-/// One message from the kernel.
-#[derive(Clone, Copy, Debug)]
-pub struct Answer<'a> {
-    /// Message type, see [`kind`].
-    pub kind: u8,
-    /// errno, 0 for success.
-    pub errno: u8,
-    /// Of the request.
-    pub seq: u32,
-    /// Of the process that asked.
-    pub pid: u32,
-    sa_type: u8,
-    extensions: &'a [u8],
+/// An SA as a dump tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListedSa {
+    /// Outer source.
+    pub source: IpAddr,
+    /// Outer destination.
+    pub destination: IpAddr,
+    /// SPI at the destination.
+    pub spi: EspSpi,
+    /// Of its packets.
+    pub protocol: IpProtocol,
+    /// Whether this daemon, or one before it, made it: over PF_KEY or over NETLINK_XFRM.
+    pub is_ours: bool,
+    /// It has passed a soft limit.
+    pub is_aged: bool,
 }
 
-impl<'a> Answer<'a> {
-    /// Reads one datagram; `None` if it is not one whole message of this version.
-    pub fn decode(datagram: &'a [u8]) -> Option<Self> {
-        let [version, message_kind, errno, sa_type] = *datagram.first_chunk()?;
-        let units = usize::from(u16_at(datagram, 4)?);
-        (version == PF_KEY_V2 && units * 8 == datagram.len()).then_some(())?;
-        Some(Self {
-            kind: message_kind,
-            errno,
-            seq: u32_at(datagram, 8)?,
-            pid: u32_at(datagram, 12)?,
-            sa_type,
-            extensions: datagram.get(HEADER_LEN..)?,
-        })
-    }
+/// A policy as a dump tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListedPolicy {
+    /// The kernel's number for it.
+    pub id: u32,
+    /// IPSEC_DIR_*; from 4 on it belongs to a socket.
+    pub direction: u8,
+    /// Whether this daemon, or one before it, made it: over PF_KEY or over NETLINK_XFRM.
+    pub is_ours: bool,
+}
 
+impl Answer<'_> {
     /// Destination, SPI and whether it is the hard limit, of an `EXPIRE` message.
     pub fn expire(&self) -> Option<(IpAddr, EspSpi, bool)> {
         // Those of IPComp are no more than companions.
@@ -445,23 +416,60 @@ impl<'a> Answer<'a> {
         ))
     }
 
-    /// What has gone through the SA that this tells.
-    pub fn volume(&self) -> Option<Volume> {
-        let current = self.find(extension::LIFETIME_CURRENT)?;
-        let octets = current.get(8..16)?;
-        Some(Volume {
-            packets: u32_at(current, 4)?.into(),
-            octets: u64::from_ne_bytes(octets.try_into().ok()?),
-        })
-    }
-
     /// The kernel's number of the policy that this tells, or that an `ACQUIRE` is about.
     pub fn policy_id(&self) -> Option<u32> {
         u32_at(self.find(extension::POLICY)?, 8)
     }
 
-    fn spi(&self) -> Option<EspSpi> {
-        EspSpi::from_bytes(self.find(extension::SA)?.get(4..8)?.try_into().ok()?)
+    /// One SA of `SADB_DUMP`, if it is one that carries packets.
+    pub fn listed_sa(&self) -> Option<ListedSa> {
+        let state = self.state()?;
+        matches!(state, state::MATURE | state::DYING).then_some(())?;
+        let packets = |number| u32_at(self.find(number)?, 4);
+        let limits = (
+            packets(extension::LIFETIME_HARD),
+            packets(extension::LIFETIME_SOFT),
+        );
+        let marked = (Some(kernel::PACKETS_HARD), Some(kernel::PACKETS_SOFT));
+        Some(ListedSa {
+            source: self.socket_address(extension::ADDRESS_SRC)?.ip(),
+            destination: self.socket_address(extension::ADDRESS_DST)?.ip(),
+            spi: self.spi()?,
+            protocol: PROTOCOLS
+                .into_iter()
+                .find(|protocol| sa_type(*protocol) == self.sa_type)?,
+            is_ours: limits == marked || self.reqid().is_some_and(kernel::is_our_reqid),
+            is_aged: state == state::DYING,
+        })
+    }
+
+    /// The reqid, cut short, of what `SADB_DUMP` tells if it is no SA but a packet's wait for one.
+    pub fn larva(&self) -> Option<u32> {
+        (self.state()? == state::LARVAL).then_some(())?;
+        self.reqid()
+    }
+
+    /// One policy of `SADB_X_SPDDUMP`.
+    pub fn listed_policy(&self) -> Option<ListedPolicy> {
+        (self.kind == kind::SPD_DUMP).then_some(())?;
+        let policy = self.find(extension::POLICY)?;
+        let priority = u32_at(policy, 12)?;
+        let first_reqid = u32_at(policy, POLICY_LEN + 8);
+        Some(ListedPolicy {
+            id: u32_at(policy, 8)?,
+            direction: *policy.get(6)?,
+            is_ours: kernel::is_our_priority(priority)
+                || first_reqid.is_some_and(kernel::is_our_reqid),
+        })
+    }
+
+    fn state(&self) -> Option<u8> {
+        (self.kind == kind::DUMP).then_some(())?;
+        self.find(extension::SA)?.get(9).copied()
+    }
+
+    fn reqid(&self) -> Option<u32> {
+        u32_at(self.find(extension::SA2)?, 12)
     }
 
     fn socket_address(&self, number: u16) -> Option<SocketAddr> {
@@ -479,25 +487,16 @@ impl<'a> Answer<'a> {
         };
         Some(SocketAddr::new(ip, port))
     }
-
-    /// The extension with this number, its header included.
-    fn find(&self, number: u16) -> Option<&'a [u8]> {
-        let mut rest = self.extensions;
-        loop {
-            let len = usize::from(u16_at(rest, 0)?) * 8;
-            let found = rest.get(..len).filter(|found| !found.is_empty())?;
-            if u16_at(found, 2)? == number {
-                return Some(found);
-            }
-            rest = rest.get(len..)?;
-        }
-    }
 }
 
 /// Policies may name only small reqids. Two that become the same matter only where the outer
-/// addresses are the same too.
-fn short_reqid(reqid: u32) -> u32 {
-    if reqid == 0 { 0 } else { reqid % REQID_MAX + 1 }
+/// addresses are the same too; those of traps, which have no SAs, are the same as no Child SA's.
+pub(super) const fn short_reqid(reqid: u32) -> u32 {
+    match (reqid, reqid & 0xff00_0000) {
+        (0, _) => 0,
+        (_, kernel::TRAP_TAG) => REQID_HALF + reqid % REQID_HALF,
+        _ => reqid % (REQID_HALF - 1) + 1,
+    }
 }
 
 const fn sa_type(protocol: IpProtocol) -> u8 {
@@ -512,24 +511,10 @@ fn mode(transport: bool) -> u8 {
     if transport { 1 } else { 2 }
 }
 
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
-}
-
 /// Extension types, SADB_EXT_* and SADB_X_EXT_*.
 mod extension {
-    pub(super) const SA: u16 = 1;
-    pub(super) const LIFETIME_CURRENT: u16 = 2;
-    pub(super) const LIFETIME_HARD: u16 = 3;
-    pub(super) const LIFETIME_SOFT: u16 = 4;
-    pub(super) const ADDRESS_SRC: u16 = 5;
-    pub(super) const ADDRESS_DST: u16 = 6;
-    pub(super) const KEY_AUTH: u16 = 8;
-    pub(super) const KEY_ENCRYPT: u16 = 9;
+    pub(super) use super::frame::extension::*;
+
     pub(super) const POLICY: u16 = 18;
     pub(super) const SA2: u16 = 19;
     pub(super) const NAT_T_TYPE: u16 = 20;
@@ -537,23 +522,20 @@ mod extension {
     pub(super) const NAT_T_DPORT: u16 = 22;
 }
 
-const PF_KEY_V2: u8 = 2;
-/// Length of `sadb_msg`.
-const HEADER_LEN: usize = 16;
+const PROTOCOLS: [IpProtocol; 3] = [IpProtocol::Esp, IpProtocol::Ah, IpProtocol::Comp];
 const SA_TYPE_UNSPEC: u8 = 0;
-const STATE_MATURE: u8 = 1;
 const CALG_DEFLATE: u8 = 2;
 const POLICY_IPSEC: u16 = 2;
 /// Only by SAs with the reqid of the request.
 const LEVEL_USE: u8 = 1;
 const LEVEL_UNIQUE: u8 = 3;
-/// Greatest reqid that a policy may name (IPSEC_MANUAL_REQID_MAX).
-const REQID_MAX: u32 = 0x3fff;
+/// Half of the reqids that a policy may name (up to IPSEC_MANUAL_REQID_MAX, 0x3fff).
+const REQID_HALF: u32 = 0x2000;
+/// Length of `sadb_x_policy`.
+const POLICY_LEN: usize = 16;
 /// "Any upper-layer protocol" in a selector (IPSEC_PROTO_ANY).
 const PROTOCOL_ANY: u8 = 255;
 const UDP_ENCAP_ESPINUDP: u8 = 2;
-/// An SADB_ADD with both keys and IPv6 addresses has less than 512 bytes: keys are never moved.
-const REQUEST_LEN_MAX: usize = 1024;
 
 #[cfg(test)]
 #[path = "message_tests.rs"]

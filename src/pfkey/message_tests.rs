@@ -1,4 +1,5 @@
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use super::*;
 use crate::policy::IpNet;
@@ -51,27 +52,8 @@ fn sa() -> SaEntry<'static> {
     }
 }
 
-#[cfg(target_endian = "little")]
-#[test]
-fn add_is_laid_out_as_rfc_2367_draws_it() {
-    let request = Request::add(7, 8, &sa());
-    let wanted = "020300031e000000 0700000008000000 \
-                  0200010001020304 2001030c00000000 \
-                  0200130002000000 0000000006000000 \
-                  0300050000200000 02000000c0000201 0000000000000000 \
-                  0300060000200000 02000000c0000202 0000000000000000 \
-                  0400030000000000 0000000000000000 0a00000000000000 0000000000000000 \
-                  0400040000000000 0000000000000000 0900000000000000 0000000000000000 \
-                  04000800a0000000 aaaaaaaaaaaaaaaa aaaaaaaaaaaaaaaa aaaaaaaa00000000 \
-                  0300090080000000 eeeeeeeeeeeeeeee eeeeeeeeeeeeeeee \
-                  0100140002000000 0100150011940000 0100160011950000";
-    assert_eq!(hex(request.bytes()), wanted);
-}
-
-#[cfg(target_endian = "little")]
-#[test]
-fn policy_carries_selector_and_request() {
-    let pair = SelectorPair {
+fn pair() -> SelectorPair {
+    SelectorPair {
         protocol: 0,
         local: IpNet {
             addr: IpAddr::V4(Ipv4Addr::new(10, 1, 2, 3)),
@@ -85,15 +67,41 @@ fn policy_carries_selector_and_request() {
         remote_port: Some(53),
         outward: false,
         if_id: None,
-    };
-    let template = Template {
+    }
+}
+
+fn template() -> Template {
+    Template {
         source: v4(1),
         destination: v4(2),
         protocol: IpProtocol::Esp,
         transport: false,
         reqid: 9,
         ipcomp: false,
-    };
+    }
+}
+
+#[cfg(target_endian = "little")]
+#[test]
+fn add_is_laid_out_as_rfc_2367_draws_it() {
+    let request = Request::add(7, 8, &sa());
+    let wanted = "020300031e000000 0700000008000000 \
+                  0200010001020304 2001030c00000000 \
+                  0200130002000000 0000000006000000 \
+                  0300050000200000 02000000c0000201 0000000000000000 \
+                  0300060000200000 02000000c0000202 0000000000000000 \
+                  040003004b49ffff 0000000000000000 0a00000000000000 0000000000000000 \
+                  04000400000000f0 0000000000000000 0900000000000000 0000000000000000 \
+                  04000800a0000000 aaaaaaaaaaaaaaaa aaaaaaaaaaaaaaaa aaaaaaaa00000000 \
+                  0300090080000000 eeeeeeeeeeeeeeee eeeeeeeeeeeeeeee \
+                  0100140002000000 0100150011940000 0100160011950000";
+    assert_eq!(hex(request.bytes()), wanted);
+}
+
+#[cfg(target_endian = "little")]
+#[test]
+fn policy_carries_selector_and_request() {
+    let (pair, template) = (pair(), template());
     let request = Request::update_policy(1, 2, Direction::Out, &pair, 3, &template);
     let wanted = "020d000010000000 0100000002000000 \
                   03000500ff100000 020000000a010000 0000000000000000 \
@@ -168,6 +176,108 @@ fn expiry_and_mapping_are_read() {
         Some((sa().spi, SocketAddr::new(v4(2), 4501)))
     );
     assert_eq!(mapping.expire(), None);
+}
+
+/// Our ADD as `SADB_DUMP` tells it, in this state.
+fn dumped(sa: &SaEntry<'_>, sa_state: u8) -> Vec<u8> {
+    let mut bytes = Request::add(0, 0, sa).bytes().to_vec();
+    bytes[1] = kind::DUMP;
+    bytes[16 + 9] = sa_state;
+    bytes
+}
+
+/// Puts these bytes in the place of others of the same number.
+fn replaced(bytes: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
+    let at = bytes.windows(old.len()).position(|part| part == old);
+    let at = at.unwrap();
+    let mut bytes = bytes.to_vec();
+    bytes[at..at + new.len()].copy_from_slice(new);
+    bytes
+}
+
+#[test]
+fn our_sas_are_known_again_in_a_dump_and_those_of_others_are_not_ours() {
+    let listed = |bytes: &[u8]| Answer::decode(bytes).unwrap().listed_sa();
+    let mature = dumped(&sa(), state::MATURE);
+    let ours = ListedSa {
+        source: v4(1),
+        destination: v4(2),
+        spi: sa().spi,
+        protocol: IpProtocol::Esp,
+        is_ours: true,
+        is_aged: false,
+    };
+    assert_eq!(listed(&mature), Some(ours));
+    let dying = dumped(&sa(), state::DYING);
+    assert!(listed(&dying).unwrap().is_aged);
+    // Without limits of time or bytes as well.
+    let endless = SaEntry {
+        soft: Duration::ZERO,
+        hard: Duration::ZERO,
+        protocol: IpProtocol::Comp,
+        ..sa()
+    };
+    let endless = listed(&dumped(&endless, state::MATURE)).unwrap();
+    assert!(endless.is_ours && endless.protocol == IpProtocol::Comp);
+    let hard = kernel::PACKETS_HARD.to_ne_bytes();
+    let soft = kernel::PACKETS_SOFT.to_ne_bytes();
+    for limit in [hard, soft] {
+        let other = replaced(&mature, &limit, &[0; 4]);
+        assert!(!listed(&other).unwrap().is_ours);
+    }
+    // Of an earlier life with NETLINK_XFRM, which gives reqids their tag.
+    let other = replaced(&mature, &hard, &[0; 4]);
+    let tagged = (kernel::REQID_TAG + 7).to_ne_bytes();
+    let tagged = replaced(&other, &6u32.to_ne_bytes(), &tagged);
+    assert!(listed(&tagged).unwrap().is_ours);
+    // Neither what waits nor what has expired is an SA that carries packets.
+    assert_eq!(listed(&dumped(&sa(), state::LARVAL)), None);
+    assert_eq!(listed(&dumped(&sa(), 3)), None);
+    let larva = |bytes: &[u8]| Answer::decode(bytes).unwrap().larva();
+    assert_eq!(larva(&dumped(&sa(), state::LARVAL)), Some(6));
+    assert_eq!(larva(&mature), None);
+}
+
+#[test]
+fn our_policies_are_known_again_in_a_dump_and_deleted_by_their_number() {
+    let listed = |priority: u32, reqid: u32| {
+        let request = Request::update_policy(1, 2, Direction::Out, &pair(), priority, &template());
+        let bytes = replaced(request.bytes(), &10u32.to_ne_bytes(), &reqid.to_ne_bytes());
+        let mut bytes = replaced(
+            &bytes,
+            &[2, 0, 2, 0, 0, 0, 0, 0],
+            &[2, 0, 2, 0, 0x91, 0, 0, 0],
+        );
+        bytes[1] = kind::SPD_DUMP;
+        Answer::decode(&bytes).unwrap().listed_policy().unwrap()
+    };
+    let ours = listed(kernel::PRIORITY_TAG + pair().priority(), 10);
+    let wanted = ListedPolicy {
+        id: 0x91,
+        direction: 2,
+        is_ours: true,
+    };
+    assert_eq!(ours, wanted);
+    assert!(listed(pair().priority(), kernel::TRAP_TAG + 1).is_ours);
+    assert!(!listed(pair().priority(), 10).is_ours);
+    assert!(!listed(0, 7).is_ours && !listed(u32::MAX, 0).is_ours);
+    let request = Request::delete_listed_policy(3, 4, ours);
+    let wanted = "0216000004000000 0300000004000000 0200120002000200 9100000000000000";
+    #[cfg(target_endian = "little")]
+    assert_eq!(hex(request.bytes()), wanted);
+    let request = Request::list(kind::SPD_DUMP, 5, 6);
+    assert_eq!(request.bytes().len(), 16);
+}
+
+#[test]
+fn short_reqids_of_traps_are_no_child_sa_s() {
+    for number in (0..0x0100_0000u32).step_by(641) {
+        let child = short_reqid(kernel::REQID_TAG | number);
+        let trap = short_reqid(kernel::TRAP_TAG | number);
+        assert!((1..0x2000).contains(&child), "{number}: {child}");
+        assert!((0x2000..0x4000).contains(&trap), "{number}: {trap}");
+    }
+    assert_eq!(short_reqid(0), 0);
 }
 
 #[test]

@@ -1,7 +1,11 @@
 //! Backend over PF_KEY version 2, for kernels and policies without NETLINK_XFRM. One socket: the
-//! kernel sends each answer to every PF_KEY socket, so a second one would only hear it all again.
+//! kernel sends each answer to every PF_KEY socket, so a second one, but for the short time of a dump,
+//! would only hear it all again.
 //! On Linux it cannot do AEADs, HMAC-SHA2-256-128, ESN, marks, XFRM interfaces, offload, nor windows of
 //! more than 32 packets; `xfrm` can.
+//!
+//! What is ours is known again after a crash by what PF_KEY lets us choose: the packets after which an
+//! SA ends, and the top half of a policy's priority (`kernel::PACKETS_HARD`, `kernel::PRIORITY_TAG`).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,17 +14,20 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::process;
 use std::time::SystemTime;
 
+use zeroize::Zeroizing;
+
 use crate::kernel::entry::{self, Direction, IpProtocol};
 use crate::kernel::{
     Backend, ChildInstall, ChildRemove, Count, Found, KernelError, KernelEvent, KernelRequest,
-    SelectorPair, Trap, Volume,
+    PRIORITY_TAG, SelectorPair, Trap, Volume,
 };
 use crate::sys::netlink::KernelSocket;
 use crate::wire::spi::EspSpi;
 
+mod frame;
 pub mod message;
 
-use message::{Algorithms, Answer, Request, SaEntry, kind};
+use message::{Algorithms, Answer, ListedSa, Request, SaEntry, kind};
 
 /// The kernel's SADB and SPD through PF_KEY.
 #[derive(Debug)]
@@ -34,6 +41,7 @@ pub struct PfKey {
     traps: BTreeMap<u32, (SelectorPair, u32)>,
     /// Events that came while an answer was awaited.
     waiting: Vec<KernelEvent>,
+    /// Events may have been lost.
     dropped: bool,
 }
 
@@ -55,10 +63,12 @@ enum Done {
 impl PfKey {
     /// Opens the socket and asks for expiries of ESP and AH SAs, and for packets without one.
     pub fn open() -> io::Result<Self> {
-        let socket = KernelSocket::pfkey()?;
-        socket.enlarge_buffers(BUFFER);
-        // The kernel queues the answer before the send returns: there is never one to wait for.
-        socket.set_nonblocking(true)?;
+        Self::with_buffer(BUFFER)
+    }
+
+    /// The same with room for `bytes` of events that wait; what does not fit is lost, and told.
+    pub fn with_buffer(bytes: u32) -> io::Result<Self> {
+        let socket = socket(bytes)?;
         let mut pfkey = Self {
             socket,
             pid: process::id(),
@@ -76,6 +86,71 @@ impl PfKey {
                 .map_err(io::Error::from_raw_os_error)?;
         }
         Ok(pfkey)
+    }
+
+    /// Deletes the SAs and policies that an earlier life of this daemon left behind, whichever way
+    /// into the kernel it had. Returns how many there were.
+    ///
+    /// Only for start-up: a policy without its SA would block its traffic for ever.
+    pub fn sweep(&mut self) -> io::Result<usize> {
+        let (mut policies, mut sas) = (Vec::new(), Vec::new());
+        self.dump(kind::SPD_DUMP, |answer| {
+            policies.extend(answer.listed_policy());
+        })?;
+        policies.retain(|policy| policy.is_ours && policy.direction < FIRST_SOCKET_DIRECTION);
+        self.dump(kind::DUMP, |answer| sas.extend(answer.listed_sa()))?;
+        sas.retain(|sa| sa.is_ours);
+        let mut gone = 0;
+        for policy in policies {
+            let seq = self.next_seq();
+            let request = Request::delete_listed_policy(seq, self.pid, policy);
+            gone += self.remove(&request, seq)?;
+        }
+        for sa in sas {
+            let seq = self.next_seq();
+            let (from, to) = (sa.source, sa.destination);
+            let request = Request::delete(seq, self.pid, from, to, sa.spi, sa.protocol);
+            gone += self.remove(&request, seq)?;
+        }
+        Ok(gone)
+    }
+
+    /// Has something deleted that a dump told; what is not there any more, or is of an XFRM
+    /// interface, where PF_KEY cannot reach, counts nothing.
+    fn remove(&mut self, request: &Request, seq: u32) -> io::Result<usize> {
+        match self.transact(request, seq) {
+            Ok(()) => Ok(1),
+            Err(libc::ESRCH | libc::ENOENT) => Ok(0),
+            Err(errno) => Err(io::Error::from_raw_os_error(errno)),
+        }
+    }
+
+    /// Reads a whole table through a socket of its own, so that nothing of it takes the place of an
+    /// event, and closing it ends the dump however it went.
+    fn dump(&mut self, message_kind: u8, mut each: impl FnMut(&Answer<'_>)) -> io::Result<()> {
+        let socket = socket(BUFFER)?;
+        let seq = self.next_seq();
+        socket.send(Request::list(message_kind, seq, self.pid).bytes())?;
+        // Keys are told too.
+        let mut buffer = Zeroizing::new(vec![0; MESSAGE_MAX]);
+        loop {
+            let len = socket.receive(&mut buffer)?;
+            let Some(answer) = Answer::decode(buffer.get(..len).unwrap_or_default()) else {
+                continue;
+            };
+            if answer.pid != self.pid || answer.kind != message_kind {
+                continue;
+            }
+            match i32::from(answer.errno) {
+                0 => each(&answer),
+                // Nothing is there.
+                libc::ENOENT => return Ok(()),
+                errno => return Err(io::Error::from_raw_os_error(errno)),
+            }
+            if answer.seq == 0 {
+                return Ok(());
+            }
+        }
     }
 
     fn next_seq(&mut self) -> u32 {
@@ -96,17 +171,12 @@ impl PfKey {
         read: impl FnOnce(&Answer<'_>) -> T,
     ) -> Result<T, i32> {
         let errno = |error: io::Error| error.raw_os_error().unwrap_or(libc::EIO);
+        // So that there is room for the answer.
+        self.take_waiting();
         self.socket.send(request.bytes()).map_err(errno)?;
         let mut buffer = vec![0; MESSAGE_MAX];
         loop {
-            let len = match self.socket.receive(&mut buffer) {
-                Ok(len) => len,
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
-                    self.dropped = true;
-                    continue;
-                }
-                Err(error) => return Err(errno(error)),
-            };
+            let len = self.receive(&mut buffer).map_err(errno)?;
             let datagram = buffer.get(..len).unwrap_or_default();
             let Some(answer) = Answer::decode(datagram) else {
                 continue;
@@ -120,6 +190,31 @@ impl PfKey {
             }
             self.waiting
                 .extend(event(&self.outbound, &self.traps, &answer));
+        }
+    }
+
+    /// Takes one message, if one waits. PF_KEY loses what does not fit without a word, but nothing is
+    /// lost before the queue is full, and nobody but us makes it shorter.
+    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let waiting = self.socket.waiting();
+        self.dropped |= waiting.is_some_and(|(bytes, limit)| bytes > limit);
+        self.socket.receive(buffer)
+    }
+
+    /// Takes the events that wait, a bounded number of them.
+    fn take_waiting(&mut self) {
+        if self.socket.waiting().is_some_and(|(bytes, _)| bytes == 0) {
+            return;
+        }
+        let mut buffer = vec![0; MESSAGE_MAX];
+        for _ in 0..EVENTS_PER_POLL_MAX {
+            let Ok(len) = self.receive(&mut buffer) else {
+                return;
+            };
+            let datagram = buffer.get(..len).unwrap_or_default();
+            let answer = Answer::decode(datagram);
+            let event = answer.and_then(|answer| event(&self.outbound, &self.traps, &answer));
+            self.waiting.extend(event);
         }
     }
 
@@ -171,9 +266,6 @@ impl PfKey {
             action: "add SA",
         };
         for sa in sas {
-            let seq = self.next_seq();
-            let request = Request::add(seq, self.pid, sa);
-            self.transact(&request, seq).map_err(fault)?;
             let SaEntry {
                 source,
                 destination,
@@ -181,12 +273,16 @@ impl PfKey {
                 protocol,
                 ..
             } = *sa;
-            done.push(Done::Sa {
+            let step = Done::Sa {
                 source,
                 destination,
                 spi,
                 protocol,
-            });
+            };
+            let seq = self.next_seq();
+            let request = Request::add(seq, self.pid, sa);
+            let added = self.transact(&request, seq);
+            note(done, step, added).map_err(fault)?;
         }
         Ok(())
     }
@@ -202,11 +298,11 @@ impl PfKey {
         };
         for (direction, pair, template) in entry::policies(child) {
             let seq = self.next_seq();
-            let priority = pair.priority();
+            let priority = PRIORITY_TAG + pair.priority();
             let request =
                 Request::update_policy(seq, self.pid, direction, &pair, priority, &template);
-            self.transact(&request, seq).map_err(fault)?;
-            done.push(Done::Policy { direction, pair });
+            let added = self.transact(&request, seq);
+            note(done, Done::Policy { direction, pair }, added).map_err(fault)?;
         }
         Ok(())
     }
@@ -338,7 +434,8 @@ impl Backend for PfKey {
             return Err(fault("add policy")(libc::EOPNOTSUPP));
         }
         let (seq, pair) = (self.next_seq(), trap.pair);
-        let (priority, template) = (pair.trap_priority(), entry::trap(trap, reqid));
+        let priority = PRIORITY_TAG + pair.trap_priority();
+        let template = entry::trap(trap, reqid);
         let direction = Direction::Out;
         let request = Request::update_policy(seq, self.pid, direction, &pair, priority, &template);
         let id = self.ask(&request, seq, |answer| answer.policy_id());
@@ -389,32 +486,58 @@ impl Backend for PfKey {
     }
 
     fn poll_events(&mut self, events: &mut Vec<KernelEvent>) -> bool {
+        self.take_waiting();
         events.append(&mut self.waiting);
-        let mut buffer = vec![0; MESSAGE_MAX];
-        for _ in 0..EVENTS_PER_POLL_MAX {
-            let len = match self.socket.receive(&mut buffer) {
-                Ok(len) => len,
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
-                    self.dropped = true;
-                    continue;
-                }
-                Err(_) => break,
-            };
-            let datagram = buffer.get(..len).unwrap_or_default();
-            if let Some(answer) = Answer::decode(datagram) {
-                events.extend(event(&self.outbound, &self.traps, &answer));
-            }
-        }
         std::mem::take(&mut self.dropped)
     }
 
-    /// Reqids are cut short over PF_KEY: nothing tells what is ours.
-    fn survey(&mut self, _: SystemTime, _: &mut dyn FnMut(Found)) -> Result<(), KernelError> {
-        Err(KernelError {
-            errno: libc::EOPNOTSUPP,
+    /// The kernel says itself which SAs have passed a soft limit.
+    fn survey(&mut self, _: SystemTime, each: &mut dyn FnMut(Found)) -> Result<(), KernelError> {
+        let outbound = std::mem::take(&mut self.outbound);
+        let traps: BTreeMap<u32, u32> = self
+            .traps
+            .values()
+            .map(|(_, reqid)| (message::short_reqid(*reqid), *reqid))
+            .collect();
+        let dumped = self.dump(kind::DUMP, |answer| {
+            let larva = answer.larva();
+            if let Some(reqid) = larva.and_then(|short| traps.get(&short).copied()) {
+                return each(Found::Wanted { reqid });
+            }
+            // Those of IPComp are no more than companions.
+            let main = |sa: &ListedSa| sa.is_ours && sa.protocol != IpProtocol::Comp;
+            let Some(sa) = answer.listed_sa().filter(main) else {
+                return;
+            };
+            let inbound = outbound.get(&(sa.destination, sa.spi)).copied();
+            each(Found::Sa {
+                destination: sa.destination,
+                spi: sa.spi,
+                aged: sa.is_aged.then_some(inbound.unwrap_or(sa.spi)),
+            });
+        });
+        self.outbound = outbound;
+        dumped.map_err(|error| KernelError {
+            errno: error.raw_os_error().unwrap_or(libc::EIO),
             action: "read SAs",
         })
     }
+}
+
+/// The kernel queues what it answers before the send returns: there is never anything to wait for.
+fn socket(buffer: u32) -> io::Result<KernelSocket> {
+    let socket = KernelSocket::pfkey()?;
+    socket.enlarge_buffers(buffer);
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// Notes what has been done, or may have been: its answer was lost.
+fn note(done: &mut Vec<Done>, step: Done, result: Result<(), i32>) -> Result<(), i32> {
+    if matches!(result, Ok(()) | Err(libc::EAGAIN)) {
+        done.push(step);
+    }
+    result
 }
 
 fn event(
@@ -448,3 +571,5 @@ const BUFFER: u32 = 4 << 20;
 const MESSAGE_MAX: usize = 8 * 1024;
 /// Events taken in one go before requests get their turn again.
 const EVENTS_PER_POLL_MAX: usize = 4096;
+/// Directions from this number on (IPSEC_DIR_FWD + 1) are socket policies, which die with their socket.
+const FIRST_SOCKET_DIRECTION: u8 = 4;

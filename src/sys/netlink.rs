@@ -3,7 +3,7 @@
 
 #![allow(
     unsafe_code,
-    reason = "bind and connect take a sockaddr_nl, which std cannot make"
+    reason = "bind and connect take a sockaddr_nl, which std cannot make; socket options"
 )]
 
 use std::fs::File;
@@ -81,6 +81,26 @@ impl KernelSocket {
         }
     }
 
+    /// Bytes that wait to be received, their overhead counted, and how many the kernel lets wait: what
+    /// comes while there are more is lost. `None` where the kernel does not tell (before 4.12).
+    pub fn waiting(&self) -> Option<(u32, u32)> {
+        let mut told = [0u32; MEMINFO_FIELDS];
+        let mut len = size_of_val(&told) as libc::socklen_t;
+        // SAFETY: `told` has room for `len` bytes, both live through the call, and the kernel writes
+        // no more than that.
+        let result = unsafe {
+            libc::getsockopt(
+                self.socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_MEMINFO,
+                (&raw mut told).cast(),
+                &raw mut len,
+            )
+        };
+        let [waiting, limit, ..] = told;
+        (result == 0).then_some((waiting, limit))
+    }
+
     /// Whether receives return `WouldBlock` instead of waiting.
     pub fn set_nonblocking(&self, on: bool) -> io::Result<()> {
         self.socket.set_nonblocking(on)
@@ -131,6 +151,9 @@ impl AsRawFd for KernelSocket {
         self.socket.as_raw_fd()
     }
 }
+
+/// Of what SO_MEMINFO tells (SK_MEMINFO_VARS), two of which are wanted: what waits, and the limit.
+const MEMINFO_FIELDS: usize = 9;
 
 /// Moves the calling thread into the network namespace that `file` stands for; sockets it opens
 /// from then on live there. For tests that stand between several hosts.

@@ -504,6 +504,7 @@ impl Answer<'_> {
             index,
             direction,
             reqid: template_reqid(attributes)?,
+            priority: u32_at(self.body, 152)?,
             if_id: interface_of(attributes),
         })
     }
@@ -572,6 +573,8 @@ pub struct SaName {
     pub protocol: IpProtocol,
     /// Tells whether it is one of ours.
     pub reqid: u32,
+    /// Packets after which it ends.
+    pub packets_hard: u64,
 }
 
 /// What names a policy in the kernel, and whose it is.
@@ -585,6 +588,8 @@ pub struct PolicyName {
     pub direction: u8,
     /// Of the first template.
     pub reqid: u32,
+    /// Its place among all.
+    pub priority: u32,
     /// Its XFRM interface.
     pub if_id: Option<IfId>,
 }
@@ -602,6 +607,7 @@ fn sa_name(info: &[u8]) -> Option<SaName> {
         spi: spi_at(info, 72)?,
         protocol,
         reqid: u32_at(info, 208)?,
+        packets_hard: u64_at(info, 120)?,
     })
 }
 

@@ -13,8 +13,8 @@ use zeroize::Zeroizing;
 
 use crate::kernel::entry::IpProtocol;
 use crate::kernel::{
-    Backend, ChildRemove, Count, Found, KernelError, KernelEvent, KernelRequest, REQID_TAG,
-    SelectorPair, Trap, is_our_reqid,
+    Backend, ChildRemove, Count, Found, KernelError, KernelEvent, KernelRequest, PACKETS_HARD,
+    REQID_TAG, SelectorPair, Trap, is_our_priority, is_our_reqid,
 };
 use crate::sys::netlink::KernelSocket;
 use crate::wire::spi::EspSpi;
@@ -177,16 +177,17 @@ impl Xfrm {
     }
 
     /// Deletes the SAs and policies that an earlier life of this daemon left behind, known by
-    /// their reqid. Returns how many there were.
+    /// their reqid, or by what `pfkey` marks its own with. Returns how many there were.
     ///
     /// Only for start-up: a policy without its SA would block its traffic for ever.
     pub fn sweep(&mut self) -> io::Result<usize> {
         let mut policies = Vec::new();
         self.dump(kind::GET_POLICY, |answer| policies.extend(answer.policy()))?;
-        policies.retain(|p| is_our_reqid(p.reqid) && p.direction < FIRST_SOCKET_DIRECTION);
+        policies.retain(|p| is_our_reqid(p.reqid) || is_our_priority(p.priority));
+        policies.retain(|p| p.direction < FIRST_SOCKET_DIRECTION);
         let mut sas = Vec::new();
         self.dump(kind::GET_SA, |answer| sas.extend(answer.sa()))?;
-        sas.retain(|sa| is_our_reqid(sa.reqid));
+        sas.retain(|sa| is_our_reqid(sa.reqid) || sa.packets_hard == u64::from(PACKETS_HARD));
         for part in policies.chunks(SWEEP_MAX) {
             let mut requests = Requests::with_capacity(0);
             let mut seq = 0;

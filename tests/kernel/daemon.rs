@@ -133,14 +133,24 @@ fn is_up(pair: &Pair) -> bool {
     pair.ping("10.9.1.1", "10.9.2.1").status.success()
 }
 
-/// An SA and a policy of somebody else.
-fn foreign(ns: &str) {
+/// SAs and policies of somebody else, some of them much like what is ours over PF_KEY: SAs with the
+/// same peer, a reqid that it may name and a limit of packets, policies with such a reqid or no SA.
+pub(super) fn foreign(ns: &str) {
     for other in [
         "xfrm state add src 192.0.2.1 dst 192.0.2.9 proto esp spi 0x00001001 reqid 7 mode tunnel \
          aead rfc4106(gcm(aes)) 0x000102030405060708090a0b0c0d0e0f10111213 128",
         "xfrm policy add src 10.77.0.0/16 dst 10.78.0.0/16 dir out priority 5 \
          tmpl src 192.0.2.1 dst 192.0.2.9 proto esp reqid 7 mode tunnel",
         "xfrm policy add src 10.79.0.0/16 dst 10.78.0.0/16 dir out priority 5 action block",
+        "xfrm state add src 192.0.2.2 dst 192.0.2.1 proto esp spi 0x00001002 reqid 2 mode tunnel \
+         enc cbc(aes) 0x000102030405060708090a0b0c0d0e0f auth-trunc hmac(sha1) \
+         0x000102030405060708090a0b0c0d0e0f10111213 96 limit packet-hard 4294967295",
+        "xfrm state add src 192.0.2.2 dst 192.0.2.1 proto comp spi 0x00001003 reqid 2 mode tunnel \
+         comp deflate",
+        "xfrm policy add src 10.78.0.0/16 dst 10.77.0.0/16 dir in priority 15744 \
+         tmpl src 192.0.2.2 dst 192.0.2.1 proto esp reqid 2 mode tunnel",
+        "xfrm policy add src 10.78.0.0/16 dst 10.77.0.0/16 dir fwd priority 1229586432 \
+         tmpl src 192.0.2.2 dst 192.0.2.1 proto esp reqid 2 mode tunnel",
     ] {
         let mut words = vec!["-n", ns];
         words.extend(other.split_whitespace());
@@ -148,59 +158,92 @@ fn foreign(ns: &str) {
     }
 }
 
-#[test]
-fn a_killed_daemon_leaves_nothing_to_the_next_and_nobody_else_loses_anything() {
-    let Some(pair) = Pair::new("life") else {
+/// How a daemon is killed that reaches the kernel by `before`, and the next one by `after`.
+fn leaves_nothing(test: &str, before: &str, after: &str) {
+    let Some(pair) = Pair::new(test) else {
         return;
     };
     foreign(&pair.a);
-    let before = ip(&["-n", &pair.a, "xfrm", "policy"]);
-    let (a, _b) = both(&pair, "", NETS, "", "");
-    wait_for("a Child SA", || sas(&pair.a) == 3);
+    let (theirs, of_theirs) = (sas(&pair.a), templates(&pair.a));
+    let left = (states(&pair.a), ip(&["-n", &pair.a, "xfrm", "policy"]));
+    let (a, _b) = both(&pair, &format!("set kernel {before}"), NETS, "", "");
+    wait_for("a Child SA", || sas(&pair.a) == theirs + 2);
     assert!(is_up(&pair), "{}", pair.tables());
     a.kill("-KILL");
-    assert_eq!(sas(&pair.a), 3);
-    assert_eq!(templates(&pair.a), 4);
+    assert_eq!(sas(&pair.a), theirs + 2);
+    assert_eq!(templates(&pair.a), of_theirs + 3);
     let idle = conf(0, "passive", NETS, &format!("{} {PSK}", proof(0)));
-    let next = Iked::start(&pair.a, &idle);
-    let left = states(&pair.a);
-    assert_eq!(sas(&pair.a), 1, "{left}");
-    assert!(left.contains("0x00001001"), "{left}");
+    let next = Iked::start(&pair.a, &format!("set kernel {after}\n{idle}"));
     let shown = ip(&["-n", &pair.a, "xfrm", "policy", "list", "nosock"]);
-    assert_eq!(shown, before);
+    assert_eq!((states(&pair.a), shown), left);
     next.kill("-TERM");
-    assert_eq!(ip(&["-n", &pair.a, "xfrm", "policy"]), before);
-    assert!(states(&pair.a).contains("0x00001001"));
+    let shown = ip(&["-n", &pair.a, "xfrm", "policy"]);
+    assert_eq!((states(&pair.a), shown), left);
 }
 
 #[test]
-fn ten_thousand_sas_of_an_earlier_life_are_gone_when_the_daemon_is_up() {
-    let Some(pair) = Pair::new("tenk") else {
+fn a_killed_daemon_leaves_nothing_to_the_next_and_nobody_else_loses_anything() {
+    leaves_nothing("life", "xfrm", "xfrm");
+}
+
+#[test]
+fn a_daemon_killed_over_pf_key_leaves_nothing_to_the_next() {
+    leaves_nothing("pflife", "pfkey", "pfkey");
+}
+
+#[test]
+fn whichever_way_into_the_kernel_the_killed_daemon_had_nothing_of_it_stays() {
+    leaves_nothing("xflife", "xfrm", "pfkey");
+    leaves_nothing("pxlife", "pfkey", "xfrm");
+}
+
+/// 10,000 SAs of a daemon that is no more, then one that reaches the kernel by `way`.
+fn sweeps_many(test: &str, open: fn() -> Box<dyn Backend>, way: &str, plan: &Plan) {
+    let Some(pair) = Pair::new(test) else {
         return;
     };
     foreign(&pair.a);
-    let (mut before, _) = pair.open();
+    let count = || {
+        let text = ip(&["-n", &pair.a, "xfrm", "state", "count"]);
+        let number = text.split_whitespace().find_map(|word| word.parse().ok());
+        number.unwrap_or_else(|| panic!("{text}"))
+    };
+    let (theirs, of_theirs): (usize, usize) = (count(), templates(&pair.a));
+    let mut before = in_namespace(&pair.a, open);
     let adds: Vec<KernelRequest> = (2..5002u32)
         .map(|number| {
-            let mut plan = Plan::gcm();
+            let mut plan = plan.clone();
             plan.number = number;
             let addr = IpAddr::from((0x0a00_0000 + number).to_be_bytes());
             plan.inner = [prefix("0.0.0.0", 0), IpNet { addr, len: 32 }];
             plan.add(0)
         })
         .collect();
-    all_ok(&before.apply(&adds));
-    drop(before);
-    let count = || ip(&["-n", &pair.a, "xfrm", "state", "count"]);
-    assert!(count().contains("10001"), "{}", count());
     let started = Instant::now();
-    let _next = Iked::start(&pair.a, &conf(0, "passive", NETS, PSK));
+    all_ok(&before.apply(&adds));
+    let added = started.elapsed();
+    drop(before);
+    assert_eq!(count(), theirs + 10_000);
+    let started = Instant::now();
+    let idle = conf(0, "passive", NETS, PSK);
+    let _next = Iked::start(&pair.a, &format!("set kernel {way}\n{idle}"));
     tell(&format!(
-        "10,000 SAs and 15,000 policies of an earlier life: up after {:?}",
+        "{way}: 10,000 SAs and 15,000 policies of an earlier life, added in {added:?}: up after {:?}",
         started.elapsed()
     ));
-    assert_eq!(sas(&pair.a), 1);
-    assert_eq!(templates(&pair.a), 1);
+    assert_eq!((count(), templates(&pair.a)), (theirs, of_theirs));
+}
+
+#[test]
+fn ten_thousand_sas_of_an_earlier_life_are_gone_when_the_daemon_is_up() {
+    sweeps_many("tenk", open_xfrm, "xfrm", &Plan::gcm());
+}
+
+#[test]
+fn ten_thousand_sas_of_an_earlier_life_are_gone_over_pf_key() {
+    let sha512 = IntegId::HMAC_SHA2_512_256;
+    let plan = esp(EncrId::AES_CBC, sha512, 128, 16, 64);
+    sweeps_many("pftenk", open_pfkey, "pfkey", &plan);
 }
 
 #[test]
@@ -339,16 +382,17 @@ fn a_daemon_that_began_decoupled_can_be_coupled() {
     foreign(&pair.a);
     let (a, b) = both(&pair, "set decouple", NETS, "", "");
     wait_for("an IKE SA", || b.log().contains("established"));
-    assert_eq!((templates(&pair.a), sas(&pair.b)), (1, 0));
+    let (of_theirs, theirs) = (templates(&pair.a), sas(&pair.a));
+    assert_eq!((of_theirs, theirs, sas(&pair.b)), (3, 2, 0));
     for iked in [&a, &b] {
         iked.ctl("couple");
     }
     // Packets are held back until there is a Child SA that the kernel has.
-    wait_for("the trap", || templates(&pair.a) == 2);
+    wait_for("the trap", || templates(&pair.a) == of_theirs + 1);
     a.ctl("reset sa");
     wait_for("a Child SA", || is_up(&pair));
-    assert_eq!(sas(&pair.a), 3);
+    assert_eq!(sas(&pair.a), theirs + 2);
     a.ctl("decouple");
     a.kill("-TERM");
-    assert_eq!((templates(&pair.a), sas(&pair.a)), (1, 1));
+    assert_eq!((templates(&pair.a), sas(&pair.a)), (of_theirs, theirs));
 }

@@ -1,7 +1,9 @@
 //! Anti-replay windows, limits of bytes, and devices that do the cryptography.
 
 use std::collections::BTreeSet;
+use std::time::SystemTime;
 
+use iked::kernel::Found;
 use iked::sadb::Sadb;
 use iked::steer::ShardId;
 
@@ -93,12 +95,10 @@ fn a_window_is_no_longer_than_it_says() {
 
 #[test]
 fn bytes_end_an_sa_and_are_told_before() {
-    let sha512 = IntegId::HMAC_SHA2_512_256;
-    let cbc = esp(EncrId::AES_CBC, sha512, 128, 16, 64);
     let Some(pair) = Pair::new("bytes") else {
         return;
     };
-    for (by_pfkey, mut plan) in [(false, Plan::gcm()), (true, cbc)] {
+    for (by_pfkey, mut plan) in [(false, Plan::gcm()), (true, cbc())] {
         let open = if by_pfkey { open_pfkey } else { open_xfrm };
         let mut a = in_namespace(&pair.a, open);
         let mut b = in_namespace(&pair.b, open);
@@ -153,23 +153,23 @@ fn a_device_that_cannot_leaves_it_to_the_kernel_and_a_missing_one_is_named() {
     );
 }
 
-#[test]
-fn events_that_did_not_fit_are_found_again_in_the_kernel_s_tables() {
-    let Some(pair) = Pair::new("lost") else {
-        return;
-    };
-    let a = in_namespace(&pair.a, || Xfrm::with_event_buffer(1).unwrap());
-    let mut sadb = Sadb::new(Some(Box::new(a)), None);
+/// In the namespace of `pair.a`: tables are read by a socket that is opened for it.
+fn finds_lost_events_again(pair: &Pair, backend: Box<dyn Backend>, plan: &Plan, count: u32) {
+    let mut sadb = Sadb::new(Some(backend), None);
     let mut adds: Vec<(ShardId, KernelRequest)> = Vec::new();
-    for number in 1..=100u32 {
-        let mut plan = Plan::gcm();
-        (plan.number, plan.soft, plan.hard) = (number, 1, 6);
+    for number in 1..=count {
+        let mut plan = plan.clone();
+        (plan.number, plan.soft, plan.hard) = (number, 1, 10);
         let addr = IpAddr::from((0x0a00_0000 + number).to_be_bytes());
         plan.inner = [prefix("0.0.0.0", 0), IpNet { addr, len: 32 }];
         adds.push((ShardId(0), plan.add(0)));
     }
     sadb.serve(adds);
-    sadb.take_answers();
+    let added = sadb.take_answers().into_values().flatten().count();
+    let count = count as usize;
+    assert_eq!(added, count);
+    // Nobody else's make no difference.
+    daemon::foreign(&pair.a);
     let told = |sadb: &mut Sadb, hard: bool| {
         let mut spis = BTreeSet::new();
         while sadb.take_events() {}
@@ -184,7 +184,90 @@ fn events_that_did_not_fit_are_found_again_in_the_kernel_s_tables() {
     };
     // Nobody listens, and there is room for a few.
     thread::sleep(Duration::from_secs(3));
-    assert_eq!(told(&mut sadb, false).len(), 100, "soft");
-    thread::sleep(Duration::from_secs(5));
-    assert_eq!(told(&mut sadb, true).len(), 100, "hard");
+    assert_eq!(told(&mut sadb, false).len(), count, "soft");
+    thread::sleep(Duration::from_secs(9));
+    assert_eq!(told(&mut sadb, true).len(), count, "hard");
+}
+
+#[test]
+fn events_that_did_not_fit_are_found_again_in_the_kernel_s_tables() {
+    let Some(pair) = Pair::new("lost") else {
+        return;
+    };
+    in_namespace(&pair.a.clone(), move || {
+        let backend = Box::new(Xfrm::with_event_buffer(1).unwrap());
+        finds_lost_events_again(&pair, backend, &Plan::gcm(), 100);
+    });
+}
+
+#[test]
+fn pfkey_loses_events_without_a_word_and_they_are_found_again_too() {
+    let Some(pair) = Pair::new("pflost") else {
+        return;
+    };
+    in_namespace(&pair.a.clone(), move || {
+        let backend = Box::new(PfKey::with_buffer(1).unwrap());
+        finds_lost_events_again(&pair, backend, &cbc(), 40);
+    });
+}
+
+fn cbc() -> Plan {
+    esp(EncrId::AES_CBC, IntegId::HMAC_SHA2_512_256, 128, 16, 64)
+}
+
+/// What a survey finds.
+fn surveyed(backend: &mut dyn Backend) -> Vec<Found> {
+    let mut found = Vec::new();
+    let each = &mut |what| found.push(what);
+    backend.survey(SystemTime::now(), each).unwrap();
+    found
+}
+
+fn surveys(pair: &Pair, mut a: Box<dyn Backend>, mut plan: Plan) {
+    assert_eq!(surveyed(a.as_mut()), [], "an empty table");
+    daemon::foreign(&pair.a);
+    assert_eq!(surveyed(a.as_mut()), [], "none of ours");
+    // A packet waits for what a trap wants, and its event is not read.
+    a.set_trap(&traps::trap(&plan), TRAP_TAG + 5).unwrap();
+    assert!(!pair.ping("10.9.1.1", "10.9.2.1").status.success());
+    let wanted = Found::Wanted {
+        reqid: TRAP_TAG + 5,
+    };
+    assert_eq!(surveyed(a.as_mut()), [wanted]);
+    // Both SAs of a Child SA that is to be replaced are told by the inbound one.
+    (plan.number, plan.soft, plan.hard) = (6, 1, 600);
+    plan.inner = [prefix("10.20.0.0", 16), prefix("10.21.0.0", 16)];
+    all_ok(&a.apply(&[plan.add(0)]));
+    thread::sleep(Duration::from_secs(3));
+    let names = plan.names(0);
+    let sa = |destination, spi, aged| Found::Sa {
+        destination,
+        spi,
+        aged,
+    };
+    let aged = Some(names.inbound_spi);
+    let found = surveyed(a.as_mut());
+    assert!(found.contains(&sa(names.local, names.inbound_spi, aged)));
+    assert!(found.contains(&sa(names.remote, names.outbound_spi, None)));
+    assert!(found.contains(&wanted) && found.len() == 3, "{found:?}");
+}
+
+#[test]
+fn a_survey_tells_what_is_ours_and_what_waits() {
+    let Some(pair) = Pair::new("survey") else {
+        return;
+    };
+    in_namespace(&pair.a.clone(), move || {
+        surveys(&pair, open_xfrm(), Plan::gcm());
+    });
+}
+
+#[test]
+fn pfkey_surveys_too() {
+    let Some(pair) = Pair::new("pfsurvey") else {
+        return;
+    };
+    in_namespace(&pair.a.clone(), move || {
+        surveys(&pair, open_pfkey(), cbc());
+    });
 }
