@@ -3,8 +3,9 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::kernel::entry::IpProtocol;
+use crate::kernel::entry::{IpProtocol, Template};
 use crate::pfkey::message as pf;
+use crate::pfkey::openbsd as bsd;
 use crate::xfrm::message as xf;
 
 /// A datagram of NETLINK_XFRM: reading is total, no message reaches beyond it, each means one thing
@@ -63,16 +64,25 @@ fn only(requests: &xf::Requests, kind: u16) -> &[u8] {
     first.map(|answer| answer.body).unwrap_or_default()
 }
 
-/// A datagram of PF_KEY: reading is total, and an expiry that was read names the SA that a
-/// deletion made of it names.
+/// A datagram of PF_KEY: reading is total, it means one thing at most, and an expiry that was read
+/// names the SA that a deletion made of it names. Both dialects read it.
 pub fn pfkey(bytes: &[u8]) {
     let Some(answer) = pf::Answer::decode(bytes) else {
         return;
     };
     assert!(bytes.len() >= PF_KEY_HEADER_LEN && bytes.len().is_multiple_of(8));
     assert_eq!(bytes.get(1..3), Some(&[answer.kind, answer.errno][..]));
+    openbsd(&answer);
     let (expire, mapping) = (answer.expire(), answer.mapping());
-    assert!(expire.is_none() || mapping.is_none(), "two meanings");
+    let meanings = [
+        expire.is_some(),
+        mapping.is_some(),
+        answer.listed_sa().is_some(),
+        answer.larva().is_some(),
+        answer.listed_policy().is_some(),
+    ];
+    let count = meanings.iter().filter(|&&meant| meant).count();
+    assert!(count <= 1, "kind {} means {meanings:?}", answer.kind);
     let Some((destination, spi, _)) = expire else {
         return;
     };
@@ -89,6 +99,62 @@ pub fn pfkey(bytes: &[u8]) {
     let Some(again) = again else { return };
     assert_eq!((again.seq, again.pid), (seq, pid));
     assert_eq!(again.expire(), Some((destination, spi, false)));
+}
+
+/// The same datagram in the dialect of OpenBSD: it means one thing at most, a flow that was read and
+/// is written again is the same flow, and an expiry names the SA that a deletion names.
+fn openbsd(answer: &pf::Answer<'_>) {
+    let (flow, expire) = (bsd::told::flow(answer), bsd::told::expire(answer));
+    let meanings = [
+        flow.is_some(),
+        expire.is_some(),
+        bsd::told::acquire(answer).is_some(),
+        bsd::told::reserved(answer).is_some(),
+    ];
+    let count = meanings.iter().filter(|&&meant| meant).count();
+    assert!(count <= 1, "kind {} means {meanings:?}", answer.kind);
+    let _ = (
+        bsd::told::sent(answer),
+        bsd::told::encapsulation_port(answer),
+    );
+    let numbers = bsd::Numbers {
+        seq: answer.seq,
+        pid: answer.pid,
+    };
+    let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    if let Some(flow) = flow {
+        let template = Template {
+            source: localhost,
+            destination: localhost,
+            protocol: IpProtocol::Esp,
+            transport: false,
+            reqid: 0,
+            ipcomp: false,
+        };
+        let (direction, extras) = (flow.direction, bsd::Extras::default());
+        let request = bsd::add_flow(numbers, direction, &flow.pair, &template, &extras);
+        let again = pf::Answer::decode(request.bytes());
+        let again = again.and_then(|again| bsd::told::flow(&again));
+        let is_required = true;
+        assert_eq!(
+            again,
+            Some(bsd::told::Flow {
+                is_required,
+                ..flow
+            })
+        );
+    }
+    if let Some((destination, spi, _)) = expire {
+        let ends = (localhost, destination);
+        let request = bsd::delete(numbers, ends, (IpProtocol::Esp, spi), None);
+        let mut again = request.bytes().to_vec();
+        if let Some(kind) = again.get_mut(1) {
+            *kind = bsd::kind::EXPIRE;
+        }
+        let again = pf::Answer::decode(&again);
+        let again = again.and_then(|again| bsd::told::expire(&again));
+        assert_eq!(again, Some((destination, spi, false)));
+    }
 }
 
 /// Length of `nlmsghdr`.

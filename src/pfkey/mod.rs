@@ -26,6 +26,7 @@ use crate::wire::spi::EspSpi;
 
 mod frame;
 pub mod message;
+pub mod openbsd;
 
 use message::{Algorithms, Answer, ListedSa, Request, SaEntry, kind};
 
