@@ -6,8 +6,8 @@
 #   tests/interop/peers.sh all
 # Environment: IKED_INTEROP_CACHE (default ${XDG_CACHE_HOME:-/var/cache}/iked-interop).
 set -eu
+. "$(dirname "$0")/suite.sh"
 CACHE=${IKED_INTEROP_CACHE:-${XDG_CACHE_HOME:-/var/cache}/iked-interop}
-KEYS=/usr/share/keyrings/debian-archive-keyring.gpg
 ALL="strongswan-6.0.1 libreswan-4.10 libreswan-5.2 openiked-7.2 openiked-7.4"
 
 describe() { # peer: its suite, packages and a command that shows that it runs
@@ -22,36 +22,12 @@ describe() { # peer: its suite, packages and a command that shows that it runs
   esac
 }
 
-# An apt of our own for a suite: this machine's package lists and dpkg are neither used nor changed.
-apt_for() { # suite: writes the configuration, fetches the lists once
-  local home=$CACHE/apt-$1
-  export APT_CONFIG=$home/apt.conf
-  [ ! -e "$home/ok" ] || return 0
-  rm -rf "$home"
-  mkdir -p "$home"/{sources,state/lists/partial,cache/archives/partial}
-  : > "$home/status"
-  printf 'deb [signed-by=%s] http://deb.debian.org/debian %s main\n' "$KEYS" "$1" > "$home/sources/one.list"
-  cat > "$APT_CONFIG" <<CONF
-Dir::Etc::SourceList "/dev/null";
-Dir::Etc::SourceParts "$home/sources";
-Dir::State "$home/state";
-Dir::State::Status "$home/status";
-Dir::Cache "$home/cache";
-APT::Sandbox::User "root";
-APT::Install-Recommends "false";
-Acquire::Languages "none";
-Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
-CONF
-  apt-get update -qq
-  touch "$home/ok"
-}
-
 unpack() { # peer
   local root=$CACHE/$1 work=$CACHE/$1.$$ part deb
   describe "$1"
   # Unpacked before, and of the same packages.
   [ "$(cat "$root/ok" 2>/dev/null)" != "$PACKAGES" ] || return 0
-  apt_for "$SUITE"
+  apt_for "$SUITE" "$CACHE/apt-$SUITE"
   trap 'rm -rf "$work"' EXIT
   mkdir -p "$work"/{debs/partial,root/usr/{bin,sbin,lib,lib64}}
   # shellcheck disable=SC2086

@@ -5,6 +5,7 @@
 #
 #   rig.sh [options] [--] 'shell command'
 #     -b BACKEND   tcg (QEMU without KVM, the default) | uml (user-mode Linux: boots faster)
+#     -K VERSION   kernel, tcg only: 6.1 (Debian 12's, the default) | 6.12 (Debian 13's)
 #     -w DIR       mount DIR of the host read-write (may be repeated);
 #                  everything else that the command writes is thrown away
 #     -m MB        memory of the guest         (default 1024)
@@ -14,19 +15,20 @@
 #     -i           feed standard input (read to its end first) to the command
 #     -v           show the kernel's console on stderr
 #     -k           keep the run's folder (console log, output) and name it
-#     --setup      only fetch and prepare what the chosen backend needs (130 MB from Debian)
+#     --setup      only fetch and prepare what the chosen backend and kernel need (130 MB from Debian)
 # Exit status: the command's own; 124 timed out; 125 the guest died or the rig failed.
-# Environment: IKED_RIG_CACHE (default ${XDG_CACHE_HOME:-/var/cache}/iked-rig), IKED_RIG_BACKEND.
+# Environment: IKED_RIG_CACHE (default ${XDG_CACHE_HOME:-/var/cache}/iked-rig), IKED_RIG_BACKEND, IKED_RIG_KERNEL.
 # Inside, IKED_RIG names the backend. There is no network device but lo.
 set -u
 SELF=$(readlink -f "$0")
 CACHE=${IKED_RIG_CACHE:-${XDG_CACHE_HOME:-/var/cache}/iked-rig}
-BACKEND=${IKED_RIG_BACKEND:-tcg} MEM=1024 CPUS=2 LIMIT=300 VERBOSE= KEEP= STDIN= SETUP=
+. "${SELF%/kernel/rig.sh}/interop/suite.sh"
+BACKEND=${IKED_RIG_BACKEND:-tcg} KERNEL=${IKED_RIG_KERNEL:-6.1} MEM=1024 CPUS=2 LIMIT=300 VERBOSE= KEEP= STDIN= SETUP=
 RW=() ENVS=()
 die() { echo "iked-rig: $*" >&2; exit 125; }
 while [ $# -gt 0 ]; do
   case $1 in
-    -b) BACKEND=$2; shift 2;; -w) RW+=("$(readlink -f "$2")"); shift 2;;
+    -b) BACKEND=$2; shift 2;; -K) KERNEL=$2; shift 2;; -w) RW+=("$(readlink -f "$2")"); shift 2;;
     -m) MEM=$2; shift 2;; -c) CPUS=$2; shift 2;; -t) LIMIT=$2; shift 2;;
     -e) ENVS+=("$2"); shift 2;; -i) STDIN=1; shift;; -v) VERBOSE=1; shift;;
     -k) KEEP=1; shift;; --setup) SETUP=1; shift;; --) shift; break;;
@@ -38,6 +40,12 @@ done
 [ -n "$SETUP" ] || [ $# -ge 1 ] || die "no command (see --help)"
 
 case $BACKEND in uml|tcg) ;; *) die "unknown backend $BACKEND";; esac
+case $BACKEND-$KERNEL in
+  uml-*) KDIR=$CACHE/uml;;
+  tcg-6.1) KDIR=$CACHE/qemu;;
+  tcg-6.12) KDIR=$CACHE/qemu-6.12;;
+  *) die "unknown kernel $KERNEL";;
+esac
 
 # ---------------------------------------------------------------- preparation
 APT_UPDATED=
@@ -78,22 +86,35 @@ setup_uml() {
   rm -rf "$CACHE/uml"; mv -T "$t" "$CACHE/uml" 2>/dev/null || rm -rf "$t"
 }
 setup_qemu() {
-  [ -e "$CACHE/qemu/ok" ] && command -v qemu-system-x86_64 >/dev/null && return
-  apt_need depmod kmod; apt_need qemu-system-x86_64 qemu-system-x86; apt_need xz xz-utils; apt_need cpio cpio
-  [ -e "$CACHE/qemu/ok" ] && return
-  local t=$CACHE/qemu.$$ v p z off len m; mkdir -p "$t/x"
+  [ -e "$KDIR/ok" ] && command -v qemu-system-x86_64 >/dev/null && return
+  apt_need depmod kmod; apt_need qemu-system-x86_64 qemu-system-x86; apt_need xz xz-utils; apt_need zstd zstd; apt_need cpio cpio
+  [ -e "$KDIR/ok" ] && return
+  local t=$KDIR.$$ v p z off len m; mkdir -p "$t/x"
+  if [ "$KERNEL" = 6.12 ]; then
+    # Another release of Debian than this machine's, by an apt of its own.
+    apt_for trixie "$CACHE/apt-trixie" || die "no package lists of Debian 13"
+    APT_UPDATED=
+  fi
   p=$(apt-cache depends linux-image-amd64 2>/dev/null | sed -n 's/.*Depends: //p')
   [ -n "$p" ] || { apt_update; p=$(apt-cache depends linux-image-amd64 | sed -n 's/.*Depends: //p'); }
   fetch_deb "$p" "$t/x"
+  unset APT_CONFIG
+  [ -d "$t/x/lib" ] || mv "$t/x/usr/lib" "$t/x/lib"
   v=$(ls "$t/x/lib/modules"); z=$t/x/boot/vmlinuz-$v
-  # The bzImage's payload is the xz-compressed vmlinux; booted directly (PVH) it
+  case $v in "$KERNEL".*) ;; *) die "$p is not Linux $KERNEL but $v";; esac
+  # The bzImage's payload is the vmlinux, compressed with xz or zstd; booted directly (PVH) it
   # saves the guest the decompression, which is seconds under TCG.
   off=$(( ($(od -An -tu1 -j $((0x1f1)) -N1 "$z") + 1) * 512 + $(od -An -tu4 -j $((0x248)) -N4 "$z") ))
   len=$(od -An -tu4 -j $((0x24c)) -N4 "$z")
-  tail -c +$((off + 1)) "$z" | head -c $((len - 4)) | xz -dc > "$t/vmlinux" 2>/dev/null
+  tail -c +$((off + 1)) "$z" | head -c $((len - 4)) > "$t/payload"
+  { xz -dc < "$t/payload" || zstd -dc < "$t/payload"; } > "$t/vmlinux" 2>/dev/null
+  rm -f "$t/payload"
   [ "$(head -c 4 "$t/vmlinux" | tail -c 3)" = ELF ] || cp "$z" "$t/vmlinux"
   mkdir -p "$t/lib/modules"; mv "$t/x/lib/modules/$v" "$t/lib/modules/"
-  prune_modules "$t/lib/modules/$v"; depmod -b "$t" "$v"
+  prune_modules "$t/lib/modules/$v"
+  # Newer packages have them compressed, which our first process, that loads some itself, does not know.
+  find "$t/lib/modules/$v" -name '*.ko.xz' -exec xz -d {} +
+  depmod -b "$t" "$v"
   mkdir -p "$t/ir/m" "$t/ir/usr/bin"; : > "$t/ir/m/list"
   preload_list "$t" "$v" virtio_pci 9pnet_virtio 9p $PRELOAD | while read -r m; do
     cp "$t/$m" "$t/ir/m/"; echo "${m##*/}" >> "$t/ir/m/list"; done
@@ -102,7 +123,7 @@ setup_qemu() {
   guest_init > "$t/ir/init"; chmod 755 "$t/ir/init"
   (cd "$t/ir" && find . | cpio -o -H newc --quiet) > "$t/initrd"
   rm -rf "$t/x" "$t/ir"; touch "$t/ok"
-  rm -rf "$CACHE/qemu"; mv -T "$t" "$CACHE/qemu" 2>/dev/null || rm -rf "$t"
+  rm -rf "$KDIR"; mv -T "$t" "$KDIR" 2>/dev/null || rm -rf "$t"
 }
 # First process of either guest. Perl (perl-base is Essential) making its system
 # calls itself: a fork and exec costs 50 ms under TCG and UML, this one none.
@@ -181,9 +202,8 @@ preload_list() { # kernel-folder version modules...: the files, in the order to 
 mkdir -p "$CACHE"
 ( flock 9
   case $BACKEND in uml) setup_uml;; *) setup_qemu;; esac ) 9>"$CACHE/lock" || exit 125
-CACHE=$(readlink -f "$CACHE")
+KDIR=$(readlink -f "$KDIR")
 [ -z "$SETUP" ] || exit 0
-if [ "$BACKEND" = uml ]; then KDIR=$CACHE/uml; else KDIR=$CACHE/qemu; fi
 
 # ------------------------------------------------------------------- the run
 R=$(mktemp -d /tmp/iked-rig.XXXXXX) || die "mktemp"

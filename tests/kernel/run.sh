@@ -1,11 +1,14 @@
 #!/bin/bash
 # run.sh - the kernel tests: self-test of the kernel, then every test of tests/kernel_xfrm.rs,
 # under rig.sh unless this machine's own kernel has ESP.
-#   tests/kernel/run.sh [-b tcg|uml] [NAME..]     NAME: only tests whose name contains it
+#   tests/kernel/run.sh [-b tcg|uml] [-K 6.1|6.12] [NAME..]     NAME: only tests whose name contains it
+# Without -K and names, and with -b uml, three guests side by side: user-mode Linux has most of the tests, a
+# second one those that need XFRM interfaces, and a third, with Linux 6.12, those and what is a kernel's own choice.
 set -eu
 cd "$(dirname "$0")/../.."
-BACKEND=${IKED_RIG_BACKEND:-tcg}
+BACKEND=${IKED_RIG_BACKEND:-tcg} KERNEL=
 if [ "${1-}" = -b ]; then BACKEND=$2; shift 2; fi
+if [ "${1-}" = -K ]; then KERNEL=$2; shift 2; fi
 [ "$(id -u)" = 0 ] || { echo "the kernel tests need root" >&2; exit 1; }
 need() { # program package
   command -v "$1" >/dev/null && return
@@ -22,22 +25,30 @@ TEST=${KERNEL_XFRM_BIN:-$(cargo test --locked --no-run --test kernel_xfrm --mess
 line() { # ARGUMENT..: of the test program
   echo "IKED_KERNEL_TESTS=1 $(printf '%q ' "$TEST" --test-threads=1 "$@")"
 }
-guest() { # BACKEND ARGUMENT..
-  tests/kernel/rig.sh -b "$1" -t "${IKED_RIG_LIMIT:-900}" "tests/kernel/selftest.sh && $(line "${@:2}")"
+guest() { # BACKEND KERNEL ARGUMENT..
+  tests/kernel/rig.sh -b "$1" -K "$2" -t "${IKED_RIG_LIMIT:-900}" "uname -sr && tests/kernel/selftest.sh && $(line "${@:3}")"
 }
 if ip xfrm state add src 127.0.0.1 dst 127.0.0.1 proto esp spi 0x494b0002 reqid 1229651970 mode tunnel \
   aead 'rfc4106(gcm(aes))' 0x000102030405060708090a0b0c0d0e0f10111213 128 2>/dev/null; then
   ip xfrm state delete src 127.0.0.1 dst 127.0.0.1 proto esp spi 0x494b0002
   exec bash -c "$(line "$@")"
 fi
-[ "$BACKEND" = uml ] && [ $# = 0 ] || { guest "$BACKEND" "$@"; exit; }
-# User-mode Linux has no XFRM interfaces; what needs them gets the other guest, beside it.
-for backend in uml tcg; do tests/kernel/rig.sh -b $backend --setup; done
-BESIDE=$(mktemp)
-trap 'rm -f "$BESIDE"' EXIT
-guest tcg interfaces:: vpn_by_routes >"$BESIDE" 2>&1 &
+[ "$BACKEND$KERNEL" = uml ] && [ $# = 0 ] || { guest "$BACKEND" "${KERNEL:-6.1}" "$@"; exit; }
+# User-mode Linux has no XFRM interfaces.
+ROUTES="interfaces:: vpn_by_routes"
+# How policies are looked up, and that modes, families and ciphers are there, is another kernel's own affair.
+NEWER="$ROUTES couple:: modes_families_esn_and_ah trap_gives_way"
+tests/kernel/rig.sh -b uml --setup
+for kernel in 6.1 6.12; do tests/kernel/rig.sh -b tcg -K $kernel --setup; done
+BESIDE=$(mktemp -d)
+trap 'rm -rf "$BESIDE"' EXIT
+guest tcg 6.1 $ROUTES >"$BESIDE/6.1" 2>&1 &
+OLDER=$!
+guest tcg 6.12 $NEWER >"$BESIDE/6.12" 2>&1 &
+NEWER=$!
 STATUS=0
-guest uml --skip interfaces:: --skip vpn_by_routes || STATUS=$?
-wait $! || STATUS=$?
-cat "$BESIDE"
+guest uml 6.1 --skip interfaces:: --skip vpn_by_routes || STATUS=$?
+wait $OLDER || STATUS=$?
+wait $NEWER || STATUS=$?
+cat "$BESIDE/6.1" "$BESIDE/6.12"
 exit $STATUS
