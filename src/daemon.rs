@@ -241,7 +241,8 @@ fn start(args: Args, mut loader: Loader, config: Arc<Config>) -> Result<(), Stri
     let shards = args.shards.or_else(|| default.ok()).unwrap_or(1);
     let steering = Steering::new(shards, rng.u32());
     let ways = if config.settings.couple {
-        Some(open_ways(config.settings.kernel)?)
+        let ways = open_ways(config.settings.kernel);
+        Some(ways.map_err(|error| format!("{error}; `set decouple` runs without it"))?)
     } else {
         None
     };
@@ -277,7 +278,6 @@ fn start(args: Args, mut loader: Loader, config: Arc<Config>) -> Result<(), Stri
 
 /// Opens the kernel, having made sure that it can do ESP.
 fn open_kernel(way: KernelWay) -> Result<Box<dyn Backend>, String> {
-    let hint = "`set decouple` runs without it";
     let uncleaned = |error: io::Error| format!("cannot clean up after an earlier run: {error}");
     let pfkey = match way {
         KernelWay::Auto => only_pfkey(),
@@ -285,12 +285,12 @@ fn open_kernel(way: KernelWay) -> Result<Box<dyn Backend>, String> {
         KernelWay::PfKey => true,
     };
     if pfkey {
-        let mut pfkey = PfKey::open().map_err(|error| format!("PF_KEY: {error}; {hint}"))?;
+        let mut pfkey = PfKey::open().map_err(|error| format!("PF_KEY: {error}"))?;
         pfkey.sweep().map_err(uncleaned)?;
         return Ok(Box::new(pfkey));
     }
-    xfrm::probe().map_err(|missing| format!("{missing}; {hint}"))?;
-    let mut xfrm = Xfrm::open().map_err(|error| format!("NETLINK_XFRM: {error}; {hint}"))?;
+    xfrm::probe().map_err(|missing| format!("{missing}"))?;
+    let mut xfrm = Xfrm::open().map_err(|error| format!("NETLINK_XFRM: {error}"))?;
     xfrm.sweep().map_err(uncleaned)?;
     // Without it many Child SAs cost more, and nothing else.
     if let Err(error) = xfrm.hash_hosts() {

@@ -64,6 +64,12 @@ pub enum KernelRequest {
         /// Inbound SPI of a Child SA that was added.
         child: EspSpi,
     },
+    /// Find the way into the kernel, if it has not been found yet; answered by exactly one
+    /// `Coupled`.
+    Couple {
+        /// Echoed in the answer.
+        id: RequestId,
+    },
     /// From now on this shard wants exactly these traps; not answered.
     SetTraps {
         /// All of them.
@@ -355,6 +361,13 @@ pub enum KernelEvent {
         /// What was counted, if the Child SA was there.
         count: Option<Count>,
     },
+    /// The answer to [`KernelRequest::Couple`].
+    Coupled {
+        /// Of the request.
+        id: RequestId,
+        /// Whether there is a way into the kernel, or why there is none.
+        result: Result<(), String>,
+    },
     /// A packet hit a policy without an SA. What a backend tells `sadb`.
     Acquire {
         /// Of the policy.
@@ -457,6 +470,11 @@ pub trait Backend: Send {
     fn remove_policies(&mut self, pairs: &[SelectorPair]) -> Result<(), KernelError>;
     /// Counts what went through Child SAs; those that are not there are left out.
     fn count(&mut self, children: &[ChildRemove]) -> Vec<Count>;
+    /// The end: sets back what it has changed for this host beside SAs and policies, which are gone
+    /// already.
+    fn leave(&mut self) -> Result<(), KernelError> {
+        Ok(())
+    }
     /// The descriptor that becomes readable when the kernel has something to say, if any.
     fn event_fd(&self) -> Option<std::os::fd::RawFd>;
     /// Takes waiting events. Returns whether the kernel had to drop some that we did not read in

@@ -22,6 +22,8 @@ mod certified;
 mod childless;
 #[path = "exchange/configuration.rs"]
 mod configuration;
+#[path = "exchange/couple.rs"]
+mod couple;
 #[path = "exchange/eap.rs"]
 mod eap;
 #[path = "exchange/handshake.rs"]
@@ -54,6 +56,8 @@ mod path_mtu;
 mod peer;
 #[path = "exchange/ppk.rs"]
 mod ppk;
+#[path = "exchange/pressure.rs"]
+mod pressure;
 #[path = "exchange/radius.rs"]
 mod radius;
 #[path = "exchange/refusals.rs"]

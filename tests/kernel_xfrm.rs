@@ -30,6 +30,8 @@ use iked::wire::spi::{Cpi, EspSpi};
 use iked::wire::{Transform, TransformId};
 use iked::xfrm::{self, Xfrm};
 
+#[path = "kernel/couple.rs"]
+mod couple;
 #[path = "kernel/daemon.rs"]
 mod daemon;
 #[path = "kernel/interfaces.rs"]

@@ -162,6 +162,7 @@ impl Host {
                 | KernelRequest::AddOutbound { .. }
                 | KernelRequest::MoveChild { .. }
                 | KernelRequest::DeleteChild { .. }
+                | KernelRequest::Couple { .. }
                 | KernelRequest::SetTraps { .. }
                 | KernelRequest::Grant { .. }
                 | KernelRequest::Return { .. } => continue,

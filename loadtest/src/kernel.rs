@@ -52,6 +52,7 @@ impl Kernel {
                 child,
                 count: None,
             }),
+            KernelRequest::Couple { id } => Some(KernelEvent::Coupled { id, result: Ok(()) }),
             KernelRequest::AddOutbound { .. }
             | KernelRequest::MoveChild { .. }
             | KernelRequest::DeleteChild { .. }

@@ -26,6 +26,7 @@ struct Question<T> {
     stats: Stats,
     pools: BTreeMap<IpNet, u64>,
     count: usize,
+    failure: Option<String>,
     text: BTreeMap<ShardId, Vec<String>>,
     text_bytes: usize,
     truncated: bool,
@@ -42,6 +43,8 @@ pub struct Answer {
     pub pools: BTreeMap<IpNet, u64>,
     /// How many IKE SAs it concerned.
     pub count: usize,
+    /// Why a shard could not do it: of several the first to say so.
+    pub failure: Option<String>,
     /// Shards that did not answer in time.
     pub missing: Vec<ShardId>,
     /// Lines were left out because there were too many.
@@ -49,8 +52,11 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Names the shards that did not answer: `no answer from shard 1, 3`.
+    /// Why it was not done, or by which shards not: `no answer from shard 1, 3`.
     pub fn complaint(&self) -> Option<String> {
+        if self.failure.is_some() {
+            return self.failure.clone();
+        }
         let names: Vec<String> = self
             .missing
             .iter()
@@ -85,6 +91,7 @@ impl<T> Gather<T> {
             stats: Stats::default(),
             pools: BTreeMap::new(),
             count: 0,
+            failure: None,
             text: BTreeMap::new(),
             text_bytes: 0,
             truncated: false,
@@ -114,6 +121,10 @@ impl<T> Gather<T> {
                 for (net, leased) in pools {
                     *question.pools.entry(net).or_default() += leased;
                 }
+                false
+            }
+            Reply::Failed(reason) => {
+                question.failure.get_or_insert(reason);
                 false
             }
             Reply::Done { count } => {
@@ -183,6 +194,7 @@ impl<T> Question<T> {
             stats: self.stats,
             pools: self.pools,
             count: self.count,
+            failure: self.failure,
             missing: self.missing.into_iter().collect(),
             truncated: self.truncated,
         };

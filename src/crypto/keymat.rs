@@ -211,6 +211,28 @@ impl ChildKeys {
         } else {
             (responder, initiator)
         };
+        Ok(Self::split(outbound, inbound, encr_len))
+    }
+
+    /// All of them one behind the other, to be kept.
+    pub fn joined(&self) -> SecretBytes {
+        let all = [
+            self.outbound_encr.expose(),
+            self.outbound_integ.expose(),
+            self.inbound_encr.expose(),
+            self.inbound_integ.expose(),
+        ];
+        SecretBytes::new(all.concat())
+    }
+
+    /// What [`Self::joined`] made; `encr_len` is the length of a cipher's key with its salt.
+    pub fn of_joined(joined: &SecretBytes, encr_len: usize) -> Option<Self> {
+        let joined = joined.expose();
+        let (outbound, inbound) = joined.split_at_checked(joined.len() / 2)?;
+        (encr_len <= outbound.len()).then(|| Self::split(outbound, inbound, encr_len))
+    }
+
+    fn split(outbound: &[u8], inbound: &[u8], encr_len: usize) -> Self {
         let split = |keys: &[u8]| {
             let (encr, integ) = keys.split_at(encr_len);
             (
@@ -220,12 +242,12 @@ impl ChildKeys {
         };
         let (outbound_encr, outbound_integ) = split(outbound);
         let (inbound_encr, inbound_integ) = split(inbound);
-        Ok(Self {
+        Self {
             outbound_encr,
             outbound_integ,
             inbound_encr,
             inbound_integ,
-        })
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::slice;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::context::Context;
 use super::error::Error;
@@ -16,7 +16,7 @@ use super::natt;
 use super::negotiate::{self, Chosen, Rules};
 use super::timer;
 use crate::crypto::keymat::{self, ChildKeys};
-use crate::crypto::{CryptoError, Prf};
+use crate::crypto::{CryptoError, Prf, SecretBytes};
 use crate::kernel::{ChildInstall, ChildRemove, Cpis, Encap, KernelRequest, Outer, RequestId};
 use crate::policy::Policy;
 use crate::wire::registry::{KeId, NotifyType, ProtocolId};
@@ -45,6 +45,17 @@ pub struct ChildSa {
     pub packets: (u64, u64),
     /// What the kernel must still be given before we may send through it.
     pub outbound_waits: Option<Box<ChildInstall>>,
+    /// Its keys, which no kernel has ever had, for one that may have them later.
+    pub kept: Option<Box<Kept>>,
+}
+
+/// What is kept of a Child SA that was made while decoupled.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// The keys ([`ChildKeys::joined`]).
+    keys: SecretBytes,
+    /// Since when it has lived.
+    since: Instant,
 }
 
 /// What is to become of a Child SA.
@@ -170,7 +181,15 @@ impl ChildSa {
             replaces: None,
             packets: (0, 0),
             outbound_waits: None,
+            kept: None,
         }
+    }
+
+    /// Keeps the keys of one that is not loaded for now, so that it can be.
+    pub fn keep(mut self, keys: &ChildKeys, since: Instant) -> Self {
+        let keys = keys.joined();
+        self.kept = Some(Box::new(Kept { keys, since }));
+        self
     }
 
     /// The agreed selectors as they stood on the wire: ours, the peer's. A rekey offers them again.
@@ -374,9 +393,33 @@ pub fn install(
     }
 }
 
+/// What the kernel must know to install one whose keys were kept, which they are no longer: a kernel
+/// that has had them has counted with them, and must not begin to count anew. Of its lifetimes the
+/// rest is left, and never nothing.
+pub fn install_kept(
+    cx: &mut Context,
+    policy: &Policy,
+    child: &mut ChildSa,
+    now: Instant,
+) -> Option<ChildInstall> {
+    let Kept { keys, since } = *child.kept.take()?;
+    let (encr_len, _) = keymat::child_key_lengths(&child.transforms)?;
+    let keys = ChildKeys::of_joined(&keys, encr_len)?;
+    let mut install = install(cx, policy, child, keys);
+    let age = now.saturating_duration_since(since);
+    for lifetime in [&mut install.lifetime_soft, &mut install.lifetime_hard] {
+        if !lifetime.is_zero() {
+            let left = lifetime.saturating_sub(age).as_secs();
+            *lifetime = Duration::from_secs(left.max(1));
+        }
+    }
+    Some(install)
+}
+
 /// Asks the kernel for it.
 pub fn request_install(cx: &mut Context, install: ChildInstall) -> RequestId {
     let id = cx.next_request();
+    cx.backlog.asked(id);
     let child = Box::new(install);
     cx.out
         .kernel

@@ -11,6 +11,7 @@ use hashbrown::HashMap;
 
 use super::account::Accounts;
 use super::agenda::Task;
+use super::backlog::Backlog;
 use super::child_sa::ChildSa;
 use super::cookie::Cookies;
 use super::event::{Event, Level, News, Path, Reply};
@@ -64,6 +65,8 @@ pub struct Context {
     pub accounts: Accounts,
     /// Output.
     pub out: Outbox,
+    /// What the kernel thread owes us.
+    pub backlog: Backlog,
     /// Are Child SAs loaded into the kernel?
     pub coupled: bool,
     /// Policies, by name, whose peers know since we started that nothing of before is left.
@@ -179,6 +182,7 @@ impl Context {
             stats: Stats::default(),
             accounts: Accounts::default(),
             out: Outbox::default(),
+            backlog: Backlog::default(),
             coupled,
             log_level: Level::Debug,
             active,

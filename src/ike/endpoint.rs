@@ -2,7 +2,7 @@
 //! takes the kernel's answers and the operator's commands. Nothing a datagram says counts before
 //! its integrity is proven.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -43,6 +43,7 @@ use crate::wire::Header;
 use crate::wire::registry::{ExchangeType, NotifyType};
 use crate::wire::spi::{EspSpi, IkeSpi};
 
+mod couple;
 mod inbound;
 pub mod news;
 mod operator;
@@ -78,6 +79,10 @@ pub struct Endpoint {
     cx: Context,
     table: Table,
     shows: VecDeque<Show>,
+    /// Questions for the way into the kernel, and which command each is of.
+    couplings: Vec<(RequestId, Option<u64>)>,
+    /// Child SAs that were there before the kernel was to have them, by the request for it.
+    loading: BTreeMap<RequestId, EspSpi>,
     /// When the active policies are looked at next; `None`: there are none to begin.
     starts_at: Option<Instant>,
 }
@@ -99,6 +104,8 @@ impl Endpoint {
             cx: Context::new(parts),
             table,
             shows: VecDeque::new(),
+            couplings: Vec::new(),
+            loading: BTreeMap::new(),
             starts_at: None,
         };
         endpoint.plan_starts(now);
@@ -112,8 +119,12 @@ impl Endpoint {
         self.starts_at = any.then(|| now + START_AFTER);
     }
 
-    /// Begins every active policy that has no IKE SA.
+    /// Begins every active policy that has no IKE SA, unless the kernel is behind: then a little later.
     fn start_active(&mut self, now: Now) {
+        if self.cx.backlog.is_full(now.mono) {
+            self.starts_at = Some(now.mono + START_AFTER);
+            return;
+        }
         self.starts_at = Some(now.mono + RESTART_AFTER);
         for policy in self.cx.own_active() {
             if self.cx.served(&policy) <= 0 {
@@ -241,10 +252,15 @@ impl Endpoint {
                 account::last(&mut self.cx, account, child, count);
                 return account::settle(&mut self.cx, now);
             }
+            KernelEvent::Coupled { id, result } => return self.coupled(now, id, result),
             KernelEvent::Wanted { trap } => return self.wanted(now, &trap),
             // The kernel thread makes `Wanted` of it.
             KernelEvent::Acquire { .. } => return,
         };
+        self.cx.backlog.answered(now.mono, id, &result);
+        if self.loaded(now, id, &result) {
+            return;
+        }
         let Some(key) = self.table.by_request(id) else {
             return;
         };
@@ -253,6 +269,10 @@ impl Endpoint {
         };
         // The one that asked may be gone, and its place taken by another.
         installed(&mut self.cx, &mut sa, now, id, result);
+        if !self.cx.coupled {
+            // It was on its way when we were decoupled.
+            self.unload_children(&mut sa);
+        }
         self.give_back(now, key, sa);
     }
 
@@ -517,6 +537,12 @@ impl Endpoint {
     /// together. At first all are.
     pub fn set_log_level(&mut self, level: Level) {
         self.cx.log_level = level;
+    }
+
+    /// Whether mail for the kernel thread waits because its mailbox is full: while it does, no new
+    /// handshake is taken up.
+    pub fn set_kernel_blocked(&mut self, blocked: bool) {
+        self.cx.backlog.set_blocked(blocked);
     }
 
     /// The counters.

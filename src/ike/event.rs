@@ -84,6 +84,8 @@ pub enum Reply {
     Stats(Box<Stats>),
     /// Addresses leased by this shard, by their pool.
     Pools(Vec<(IpNet, u64)>),
+    /// It could not be done.
+    Failed(String),
     /// Done; how many IKE SAs it concerned.
     Done {
         /// IKE SAs concerned.

@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod agenda;
+pub mod backlog;
 pub mod child_sa;
 pub mod context;
 pub mod cookie;

@@ -83,6 +83,8 @@ stats! {
     /// Requests met by silence because they had waited too long, more having come than the shard can
     /// answer.
     half_open_late,
+    /// Requests met by silence because the kernel was behind with Child SAs.
+    half_open_kernel,
     /// Half-open IKE SAs dropped after `halfopen_timeout`.
     half_open_timeouts,
     /// COOKIE challenges sent.

@@ -417,6 +417,7 @@ impl Backend for PfKey {
                 // `sadb` has methods for those.
                 KernelRequest::Count { .. }
                 | KernelRequest::LastCount { .. }
+                | KernelRequest::Couple { .. }
                 | KernelRequest::SetTraps { .. }
                 | KernelRequest::Grant { .. }
                 | KernelRequest::Return { .. } => Err(UNSUPPORTED),

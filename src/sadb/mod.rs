@@ -216,17 +216,16 @@ impl Sadb {
         self.grants.couple(ways.interfaces);
     }
 
-    /// A shard that is coupled wants something of the kernel: finds the way there, if it has not
-    /// been found yet. What cannot be said to the asker is said in the log.
-    fn couple(&mut self) {
+    /// Finds the way into the kernel, if it has not been found yet.
+    fn couple(&mut self) -> Result<(), String> {
         if self.backend.is_some() {
-            return;
+            return Ok(());
         }
-        match self.open.as_mut().map(|open| open()) {
-            Some(Ok(ways)) => self.take_ways(ways),
-            Some(Err(why)) => log::write(Level::Warning, &format!("not coupled: {why}")),
-            None => {}
+        if let Some(open) = &mut self.open {
+            let ways = open()?;
+            self.take_ways(ways);
         }
+        Ok(())
     }
 
     fn event_fd(&self) -> Option<RawFd> {
@@ -249,12 +248,11 @@ impl Sadb {
                     let names = self.mirror.child(child).cloned();
                     self.partings.push((from, account, child, names));
                 }
-                KernelRequest::SetTraps { traps } => {
-                    if !traps.is_empty() {
-                        self.couple();
-                    }
-                    self.mirror.set_traps(from, traps);
+                KernelRequest::Couple { id } => {
+                    let result = self.couple();
+                    self.answer(from, KernelEvent::Coupled { id, result });
                 }
+                KernelRequest::SetTraps { traps } => self.mirror.set_traps(from, traps),
                 KernelRequest::Grant { id, grant } => self.grants.take((from, id), *grant),
                 KernelRequest::Return { id } => self.grants.give_back((from, id)),
             }
@@ -329,6 +327,7 @@ impl Sadb {
                 | KernelEvent::Failed { .. }
                 | KernelEvent::Counts { .. }
                 | KernelEvent::LastCount { .. }
+                | KernelEvent::Coupled { .. }
                 | KernelEvent::Wanted { .. } => continue,
             };
             // Not tagged: an SA of another key manager on this host.
@@ -367,6 +366,9 @@ impl Sadb {
         if let Err(error) = backend.remove_policies(&traps) {
             log::write(Level::Warning, &format!("traps not removed: {error}"));
         }
+        if let Err(error) = backend.leave() {
+            log::write(Level::Warning, &format!("not set back: {error}"));
+        }
     }
 
     /// How many Child SAs are installed.
@@ -380,7 +382,6 @@ impl Sadb {
     }
 
     fn add(&mut self, from: ShardId, id: RequestId, mut child: Box<ChildInstall>) {
-        self.couple();
         if self.backend.is_none() {
             let error = KernelError {
                 errno: libc::ENOTCONN,
@@ -571,6 +572,7 @@ impl Sadb {
                     | KernelRequest::DeleteChild { .. }
                     | KernelRequest::Count { .. }
                     | KernelRequest::LastCount { .. }
+                    | KernelRequest::Couple { .. }
                     | KernelRequest::SetTraps { .. }
                     | KernelRequest::Grant { .. }
                     | KernelRequest::Return { .. },

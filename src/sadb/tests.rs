@@ -148,6 +148,7 @@ impl Backend for FakeKernel {
                 }
                 KernelRequest::Count { .. }
                 | KernelRequest::LastCount { .. }
+                | KernelRequest::Couple { .. }
                 | KernelRequest::SetTraps { .. }
                 | KernelRequest::Grant { .. }
                 | KernelRequest::Return { .. } => {
@@ -547,7 +548,7 @@ fn decoupled_answers_and_does_nothing() {
 }
 
 #[test]
-fn who_is_coupled_later_finds_the_way_when_it_is_needed_and_says_why_there_is_none() {
+fn who_is_coupled_later_finds_the_way_and_is_told_why_there_is_none() {
     let kernel = FakeKernel::default();
     let (behind, mut tries) = (kernel.clone(), 0);
     let mut sadb = Sadb::new(None, None);
@@ -562,12 +563,26 @@ fn who_is_coupled_later_finds_the_way_when_it_is_needed_and_says_why_there_is_no
         })
     }));
     let some = child(0x0100_0001, 1, "10.2.0.0/16");
-    sadb.serve(vec![delete(&some)]);
-    sadb.serve(vec![add(1, &some)]);
-    assert!(failed(&sadb.take_answers(), 1));
+    let couple = |id| (ShardId(1), KernelRequest::Couple { id: RequestId(id) });
+    let coupled = |id, result: Result<(), &str>| KernelEvent::Coupled {
+        id: RequestId(id),
+        result: result.map_err(str::to_owned),
+    };
+    sadb.serve(vec![delete(&some), couple(7), add(1, &some)]);
+    let answers = sadb.take_answers();
+    assert_eq!(answers[&ShardId(1)][0], coupled(7, Err("no ESP")));
+    assert!(failed(&answers, 1));
     assert!(kernel.0.lock().sas.is_empty());
-    sadb.serve(vec![add(2, &some)]);
-    assert!(done(&sadb.take_answers(), 2));
+    sadb.serve(vec![couple(8), add(2, &some)]);
+    let answers = sadb.take_answers();
+    assert_eq!(answers[&ShardId(1)][0], coupled(8, Ok(())));
+    assert!(done(&answers, 2));
+    sadb.serve(vec![couple(9)]);
+    assert_eq!(
+        sadb.take_answers()[&ShardId(1)],
+        [coupled(9, Ok(()))],
+        "it is open"
+    );
     assert_eq!(kernel.0.lock().sas.len(), 2);
 }
 

@@ -160,7 +160,8 @@ impl Shard {
 
     fn turn(&mut self, now: Now) {
         self.endpoint.set_log_level(log::read_level());
-        self.kernel.flush();
+        let blocked = self.kernel.flush();
+        self.endpoint.set_kernel_blocked(blocked);
         self.lookup.flush();
         self.control.flush();
         for peer in &mut self.peers {

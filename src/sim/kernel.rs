@@ -165,6 +165,10 @@ impl FakeKernel {
                     ..Done::default()
                 }
             }
+            KernelRequest::Couple { id } => Done {
+                answer: Some((shard, KernelEvent::Coupled { id, result: Ok(()) })),
+                ..Done::default()
+            },
             KernelRequest::SetTraps { traps } => {
                 self.traps.insert(shard, traps);
                 Done::default()

@@ -566,7 +566,8 @@ fn describe(ike: &[u8]) -> String {
 
 fn describe_request(request: &crate::kernel::KernelRequest) -> String {
     use crate::kernel::KernelRequest::{
-        AddChild, AddOutbound, Count, DeleteChild, Grant, LastCount, MoveChild, Return, SetTraps,
+        AddChild, AddOutbound, Count, Couple, DeleteChild, Grant, LastCount, MoveChild, Return,
+        SetTraps,
     };
     match request {
         AddChild { id, child } => format!(
@@ -588,6 +589,7 @@ fn describe_request(request: &crate::kernel::KernelRequest) -> String {
         Count { children, .. } => format!("count {children:?}"),
         SetTraps { traps } => format!("{} traps", traps.len()),
         Grant { id, grant } => format!("{id:?} grants {grant}"),
+        Couple { .. } => "couple".to_owned(),
         Return { id } => format!("{id:?} grants no more"),
     }
 }

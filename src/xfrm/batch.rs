@@ -96,6 +96,7 @@ impl Chunk {
             // `sadb` has methods for those.
             KernelRequest::Count { .. }
             | KernelRequest::LastCount { .. }
+            | KernelRequest::Couple { .. }
             | KernelRequest::SetTraps { .. }
             | KernelRequest::Grant { .. }
             | KernelRequest::Return { .. } => {

@@ -39,6 +39,8 @@ pub mod kind {
     pub const UPD_POLICY: u16 = 0x19;
     /// How the kernel finds policies.
     pub const NEW_SPD_INFO: u16 = 0x24;
+    /// Ask for that.
+    pub const GET_SPD_INFO: u16 = 0x25;
     /// ESP in UDP comes from a new place.
     pub const MAPPING: u16 = 0x26;
 }
@@ -245,16 +247,23 @@ impl Requests {
         self.end();
     }
 
-    /// Policies whose remote prefix is a host are found by hash, whatever their local one.
-    pub fn hash_hosts(&mut self, seq: u32) {
+    /// Sets which policies are found by hash.
+    pub fn hash_policies(&mut self, seq: u32, thresholds: Thresholds) {
         self.begin(kind::NEW_SPD_INFO, flag::REQUEST, seq);
         self.u32(0);
-        // struct xfrmu_spdhthresh: least bits of the local prefix, of the remote one.
-        for (number, bits) in [(SPD_IPV4_HTHRESH, 32), (SPD_IPV6_HTHRESH, 128)] {
+        let Thresholds { v4, v6 } = thresholds;
+        for (number, bits) in [(SPD_IPV4_HTHRESH, v4), (SPD_IPV6_HTHRESH, v6)] {
             let at = self.begin_attribute(number);
-            self.raw(&[0, bits]);
+            self.raw(&bits);
             self.end_attribute(at);
         }
+        self.end();
+    }
+
+    /// Asks for them.
+    pub fn get_thresholds(&mut self, seq: u32) {
+        self.begin(kind::GET_SPD_INFO, flag::REQUEST, seq);
+        self.u32(0);
         self.end();
     }
 
@@ -515,6 +524,17 @@ impl Answer<'_> {
         template_reqid(self.body.get(USER_ACQUIRE_LEN..)?)
     }
 
+    /// What is found by hash, of the answer to `GET_SPD_INFO`.
+    pub fn thresholds(&self) -> Option<Thresholds> {
+        (self.kind == kind::NEW_SPD_INFO).then_some(())?;
+        let attributes = self.body.get(4..)?;
+        let bits = |number| find(attributes, number)?.first_chunk::<2>().copied();
+        Some(Thresholds {
+            v4: bits(SPD_IPV4_HTHRESH)?,
+            v6: bits(SPD_IPV6_HTHRESH)?,
+        })
+    }
+
     /// Whether the SA that a dump told has passed a soft limit, at `now` in seconds since 1970.
     pub fn is_aged(&self, now: u64) -> bool {
         let field = |at: usize| u64_at(self.body, at).unwrap_or(0);
@@ -560,6 +580,16 @@ fn find(mut attributes: &[u8], number: u16) -> Option<&[u8]> {
         }
         attributes = attributes.get(len.next_multiple_of(4)..)?;
     }
+}
+
+/// The shortest prefixes of policies that are found by hash (struct xfrmu_spdhthresh): bits of the local
+/// one, of the remote one. Policies with a shorter one are in a tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Thresholds {
+    /// For IPv4.
+    pub v4: [u8; 2],
+    /// For IPv6.
+    pub v6: [u8; 2],
 }
 
 /// What names an SA in the kernel, and whose it is.

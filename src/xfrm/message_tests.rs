@@ -318,13 +318,32 @@ fn an_acquire_names_the_reqid_of_the_policy_that_a_packet_hit() {
 }
 
 #[test]
-fn hosts_are_hashed_whatever_is_on_this_side() {
+fn thresholds_of_hashing_are_written_and_read() {
+    let thresholds = Thresholds {
+        v4: [1, 32],
+        v6: [0, 128],
+    };
     let mut requests = Requests::with_capacity(64);
-    requests.hash_hosts(1);
+    requests.hash_policies(1, thresholds);
     let message = one(&requests);
     assert_eq!((message.kind, &message.body[..4]), (0x24, &[0; 4][..]));
-    let wanted = [(3, vec![0, 32]), (4, vec![0, 128])];
+    let wanted = [(3, vec![1, 32]), (4, vec![0, 128])];
     assert_eq!(attributes(&message.body[4..]), wanted);
+    // The answer to the question has the same form.
+    assert_eq!(message.thresholds(), Some(thresholds));
+    let body = message.body;
+    for len in 0..body.len() - 2 {
+        let cut = Answer {
+            body: &body[..len],
+            ..one(&requests)
+        };
+        assert_eq!(cut.thresholds(), None, "{len} bytes");
+    }
+    let mut requests = Requests::with_capacity(64);
+    requests.get_thresholds(2);
+    let message = one(&requests);
+    assert_eq!((message.kind, message.body), (0x25, &[0; 4][..]));
+    assert_eq!(message.thresholds(), None);
 }
 
 #[test]

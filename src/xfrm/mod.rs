@@ -22,12 +22,13 @@ use crate::wire::spi::EspSpi;
 pub mod algorithm;
 mod batch;
 pub mod copy;
+mod hashing;
 pub mod message;
 mod relocate;
 
 use algorithm::{Algorithms, Encr, Integ};
 use batch::Chunk;
-use message::{Answers, Requests, SaEntry, group, kind};
+use message::{Answers, Requests, SaEntry, Thresholds, group, kind};
 
 /// The kernel's SADB and SPD through NETLINK_XFRM.
 #[derive(Debug)]
@@ -38,6 +39,8 @@ pub struct Xfrm {
     /// Outbound SAs by destination and SPI: the kernel tells expiries of both SAs of a Child SA,
     /// we tell both by the inbound SPI, which alone names the shard.
     outbound: BTreeMap<(IpAddr, EspSpi), EspSpi>,
+    /// How the kernel found policies before we changed that.
+    hashed_before: Option<Thresholds>,
 }
 
 /// What the kernel told of an SA, if it has it.
@@ -173,6 +176,7 @@ impl Xfrm {
             events,
             seq: 0,
             outbound: BTreeMap::new(),
+            hashed_before: None,
         })
     }
 
@@ -209,17 +213,6 @@ impl Xfrm {
                 .map_err(io::Error::from_raw_os_error)?;
         }
         Ok(policies.len() + sas.len())
-    }
-
-    /// Has the kernel find the policies of road warriors by hash. By itself it does so only where both
-    /// prefixes are hosts; the others are in a tree, all of which it walks whenever one goes.
-    pub fn hash_hosts(&mut self) -> io::Result<()> {
-        let seq = self.next_seq();
-        let mut requests = Requests::with_capacity(64);
-        requests.hash_hosts(seq);
-        let errors = self.transact(&mut requests, seq);
-        let errno = errors.map_or_else(Some, |errors| errors.get(&seq).copied());
-        errno.map_or(Ok(()), |errno| Err(io::Error::from_raw_os_error(errno)))
     }
 
     /// Reads a whole table.
@@ -396,6 +389,10 @@ impl Backend for Xfrm {
         counts
     }
 
+    fn leave(&mut self) -> Result<(), KernelError> {
+        self.hash_as_before()
+    }
+
     fn event_fd(&self) -> Option<RawFd> {
         Some(self.events.as_raw_fd())
     }
@@ -526,6 +523,7 @@ impl Xfrm {
             }
             KernelRequest::Count { .. }
             | KernelRequest::LastCount { .. }
+            | KernelRequest::Couple { .. }
             | KernelRequest::SetTraps { .. }
             | KernelRequest::Grant { .. }
             | KernelRequest::Return { .. } => {}

@@ -80,6 +80,7 @@ fn parts(request: &KernelRequest) -> Option<(&ChildRemove, Outer)> {
         | KernelRequest::DeleteChild { .. }
         | KernelRequest::Count { .. }
         | KernelRequest::LastCount { .. }
+        | KernelRequest::Couple { .. }
         | KernelRequest::SetTraps { .. }
         | KernelRequest::Grant { .. }
         | KernelRequest::Return { .. } => None,

@@ -184,12 +184,16 @@ fn a_kernel_without_esp_is_named_and_decoupled_it_runs_all_the_same() {
         let decoupled = format!("set decouple\n{coupled}");
         let daemon = house.start(&decoupled, &[]);
         assert_eq!(daemon.count("kernel failure"), 0);
+        let said = daemon.ikectl(&["couple"]);
         drop(daemon);
         if kernel_has_esp() {
+            assert_eq!((said.code, &*said.err), (Some(0), ""));
             let mut daemon = house.start(&coupled, &[]);
             assert!(daemon.is_alive());
             return;
         }
+        assert_eq!((said.code, &*said.out), (Some(1), ""));
+        assert!(said.err.contains("the kernel has no "), "{}", said.err);
         let conf = house.write("iked.conf", &coupled);
         for flag in [["-d"].as_slice(), &[]] {
             let said =

@@ -291,6 +291,16 @@ impl Host {
                 };
                 self.endpoint.handle_kernel(now, event);
             }
+            KernelRequest::Couple { id } => {
+                let refusing = self.kernel.mood == Mood::Refusing;
+                let result = if refusing {
+                    Err("no ESP here".to_owned())
+                } else {
+                    Ok(())
+                };
+                let event = KernelEvent::Coupled { id, result };
+                self.endpoint.handle_kernel(now, event);
+            }
             KernelRequest::SetTraps { traps } => self.kernel.traps = traps,
             KernelRequest::Grant { id, grant } => self.kernel.grants.push((id, *grant)),
             KernelRequest::Return { id } => self.kernel.grants.retain(|(other, _)| *other != id),

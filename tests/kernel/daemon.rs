@@ -6,14 +6,14 @@ use std::process::{Child, Stdio};
 use super::*;
 
 /// A running `iked -d`; killed when dropped.
-struct Iked {
+pub(super) struct Iked {
     child: Child,
     folder: tempfile::TempDir,
 }
 
 impl Iked {
     /// In this namespace, as soon as it is up.
-    fn start(ns: &str, conf: &str) -> Self {
+    pub(super) fn start(ns: &str, conf: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
         write_secret(&path("iked.conf"), conf);
@@ -40,21 +40,26 @@ impl Iked {
         iked
     }
 
-    fn log(&self) -> String {
+    pub(super) fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 
-    fn ctl(&self, words: &str) {
-        let socket = self.folder.path().join("sock");
-        let output = Command::new(env!("CARGO_BIN_EXE_ikectl"))
-            .args(["-s", socket.to_str().unwrap()])
-            .args(words.split(' '))
-            .output()
-            .unwrap();
+    pub(super) fn ctl(&self, words: &str) {
+        let output = self.ask(words);
         assert!(output.status.success(), "{output:?}");
     }
 
-    fn kill(mut self, signal: &str) {
+    /// What `ikectl` says.
+    pub(super) fn ask(&self, words: &str) -> Output {
+        let socket = self.folder.path().join("sock");
+        Command::new(env!("CARGO_BIN_EXE_ikectl"))
+            .args(["-s", socket.to_str().unwrap()])
+            .args(words.split(' '))
+            .output()
+            .unwrap()
+    }
+
+    pub(super) fn kill(mut self, signal: &str) {
         let pid = self.child.id().to_string();
         let sent = Command::new("kill").args([signal, &pid]).status().unwrap();
         assert!(sent.success());
@@ -79,7 +84,7 @@ fn write_secret(path: &str, text: &str) {
     file.open(path).unwrap().write_all(text.as_bytes()).unwrap();
 }
 
-fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+pub(super) fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(90);
     while !done() {
         assert!(Instant::now() < deadline, "waited for {what}");
@@ -88,7 +93,7 @@ fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
 }
 
 /// The configuration of one end: `words` go where a policy has them.
-fn conf(side: usize, active: &str, flows: &str, words: &str) -> String {
+pub(super) fn conf(side: usize, active: &str, flows: &str, words: &str) -> String {
     let (own, other) = (side + 1, 2 - side);
     let flows = flows
         .replace("OWN", &own.to_string())
@@ -96,16 +101,22 @@ fn conf(side: usize, active: &str, flows: &str, words: &str) -> String {
     format!("ikev2 \"it\" {active} esp {flows} local 192.0.2.{own} peer 192.0.2.{other} {words}\n")
 }
 
-fn proof(side: usize) -> String {
+pub(super) fn proof(side: usize) -> String {
     let (own, other) = (side + 1, 2 - side);
     format!("srcid end{own}.example dstid end{other}.example")
 }
 
-const NETS: &str = "from 10.9.OWN.0/24 to 10.9.OTHER.0/24";
+pub(super) const NETS: &str = "from 10.9.OWN.0/24 to 10.9.OTHER.0/24";
 const ALL: &str = "from 0.0.0.0/0 to 0.0.0.0/0";
-const PSK: &str = "psk \"a secret of both ends\"";
+pub(super) const PSK: &str = "psk \"a secret of both ends\"";
 
-fn both(pair: &Pair, first: &str, flows: &str, before: &str, behind: &str) -> (Iked, Iked) {
+pub(super) fn both(
+    pair: &Pair,
+    first: &str,
+    flows: &str,
+    before: &str,
+    behind: &str,
+) -> (Iked, Iked) {
     let text = |side, active| {
         let words = format!("{before} {} lifetime 1h {PSK} {behind}", proof(side));
         format!("{first}\n{}", conf(side, active, flows, &words))
@@ -115,7 +126,7 @@ fn both(pair: &Pair, first: &str, flows: &str, before: &str, behind: &str) -> (I
     (a, b)
 }
 
-fn states(ns: &str) -> String {
+pub(super) fn states(ns: &str) -> String {
     ip(&["-n", ns, "xfrm", "state"])
 }
 
@@ -125,11 +136,11 @@ pub(super) fn sas(ns: &str) -> usize {
     text.matches("proto esp spi").count() - text.matches("spi 0x00000000").count()
 }
 
-fn templates(ns: &str) -> usize {
+pub(super) fn templates(ns: &str) -> usize {
     ip(&["-n", ns, "xfrm", "policy"]).matches("tmpl").count()
 }
 
-fn is_up(pair: &Pair) -> bool {
+pub(super) fn is_up(pair: &Pair) -> bool {
     pair.ping("10.9.1.1", "10.9.2.1").status.success()
 }
 
@@ -323,10 +334,10 @@ fn a_daemon_does_all_over_pf_key() {
 }
 
 /// As long as it lives the kernel has no NETLINK_XFRM.
-struct NoXfrm(String);
+pub(super) struct NoXfrm(String);
 
 impl NoXfrm {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let loader = "/proc/sys/kernel/modprobe";
         let before = std::fs::read_to_string(loader).unwrap();
         std::fs::write(loader, "/bin/false").unwrap();
@@ -372,27 +383,4 @@ fn without_netlink_the_kernel_is_reached_by_pf_key() {
     for ns in [&pair.a, &pair.b] {
         assert_eq!((sas(ns), templates(ns)), (0, 0));
     }
-}
-
-#[test]
-fn a_daemon_that_began_decoupled_can_be_coupled() {
-    let Some(pair) = Pair::new("couple") else {
-        return;
-    };
-    foreign(&pair.a);
-    let (a, b) = both(&pair, "set decouple", NETS, "", "");
-    wait_for("an IKE SA", || b.log().contains("established"));
-    let (of_theirs, theirs) = (templates(&pair.a), sas(&pair.a));
-    assert_eq!((of_theirs, theirs, sas(&pair.b)), (3, 2, 0));
-    for iked in [&a, &b] {
-        iked.ctl("couple");
-    }
-    // Packets are held back until there is a Child SA that the kernel has.
-    wait_for("the trap", || templates(&pair.a) == of_theirs + 1);
-    a.ctl("reset sa");
-    wait_for("a Child SA", || is_up(&pair));
-    assert_eq!(sas(&pair.a), theirs + 2);
-    a.ctl("decouple");
-    a.kill("-TERM");
-    assert_eq!((templates(&pair.a), sas(&pair.a)), (of_theirs, theirs));
 }

@@ -58,11 +58,8 @@ impl Endpoint {
                 trap::refresh(&mut self.cx);
                 0
             }
-            Command::Couple(couple) => {
-                self.cx.coupled = couple;
-                trap::refresh(&mut self.cx);
-                0
-            }
+            Command::Couple(true) => return self.ask_to_couple(Some(id)),
+            Command::Couple(false) => self.decouple(now),
             Command::Redirect(to) => self.each(now, |endpoint, sa| {
                 redirect::send(&mut endpoint.cx, sa, now, to);
             }),
@@ -137,7 +134,7 @@ impl Endpoint {
         acted
     }
 
-    fn reply(&mut self, id: u64, reply: Reply) {
+    pub(super) fn reply(&mut self, id: u64, reply: Reply) {
         self.cx.out.replies.push_back((id, reply));
     }
 
@@ -154,7 +151,7 @@ impl Endpoint {
         self.each_where(now, |_| true, act)
     }
 
-    fn each_where(
+    pub(super) fn each_where(
         &mut self,
         now: Now,
         wanted: impl Fn(&IkeSa) -> bool,
@@ -232,13 +229,19 @@ impl Endpoint {
 
     /// Takes a new configuration; IKE SAs keep the policy they were made by.
     pub fn handle_config(&mut self, now: Now, config: Arc<Config>) {
-        self.cx.coupled = config.settings.couple;
+        let couple = config.settings.couple;
         self.cx.active = config.settings.active;
         let hashes = self.cx.provider.signature_hashes;
         self.cx.announced = announce::Ours::of(&config, hashes);
         self.cx.config = config;
         self.plan_starts(now.mono);
-        trap::refresh(&mut self.cx);
+        match (couple, self.cx.coupled) {
+            (true, true) | (false, false) => trap::refresh(&mut self.cx),
+            (true, false) => self.ask_to_couple(None),
+            (false, true) => {
+                self.decouple(now);
+            }
+        }
     }
 
     /// Takes keys and certificates that were read again; IKE SAs that are up stay.

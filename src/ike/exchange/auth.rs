@@ -241,8 +241,8 @@ fn settle(
         install => {
             sa.state = State::Established(Box::new(Established::new(keys, suite)));
             establish(cx, sa, now, &suite);
-            if let Some((child, _)) = install {
-                add_child(cx, sa, child);
+            if let Some((child, child_keys)) = install {
+                add_child(cx, sa, child.keep(&child_keys, now.mono));
             }
             answer(cx, sa, message_id, digest, &reply);
         }

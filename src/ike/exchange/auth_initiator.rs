@@ -483,7 +483,9 @@ fn finish(
             sa.state = State::Established(Box::new(Established::new(keys, suite)));
             establish(cx, sa, now, &suite);
             match made {
-                Ok((child, _)) => add_child(cx, sa, child),
+                Ok((child, child_keys)) => {
+                    add_child(cx, sa, child.keep(&child_keys, now.mono));
+                }
                 Err(error) => {
                     cx.info(format_args!("{}: no Child SA: {error}", sa.tag()));
                     if payloads.iter().any(|p| matches!(p, Payload::Sa(_))) {

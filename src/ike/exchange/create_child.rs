@@ -263,6 +263,7 @@ fn load(
     keys: crate::crypto::keymat::ChildKeys,
 ) {
     if !cx.coupled {
+        answering.child = answering.child.keep(&keys, now.mono);
         return finish(cx, sa, now, answering, Ok(()));
     }
     let policy = std::sync::Arc::clone(&sa.policy);
@@ -270,7 +271,7 @@ fn load(
     let compressed = answering.child.names.ipcomp.is_some();
     let old = answering.rekeys.and_then(|old| sa.child_by_inbound(old));
     // Where one is compressed and the other is not, policies for the new one end the old one.
-    if old.is_some_and(|old| old.names.ipcomp.is_some() == compressed) {
+    if old.is_some_and(|old| old.loaded && old.names.ipcomp.is_some() == compressed) {
         // The peer has the new SAs only when it has our answer; until it shows that, it gets
         // its packets through the old ones.
         answering.child.outbound_waits = Some(Box::new(install.clone()));

@@ -472,6 +472,7 @@ fn decide(cx: &mut Context, sa: &mut IkeSa, now: Now, sent: ChildSent, made: Mad
         return ours_goes(cx, sa, now, child);
     }
     if !cx.coupled {
+        let child = child.keep(&keys, now.mono);
         return stands(cx, sa, now, child, sent.rekeys);
     }
     let policy = Arc::clone(&sa.policy);

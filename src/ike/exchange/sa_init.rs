@@ -42,8 +42,7 @@ pub fn respond(
     half_open_count: usize,
 ) -> Option<IkeSa> {
     let spi = header.initiator_spi?;
-    let settings = &cx.config.settings;
-    if half_open_count >= settings.half_open_max as usize {
+    if half_open_count >= cx.config.settings.half_open_max as usize {
         cx.stats.half_open_refused += 1;
         let (tag, remote) = (Tag(Some(spi)), path.remote);
         cx.dropped(format_args!(
@@ -51,7 +50,15 @@ pub fn respond(
         ));
         return None;
     }
-    let demand_cookie = half_open_count >= settings.cookie_threshold as usize;
+    if cx.backlog.is_full(now.mono) {
+        cx.stats.half_open_kernel += 1;
+        let (tag, remote, waiting) = (Tag(Some(spi)), path.remote, cx.backlog.waiting());
+        cx.dropped(format_args!(
+            "{tag}: IKE_SA_INIT request 0 from {remote} dropped: the kernel is behind, {waiting} Child SAs wait"
+        ));
+        return None;
+    }
+    let demand_cookie = half_open_count >= cx.config.settings.cookie_threshold as usize;
     match answer(cx, now, path, spi, bytes, demand_cookie) {
         Ok(sa) => sa,
         Err(error) => {
