@@ -5,7 +5,7 @@
 #![allow(clippy::print_stdout, reason = "the table is the result")]
 #![allow(
     clippy::disallowed_methods,
-    reason = "`ip` and the kernel are no part of this thread: wall time is all there is"
+    reason = "how many come in a second is a matter of wall time"
 )]
 
 use std::fmt::Write as _;
@@ -39,26 +39,93 @@ fn main() {
     let mut xfrm = Xfrm::open().unwrap();
     xfrm.hash_hosts().unwrap();
     let levels: &[u32] = if wanted.is_whole() {
-        &[100, 1000, 10_000, 100_000]
+        &[10, 100, 1000, 10_000, 100_000]
     } else {
-        &[100]
+        &[10, 100]
     };
-    support::head(
-        "kernel: time of one Child SA, and of one packet out",
-        &COLUMNS,
-    );
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let kernel = kernel.trim();
+    support::head(&format!("kernel, Linux {kernel}: Child SAs"), &COLUMNS);
     let mut there = 0;
-    for &level in levels.iter().filter(|level| wanted.has(&level.to_string())) {
-        let filled = timed(|| in_batches(&mut xfrm, there..level, add));
-        let rate = f64::from(level - there) / filled * 1e9;
+    let mut packets = Vec::new();
+    for &level in levels {
+        let filled = spent(|| in_batches(&mut xfrm, there..level, add));
+        if level >= LEAST {
+            let each = filled.over(level - there);
+            let mut row = vec![
+                level.to_string(),
+                "the first so many, in batches".to_owned(),
+            ];
+            row.extend([
+                each.rate(),
+                micros(each.cpu),
+                "-".to_owned(),
+                "-".to_owned(),
+            ]);
+            support::row(&row);
+            if wanted.has("changes") {
+                changes(&wanted, &mut xfrm, level);
+            }
+        }
         there = level;
-        let mut row = changes(&wanted, &mut xfrm, level, rate);
-        row.extend(packets(&wanted, level));
+        if wanted.has("packets") {
+            let [into, past] = sent(&wanted, level);
+            packets.push([level.to_string(), into, past]);
+        }
+    }
+    let removed = spent(|| in_batches(&mut xfrm, 0..there, delete)).over(there);
+    println!(
+        "\nAll {there} were removed in batches at {}, {} of CPU each.",
+        removed.rate(),
+        micros(removed.cpu)
+    );
+    support::head(
+        &format!("kernel, Linux {kernel}: CPU of one packet out"),
+        &PACKET_COLUMNS,
+    );
+    for row in packets {
         support::row(&row);
     }
-    let removed = timed(|| in_batches(&mut xfrm, 0..there, delete));
-    let rate = f64::from(there) / removed * 1e9;
-    println!("\nAll {there} were removed at {rate:.0}/s.");
+}
+
+/// Nanoseconds.
+#[derive(Clone, Copy)]
+struct Spent {
+    wall: f64,
+    /// CPU time of this thread and of the processes it has waited for, in user mode and in the kernel.
+    cpu: f64,
+}
+
+impl Spent {
+    fn over(self, count: u32) -> Self {
+        let count = f64::from(count);
+        let (wall, cpu) = (self.wall / count, self.cpu / count);
+        Self { wall, cpu }
+    }
+
+    fn rate(self) -> String {
+        format!("{:.0}/s", 1e9 / self.wall)
+    }
+}
+
+/// What this job takes.
+fn spent(job: impl FnOnce()) -> Spent {
+    let (start, cpu, children) = (Instant::now(), support::cpu(), children());
+    job();
+    Spent {
+        wall: start.elapsed().as_nanos() as f64,
+        cpu: support::cpu() - cpu + self::children() - children,
+    }
+}
+
+/// CPU time of processes that have ended, in nanoseconds; the kernel tells ticks of 10 ms.
+fn children() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let (_, behind) = stat.rsplit_once(") ").unwrap();
+    let fields = behind.split(' ').skip(CHILDREN_AT).take(2);
+    fields
+        .map(|ticks| ticks.parse::<f64>().unwrap() * 1e7)
+        .sum()
 }
 
 /// A device that swallows what is sent, and a route to all peers by it.
@@ -89,13 +156,6 @@ fn way_out() {
 fn ip(arguments: &[&str]) {
     let output = Command::new("ip").args(arguments).output().unwrap();
     assert!(output.status.success(), "ip {arguments:?}: {output:?}");
-}
-
-/// Nanoseconds.
-fn timed(job: impl FnOnce()) -> f64 {
-    let start = Instant::now();
-    job();
-    start.elapsed().as_nanos() as f64
 }
 
 /// A road warrior: everything goes to its one address.
@@ -229,37 +289,50 @@ fn by_ip(numbers: std::ops::Range<u32>, adds: bool) {
 }
 
 /// Installs and removes some more, beside `level` that stand, in each of the three ways in turns.
-fn changes(wanted: &Wanted, xfrm: &mut Xfrm, level: u32, rate: f64) -> Vec<String> {
+fn changes(wanted: &Wanted, xfrm: &mut Xfrm, level: u32) {
     let some = level..level + if wanted.is_whole() { TURN } else { 10 };
-    let one = |time: f64| time / f64::from(some.end - some.start);
-    let mut columns: [Vec<f64>; 6] = Default::default();
+    let count = some.end - some.start;
+    let mut ways: [[Vec<Spent>; 2]; 3] = Default::default();
     for _ in 0..wanted.times(TURNS) {
         let all = [
-            timed(|| in_batches(xfrm, some.clone(), add)),
-            timed(|| in_batches(xfrm, some.clone(), delete)),
-            timed(|| one_by_one(xfrm, some.clone(), add)),
-            timed(|| one_by_one(xfrm, some.clone(), delete)),
-            timed(|| by_ip(some.clone(), true)),
-            timed(|| by_ip(some.clone(), false)),
+            [
+                spent(|| in_batches(xfrm, some.clone(), add)),
+                spent(|| in_batches(xfrm, some.clone(), delete)),
+            ],
+            [
+                spent(|| one_by_one(xfrm, some.clone(), add)),
+                spent(|| one_by_one(xfrm, some.clone(), delete)),
+            ],
+            [
+                spent(|| by_ip(some.clone(), true)),
+                spent(|| by_ip(some.clone(), false)),
+            ],
         ];
-        for (column, time) in columns.iter_mut().zip(all) {
-            column.push(one(time));
+        for (samples, spent) in ways.iter_mut().flatten().zip(all.into_iter().flatten()) {
+            samples.push(spent.over(count));
         }
     }
-    let mut row = vec![level.to_string(), format!("{rate:.0}/s")];
-    row.extend(columns.iter().map(|column| micros(median(column))));
-    row
+    for (name, samples) in WAYS.iter().zip(ways) {
+        let mut row = vec![level.to_string(), (*name).to_owned()];
+        for samples in samples {
+            let wall: Vec<f64> = samples.iter().map(|spent| spent.wall).collect();
+            let cpu: Vec<f64> = samples.iter().map(|spent| spent.cpu).collect();
+            let (wall, cpu) = (median(&wall), mean(&cpu));
+            row.extend([Spent { wall, cpu }.rate(), micros(cpu)]);
+        }
+        support::row(&row);
+    }
 }
 
 /// Sends to road warriors in turn, and to somebody who is none.
-fn packets(wanted: &Wanted, level: u32) -> [String; 2] {
+fn sent(wanted: &Wanted, level: u32) -> [String; 2] {
     let socket = UdpSocket::bind("192.0.2.1:0").unwrap();
     let payload = [0u8; 64];
     let mut number = 0;
     [true, false].map(|into| {
         let mut samples = Vec::new();
-        for _ in 0..wanted.times(TURNS) {
-            let time = timed(|| {
+        for _ in 0..wanted.times(PACKET_TURNS) {
+            let time = support::timed(|| {
                 for _ in 0..PACKETS_TURN {
                     number = (number + 997) % level;
                     let to = if into {
@@ -272,25 +345,33 @@ fn packets(wanted: &Wanted, level: u32) -> [String; 2] {
             });
             samples.push(time / f64::from(PACKETS_TURN));
         }
-        micros(median(&samples))
+        micros(mean(&samples))
     })
 }
 
-const COLUMNS: [&str; 10] = [
+/// Of CPU times: some kernels know them only in ticks of 10 ms, which a median would show.
+fn mean(samples: &[f64]) -> f64 {
+    samples.iter().sum::<f64>() / samples.len() as f64
+}
+
+const COLUMNS: [&str; 6] = [
     "among",
-    "filled at",
-    "add, batched",
-    "remove",
-    "add, one by one",
-    "remove",
-    "add, `ip -batch`",
-    "remove",
-    "packet into its tunnel",
-    "past all policies",
+    "way",
+    "installed",
+    "CPU each",
+    "removed",
+    "CPU each",
 ];
+const WAYS: [&str; 3] = ["in batches", "one by one", "by `ip -batch`"];
+const PACKET_COLUMNS: [&str; 3] = ["road warriors", "into its tunnel", "past all policies"];
+/// With fewer there is nothing to see but the packets.
+const LEAST: u32 = 100;
+/// Of `cutime` behind the name of the process in proc_pid_stat(5).
+const CHILDREN_AT: usize = 13;
 /// Requests that the kernel thread has in one turn of a busy house.
 const BATCH: usize = 256;
 /// Child SAs of one turn.
 const TURN: u32 = 1024;
-const TURNS: usize = 5;
-const PACKETS_TURN: u32 = 5000;
+const TURNS: usize = 3;
+const PACKET_TURNS: usize = 9;
+const PACKETS_TURN: u32 = 3000;
