@@ -212,10 +212,10 @@ impl Gateway {
     }
 
     fn stats(&self) -> Stats {
-        match self.tell(Command::ShowStats) {
-            Reply::Stats(stats) => *stats,
-            other => panic!("{other:?}"),
-        }
+        let Reply::Stats(stats) = self.tell(Command::ShowStats) else {
+            panic!("another answer");
+        };
+        *stats
     }
 
     /// Ends in order.

@@ -1,9 +1,10 @@
 //! A kernel that is late or refuses keeps new handshakes out, and nothing else.
 
+use iked::policy::Policy;
 use iked::wire::registry::{ExchangeType, NotifyType};
 
 use super::peer::Peer;
-use super::setup::{config, gateway, no_keys};
+use super::setup::{config, gateway, no_keys, warrior};
 use super::world::{Host, Mood, at};
 
 #[test]
@@ -76,4 +77,20 @@ fn nobody_begins_while_mail_for_the_kernel_finds_no_room() {
     host.endpoint.set_kernel_blocked(false);
     assert_eq!(peer.send(&mut host, at(0), &request).len(), 1);
     assert_eq!(host.stats().half_open_kernel, 1);
+}
+
+#[test]
+fn active_policies_begin_when_the_kernel_has_caught_up() {
+    let policy = Policy {
+        active: true,
+        ..warrior()
+    };
+    let mut host = Host::new(config([policy]), no_keys(), 1);
+    host.endpoint.set_kernel_blocked(true);
+    for second in 0..30 {
+        assert_eq!(host.wake(at(second)), []);
+    }
+    host.endpoint.set_kernel_blocked(false);
+    let begun: usize = (30..33).map(|second| host.wake(at(second)).len()).sum();
+    assert_eq!(begun, 1);
 }
