@@ -91,6 +91,6 @@ fn active_policies_begin_when_the_kernel_has_caught_up() {
         assert_eq!(host.wake(at(second)), []);
     }
     host.endpoint.set_kernel_blocked(false);
-    let begun: usize = (30..33).map(|second| host.wake(at(second)).len()).sum();
-    assert_eq!(begun, 1);
+    let begun = (30..33).any(|second| !host.wake(at(second)).is_empty());
+    assert!(begun && host.endpoint.len() == 1);
 }
