@@ -203,6 +203,7 @@ fn child(number: u32) -> ChildInstall {
         if_id: None,
         offload: None,
         receive_only: false,
+        grant: None,
     }
 }
 

@@ -29,9 +29,8 @@ use crate::lookup::{self, LookupParts};
 use crate::mail::{self, ControlMail, Inbox, KernelMail, LookupMail, Mailbox, ShardMail};
 use crate::pfkey::PfKey;
 use crate::policy::{Config, Generation, IfId, IpNet, KernelWay, Options};
-use crate::route::link::Links;
 use crate::route::{self, Watch};
-use crate::sadb::grants::Interfaces;
+use crate::sadb::host::{Host, Interfaces};
 use crate::sadb::{self, SadbParts, Ways};
 use crate::shard::socket::{self, Ports, ShardSocket, WILDCARDS};
 use crate::shard::{self, ShardParts, spawn};
@@ -334,10 +333,10 @@ fn open_ways(way: KernelWay) -> Result<Ways, String> {
 }
 
 fn open_interfaces() -> Option<Box<dyn Interfaces>> {
-    match Links::open() {
-        Ok(links) => Some(Box::new(links)),
+    match Host::open() {
+        Ok(host) => Some(Box::new(host)),
         Err(error) => {
-            let line = format!("granted addresses are not set: NETLINK_ROUTE: {error}");
+            let line = format!("granted addresses and routes are not set: NETLINK_ROUTE: {error}");
             log::write(Level::Warning, &line);
             None
         }
@@ -521,6 +520,7 @@ struct Mail<'a> {
 
 impl Plan {
     fn shard(&mut self, id: ShardId, sockets: Vec<ShardSocket>, mail: Mail<'_>) -> ShardParts {
+        socket::keep_outside(&sockets, &self.config);
         let endpoint = Endpoint::new(EndpointParts {
             shard: id,
             shards: self.steering.shards(),

@@ -199,6 +199,8 @@ pub struct ChildInstall {
     pub offload: Option<String>,
     /// Leave the outbound SA out until `AddOutbound`: the peer cannot take our packets yet.
     pub receive_only: bool,
+    /// What its gateway grants this host: routes lead from those addresses into it.
+    pub grant: Option<RequestId>,
 }
 
 /// What names a Child SA in the kernel.

@@ -46,6 +46,8 @@ mod marks;
 mod moves;
 #[path = "kernel/nat.rs"]
 mod nat;
+#[path = "kernel/routes.rs"]
+mod routes;
 #[path = "kernel/traps.rs"]
 mod traps;
 
@@ -275,6 +277,7 @@ impl Plan {
             if_id: self.if_id,
             offload: self.offload.map(str::to_owned),
             receive_only: false,
+            grant: None,
         };
         KernelRequest::AddChild {
             id: RequestId(u64::from(self.number)),

@@ -370,6 +370,7 @@ pub fn install(
     policy: &Policy,
     child: &ChildSa,
     keys: ChildKeys,
+    grant: Option<RequestId>,
 ) -> ChildInstall {
     let replay_window = cx.config.settings.replay_window;
     let rng = &mut cx.rng;
@@ -390,6 +391,7 @@ pub fn install(
         if_id: policy.if_id,
         offload: policy.offload.clone(),
         receive_only: false,
+        grant,
     }
 }
 

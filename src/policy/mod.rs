@@ -56,6 +56,13 @@ impl Config {
     pub fn is_alone(&self, policy: &Policy) -> bool {
         self.index.count(&self.policies, policy.peer) == 1
     }
+
+    /// Whether routes of ours may lead into a tunnel: there are addresses to ask for, and an
+    /// interface for them.
+    pub fn leads(&self) -> bool {
+        let mut policies = self.policies.iter();
+        policies.any(|policy| policy.iface.is_some() && !policy.request.is_empty())
+    }
 }
 
 /// The number of an XFRM interface, which its SAs and policies carry (XFRMA_IF_ID).

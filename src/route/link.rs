@@ -1,13 +1,47 @@
-//! Addresses that we set on interfaces of this host.
+//! What we set on this host for what gateways grant it: addresses of interfaces, routes, and the
+//! rules that lead to them.
 
+use std::collections::BTreeSet;
+use std::fmt;
 use std::io;
 
 use super::message::{self, LinkAddress, Told};
+use super::way::{self, Course, Prefix, Route, TABLE};
 use super::{ANSWER_AFTER_MAX, dump};
 use crate::sys::net;
 use crate::sys::netlink::KernelSocket;
 
-/// The way to the interfaces of the network namespace it was opened in.
+/// One of the things that we set. Each needs those that come before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Piece {
+    /// An address of an interface.
+    Address(LinkAddress),
+    /// A route in our table; those around the tunnel come before those into it.
+    Route(Course, Prefix),
+    /// The rule that leads to our table, for IPv4 (else IPv6).
+    Rule {
+        /// For IPv4.
+        v4: bool,
+    },
+}
+
+impl fmt::Display for Piece {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(at) => write!(f, "address {}/{}", at.address, at.len),
+            Self::Route(Course::Elsewhere, to) => write!(f, "route around for {}", to.address),
+            Self::Route(Course::Out { source, .. }, to) => {
+                write!(f, "route to {}/{} from {source}", to.address, to.len)
+            }
+            Self::Rule { v4 } => {
+                let family = if *v4 { "IPv4" } else { "IPv6" };
+                write!(f, "rule for {family} to table {TABLE}")
+            }
+        }
+    }
+}
+
+/// The way to the interfaces and routes of the network namespace it was opened in.
 #[derive(Debug)]
 pub struct Links {
     socket: KernelSocket,
@@ -15,30 +49,55 @@ pub struct Links {
 }
 
 impl Links {
-    /// Opens it and takes away what a daemon before this one set and left.
-    pub fn open() -> io::Result<Self> {
+    /// Opens it and takes away what a daemon before this one set and left. Tells the numbers of the
+    /// interfaces that this was on.
+    pub fn open() -> io::Result<(Self, BTreeSet<u32>)> {
         let socket = KernelSocket::netlink(libc::NETLINK_ROUTE)?;
         socket.set_receive_timeout(ANSWER_AFTER_MAX)?;
         let mut links = Self { socket, seq: 0 };
-        links.sweep()?;
-        Ok(links)
+        let left = links.left()?;
+        for piece in left.iter().rev() {
+            links.remove(*piece)?;
+        }
+        let indices = left.into_iter().filter_map(|piece| match piece {
+            Piece::Address(at) => Some(at.index),
+            Piece::Route(Course::Out { index, .. }, _) => Some(index),
+            Piece::Route(Course::Elsewhere, _) | Piece::Rule { .. } => None,
+        });
+        Ok((links, indices.collect()))
     }
 
-    /// Sets an address; `AlreadyExists` is one that is there, by whomever.
-    pub fn add(&mut self, at: LinkAddress) -> io::Result<()> {
+    /// Sets a piece; `AlreadyExists` is one that is there, by whomever.
+    pub fn add(&mut self, piece: Piece) -> io::Result<()> {
         let seq = self.next();
-        self.ask(seq, &message::add_address(seq, at))
+        let request = match piece {
+            Piece::Address(at) => message::add_address(seq, at),
+            Piece::Route(course, to) => way::add_route(seq, Route { to, course }),
+            Piece::Rule { v4 } => way::add_rule(seq, v4),
+        };
+        self.ask(seq, &request)
     }
 
-    /// Takes an address away; one that is not there is no error.
-    pub fn remove(&mut self, at: LinkAddress) -> io::Result<()> {
+    /// Gives a route of ours another course.
+    pub fn replace(&mut self, to: Prefix, course: Course) -> io::Result<()> {
         let seq = self.next();
-        match self.ask(seq, &message::remove_address(seq, at)) {
-            // The interface may be gone, and its addresses with it.
+        self.ask(seq, &way::replace_route(seq, Route { to, course }))
+    }
+
+    /// Takes a piece away; one that is not there is no error.
+    pub fn remove(&mut self, piece: Piece) -> io::Result<()> {
+        let seq = self.next();
+        let request = match piece {
+            Piece::Address(at) => message::remove_address(seq, at),
+            Piece::Route(course, to) => way::remove_route(seq, Route { to, course }),
+            Piece::Rule { v4 } => way::remove_rule(seq, v4),
+        };
+        match self.ask(seq, &request) {
+            // The interface may be gone, and its addresses with it; with an address go its routes.
             Err(error)
                 if matches!(
                     error.raw_os_error(),
-                    Some(libc::EADDRNOTAVAIL | libc::ENODEV)
+                    Some(libc::EADDRNOTAVAIL | libc::ENODEV | libc::ESRCH | libc::ENOENT)
                 ) =>
             {
                 Ok(())
@@ -47,16 +106,30 @@ impl Links {
         }
     }
 
-    /// A table that changes while it is read may show an address twice, or not; ours do not change.
-    fn sweep(&mut self) -> io::Result<()> {
-        let seq = self.next();
-        let mut left = Vec::new();
-        dump(&self.socket, seq, |at, _, ours| {
-            if ours {
-                left.push(at);
-            }
-        })?;
-        left.into_iter().try_for_each(|at| self.remove(at))
+    /// What carries our mark. A table that changes while it is read may show a piece twice, or not;
+    /// ours do not change.
+    fn left(&mut self) -> io::Result<BTreeSet<Piece>> {
+        let mut left = BTreeSet::new();
+        for request in [message::dump_addresses, way::dump_routes, way::dump_rules] {
+            let seq = self.next();
+            dump(&self.socket, seq, &request(seq), |told| match told {
+                Told::Address { at, ours: true, .. } => {
+                    left.insert(Piece::Address(at));
+                }
+                Told::Route(Route { to, course }) => {
+                    left.insert(Piece::Route(course, to));
+                }
+                Told::Rule { v4 } => {
+                    left.insert(Piece::Rule { v4 });
+                }
+                Told::Address { .. }
+                | Told::Link { .. }
+                | Told::Done
+                | Told::Error(_)
+                | Told::Other => {}
+            })?;
+        }
+        Ok(left)
     }
 
     fn next(&mut self) -> u32 {
@@ -77,6 +150,8 @@ impl Links {
                     }
                     Told::Address { .. }
                     | Told::Link { .. }
+                    | Told::Route(_)
+                    | Told::Rule { .. }
                     | Told::Done
                     | Told::Error(_)
                     | Told::Other => {}
@@ -104,6 +179,8 @@ pub fn xfrm_interface(name: &str) -> io::Result<Option<u32>> {
                 }
                 Told::Address { .. }
                 | Told::Link { .. }
+                | Told::Route(_)
+                | Told::Rule { .. }
                 | Told::Done
                 | Told::Error(_)
                 | Told::Other => {}

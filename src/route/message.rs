@@ -1,5 +1,5 @@
 //! Messages of NETLINK_ROUTE that concern addresses and interfaces (linux/rtnetlink.h,
-//! linux/if_addr.h, linux/if_link.h).
+//! linux/if_addr.h, linux/if_link.h), and what any message says. Those of routes are in [`way`].
 
 use std::net::IpAddr;
 
@@ -14,6 +14,8 @@ use netlink_packet_route::link::{
     InfoData, InfoKind, InfoXfrm, LinkAttribute, LinkInfo, LinkMessage,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use super::way::{self, Route};
 
 /// Multicast groups, RTNLGRP_*.
 pub mod group {
@@ -50,6 +52,13 @@ pub enum Told {
     Link {
         /// The number of an XFRM interface, zero where it is for any.
         xfrm: Option<u32>,
+    },
+    /// A route in our table, set by this daemon or by one before it.
+    Route(Route),
+    /// The rule that leads there, likewise.
+    Rule {
+        /// For IPv4 (else IPv6).
+        v4: bool,
     },
     /// The end of a dump.
     Done,
@@ -109,7 +118,7 @@ fn address_message(at: LinkAddress) -> AddressMessage {
     message
 }
 
-fn encode(seq: u32, flags: u16, message: RouteNetlinkMessage) -> Vec<u8> {
+pub(super) fn encode(seq: u32, flags: u16, message: RouteNetlinkMessage) -> Vec<u8> {
     let mut header = NetlinkHeader::default();
     header.flags = NLM_F_REQUEST | flags;
     header.sequence_number = seq;
@@ -145,6 +154,12 @@ fn split(datagram: &[u8]) -> Option<(Message, &[u8])> {
                 Told::Link {
                     xfrm: xfrm_interface(&message),
                 }
+            }
+            Ok((_, NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRoute(message)))) => {
+                way::our_route(&message).map_or(Told::Other, Told::Route)
+            }
+            Ok((_, NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewRule(message)))) => {
+                way::our_rule(&message).map_or(Told::Other, |v4| Told::Rule { v4 })
             }
             Ok(_) | Err(_) => Told::Other,
         };
@@ -202,8 +217,9 @@ fn address(message: &AddressMessage) -> Option<Told> {
     Some(Told::Address { at, usable, ours })
 }
 
-/// IFA_PROTO of our addresses: by it we know them again after a crash (Linux 5.18 and later).
-const PROTOCOL: u8 = 0x49;
+/// The protocol of our addresses (IFA_PROTO; Linux 5.18 and later), routes and rules: by it we know
+/// them again after a crash.
+pub(super) const PROTOCOL: u8 = 0x49;
 
 #[cfg(test)]
 mod tests {

@@ -1,5 +1,5 @@
-//! The addresses of this host, and when they change: NETLINK_ROUTE. Those that a gateway grants us
-//! are set in [`link`].
+//! The addresses of this host, and when they change: NETLINK_ROUTE. Those that a gateway grants us,
+//! and the routes from them, are set in [`link`].
 //! A notification says no more
 //! than that something happened; once it is quiet again the whole table is read and compared. So a
 //! burst counts once, a lost notification costs nothing, and an address that a DHCP client takes
@@ -15,8 +15,9 @@ use crate::sys::netlink::KernelSocket;
 
 pub mod link;
 pub mod message;
+pub mod way;
 
-use message::{LinkAddress, Told, group};
+use message::{Told, group};
 
 /// Watches the addresses of the network namespace it was opened in.
 #[derive(Debug)]
@@ -118,8 +119,12 @@ impl Watch {
     fn read(&mut self) -> io::Result<Option<BTreeSet<IpAddr>>> {
         self.seq = self.seq.wrapping_add(1);
         let mut addresses = BTreeSet::new();
-        let whole = dump(&self.requests, self.seq, |at, usable, _| {
-            if usable {
+        let request = message::dump_addresses(self.seq);
+        let whole = dump(&self.requests, self.seq, &request, |told| {
+            if let Told::Address {
+                at, usable: true, ..
+            } = told
+            {
                 addresses.insert(at.address);
             }
         })?;
@@ -127,14 +132,14 @@ impl Watch {
     }
 }
 
-/// Reads the table of addresses: for each where it is, whether this host may send from it, and
-/// whether it is one of ours. False: the table changed meanwhile.
+/// Reads a table, all that is told of it. False: it changed meanwhile.
 fn dump(
     socket: &KernelSocket,
     seq: u32,
-    mut each: impl FnMut(LinkAddress, bool, bool),
+    request: &[u8],
+    mut each: impl FnMut(Told),
 ) -> io::Result<bool> {
-    socket.send(&message::dump_addresses(seq))?;
+    socket.send(request)?;
     let mut torn = false;
     let mut buffer = vec![0; DUMP_MAX];
     loop {
@@ -145,10 +150,13 @@ fn dump(
             }
             torn |= interrupted;
             match told {
-                Told::Address { at, usable, ours } => each(at, usable, ours),
                 Told::Done => return Ok(!torn),
                 Told::Error(errno) => return Err(io::Error::from_raw_os_error(errno)),
-                Told::Link { .. } | Told::Other => {}
+                told @ (Told::Address { .. }
+                | Told::Link { .. }
+                | Told::Route(_)
+                | Told::Rule { .. }
+                | Told::Other) => each(told),
             }
         }
     }

@@ -1,51 +1,67 @@
-//! What gateways grant this host: addresses, which are set on the interface of the policy, and what
-//! comes with them.
+//! What gateways grant this host. Where the policy names an interface, the addresses are set on it;
+//! once there is a Child SA that takes packets from them, routes lead there, and the name servers
+//! are asked. What should stand is worked out anew after each change and compared with what does, so
+//! a new IKE SA with the same gateway takes over whatever the old one had, without a gap.
 
-use std::collections::BTreeMap;
-use std::io;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
+use super::host::{Interfaces, Names};
 use crate::ike::Level;
-use crate::kernel::{Grant, RequestId};
+use crate::kernel::{ChildRemove, Grant, RequestId, SelectorPair};
 use crate::log;
-use crate::route::link::Links;
+use crate::policy::IpNet;
+use crate::route::link::Piece;
 use crate::route::message::LinkAddress;
+use crate::route::way::{Course, Prefix};
 use crate::steer::ShardId;
-use crate::sys::net;
+use crate::wire::spi::EspSpi;
 
-/// A way to the interfaces of this host, or a stand-in for one.
-pub trait Interfaces: Send {
-    /// The number of an interface.
-    fn index_of(&self, name: &str) -> io::Result<u32>;
-    /// Sets an address; `AlreadyExists` is one that is there already.
-    fn add(&mut self, at: LinkAddress) -> io::Result<()>;
-    /// Takes an address away; one that is not there is no error.
-    fn remove(&mut self, at: LinkAddress) -> io::Result<()>;
-}
+/// A grant by its shard and the shard's name for it.
+pub type Name = (ShardId, RequestId);
 
-impl Interfaces for Links {
-    fn index_of(&self, name: &str) -> io::Result<u32> {
-        net::interface_index(name)
-    }
-
-    fn add(&mut self, at: LinkAddress) -> io::Result<()> {
-        self.add(at)
-    }
-
-    fn remove(&mut self, at: LinkAddress) -> io::Result<()> {
-        self.remove(at)
-    }
-}
-
-/// All grants, by shard and the shard's name for it.
+/// All grants, and what is set on this host for them.
 pub struct Grants {
     interfaces: Option<Box<dyn Interfaces>>,
-    held: BTreeMap<(ShardId, RequestId), Held>,
+    held: BTreeMap<Name, Held>,
+    /// How many there have been.
+    count: u64,
+    /// Which grant a Child SA came with.
+    children: BTreeMap<EspSpi, Name>,
+    standing: BTreeSet<Piece>,
+    /// What could not be set; it is tried again with each change, and said once.
+    refused: BTreeSet<Piece>,
+    /// What the resolver has been told, by interface.
+    told: BTreeMap<String, Names>,
 }
 
-/// A grant, and those of its addresses that are set.
+/// A grant, and where its packets go.
 struct Held {
     grant: Grant,
-    set: Vec<LinkAddress>,
+    /// Younger ones have higher numbers.
+    age: u64,
+    /// Of its interface, if that is there.
+    index: Option<u32>,
+    /// Networks that its Child SAs lead to, and have led to.
+    ways: BTreeSet<IpNet>,
+    /// The gateway, as it was last seen from outside.
+    peer: Option<IpAddr>,
+}
+
+impl Held {
+    /// The granted address that packets of a family come from.
+    fn source(&self, v4: bool) -> Option<IpAddr> {
+        let mut addresses = self.grant.addresses.iter().map(|net| net.addr);
+        addresses.find(|address| address.is_ipv4() == v4)
+    }
+
+    /// Whether packets of a selector pair come from a granted address, and a route can tell them
+    /// from all others.
+    fn leads(&self, pair: &SelectorPair) -> bool {
+        let whole = pair.protocol == 0 && pair.local_port.is_none() && pair.remote_port.is_none();
+        let mut addresses = self.grant.addresses.iter();
+        whole && !pair.outward && addresses.any(|net| pair.local.contains(net.addr))
+    }
 }
 
 impl Grants {
@@ -54,18 +70,69 @@ impl Grants {
         Self {
             interfaces,
             held: BTreeMap::new(),
+            count: 0,
+            children: BTreeMap::new(),
+            standing: BTreeSet::new(),
+            refused: BTreeSet::new(),
+            told: BTreeMap::new(),
         }
     }
 
     /// The way to the interfaces is there from now on.
     pub(super) fn couple(&mut self, interfaces: Option<Box<dyn Interfaces>>) {
         self.interfaces = interfaces;
+        for held in self.held.values_mut() {
+            look(self.interfaces.as_deref(), held);
+        }
+        self.settle();
     }
 
     /// Keeps a grant and sets its addresses, where the policy names an interface for them.
-    pub fn take(&mut self, name: (ShardId, RequestId), grant: Grant) {
-        let set = self.set(&grant);
-        self.held.insert(name, Held { grant, set });
+    pub fn take(&mut self, name: Name, grant: Grant) {
+        self.count += 1;
+        let mut held = Held {
+            grant,
+            age: self.count,
+            index: None,
+            ways: BTreeSet::new(),
+            peer: None,
+        };
+        look(self.interfaces.as_deref(), &mut held);
+        self.held.insert(name, held);
+        self.settle();
+    }
+
+    /// A Child SA of its IKE SA stands: routes lead into it, around for the gateway itself. They stay
+    /// as long as the grant, for what is on the way to a Child SA must not go elsewhere meanwhile.
+    pub fn lead(&mut self, name: Name, child: &ChildRemove) {
+        let Some(held) = self.held.get_mut(&name) else {
+            return;
+        };
+        held.peer = Some(child.remote);
+        if !child.transport {
+            let pairs = child.selectors.iter().filter(|pair| held.leads(pair));
+            let ways: Vec<IpNet> = pairs.map(|pair| pair.remote.network()).collect();
+            held.ways.extend(ways);
+        }
+        look(self.interfaces.as_deref(), held);
+        self.children.insert(child.inbound_spi, name);
+        self.settle();
+    }
+
+    /// A Child SA is about to go elsewhere, or has come back from there.
+    pub fn follow(&mut self, inbound_spi: EspSpi, peer: IpAddr) {
+        let name = self.children.get(&inbound_spi);
+        let held = name.and_then(|name| self.held.get_mut(name));
+        let Some(held) = held.filter(|held| held.peer != Some(peer)) else {
+            return;
+        };
+        held.peer = Some(peer);
+        self.settle();
+    }
+
+    /// A Child SA is gone.
+    pub fn forget(&mut self, inbound_spi: EspSpi) {
+        self.children.remove(&inbound_spi);
     }
 
     /// What is granted now, in the order of shards and age.
@@ -73,167 +140,177 @@ impl Grants {
         self.held.values().map(|held| &held.grant)
     }
 
-    /// Takes its addresses away, where no other grant has the same.
-    pub fn give_back(&mut self, name: (ShardId, RequestId)) {
-        let Some(held) = self.held.remove(&name) else {
-            return;
-        };
-        for at in held.set {
-            if is_set(&self.held, at) {
-                continue;
-            }
-            let Some(interfaces) = &mut self.interfaces else {
-                continue;
-            };
-            if let Err(error) = interfaces.remove(at) {
-                let line = format!("address {} not taken away: {error}", at.address);
-                log::write(Level::Warning, &line);
-            }
+    /// Takes away what was set for it and for no other grant.
+    pub fn give_back(&mut self, name: Name) {
+        if self.held.remove(&name).is_some() {
+            self.children.retain(|_, of| *of != name);
+            self.settle();
         }
     }
 
     /// The daemon ends.
     pub fn give_back_all(&mut self) {
-        let names: Vec<_> = self.held.keys().copied().collect();
-        for name in names {
-            self.give_back(name);
-        }
+        self.held.clear();
+        self.children.clear();
+        self.settle();
     }
 
-    /// Sets what can be set, and says what cannot. What somebody else set stays theirs; a new IKE SA
-    /// with the gateway may get the address that the old one still has.
-    fn set(&mut self, grant: &Grant) -> Vec<LinkAddress> {
-        let mut set = Vec::new();
-        let Self { interfaces, held } = self;
-        let (Some(iface), Some(interfaces)) = (&grant.iface, interfaces) else {
-            return set;
-        };
-        for net in &grant.addresses {
-            let result = interfaces.index_of(iface).and_then(|index| {
-                let at = LinkAddress {
+    /// Those that have an interface, the oldest first.
+    fn by_age(&self) -> Vec<(&Held, &str, u32)> {
+        let there = self.held.values().filter_map(|held| {
+            let iface = held.grant.iface.as_deref()?;
+            Some((held, iface, held.index?))
+        });
+        let mut all: Vec<_> = there.collect();
+        all.sort_by_key(|(held, ..)| held.age);
+        all
+    }
+
+    /// What should stand. Where two grants lead to the same network the younger one does.
+    fn wanted(&self) -> BTreeSet<Piece> {
+        let all = self.by_age();
+        let mut pieces = BTreeSet::new();
+        let mut routes = BTreeMap::new();
+        for (held, _, index) in &all {
+            let index = *index;
+            for net in &held.grant.addresses {
+                pieces.insert(Piece::Address(LinkAddress {
                     index,
                     address: net.addr,
                     len: net.len,
-                };
-                if is_set(held, at) {
-                    return Ok(at);
-                }
-                interfaces.add(at)?;
-                let line = format!("iface {iface}: address {net} set");
-                log::write(Level::Info, &line);
-                Ok(at)
-            });
-            match result {
-                Ok(at) => set.push(at),
-                Err(error) => {
-                    let line = format!("iface {iface}: address {net} not set: {error}");
-                    log::write(Level::Warning, &line);
+                }));
+            }
+            // Linux refuses what an IPv6 route leads to the loopback interface.
+            let ways = held.ways.iter();
+            for way in ways.filter(|way| way.is_ipv4() || index != LOOPBACK) {
+                if let Some(source) = held.source(way.is_ipv4()) {
+                    routes.insert(prefix(way), Course::Out { index, source });
                 }
             }
         }
-        set
+        for v4 in [true, false] {
+            if routes.keys().any(|to| to.address.is_ipv4() == v4) {
+                pieces.insert(Piece::Rule { v4 });
+                let peers = all.iter().filter_map(|(held, ..)| held.peer);
+                for peer in peers.filter(|peer| peer.is_ipv4() == v4) {
+                    routes.insert(Prefix::host(peer), Course::Elsewhere);
+                }
+            }
+        }
+        let routes = routes.into_iter();
+        pieces.extend(routes.map(|(to, course)| Piece::Route(course, to)));
+        pieces
+    }
+
+    /// What the resolver should know of each interface.
+    fn names(&self) -> BTreeMap<String, Names> {
+        let mut all: BTreeMap<String, Names> = BTreeMap::new();
+        for (held, iface, _) in self.by_age() {
+            if held.ways.is_empty() || held.grant.name_servers.is_empty() {
+                continue;
+            }
+            let names = all.entry(iface.to_owned()).or_default();
+            names.all |= held.ways.iter().any(|way| way.len == 0);
+            for server in &held.grant.name_servers {
+                if !names.servers.contains(server) {
+                    names.servers.push(*server);
+                }
+            }
+            for domain in &held.grant.domains {
+                names.all |= domain.name == ".";
+                if domain.name != "." && !names.domains.contains(&domain.name) {
+                    names.domains.push(domain.name.clone());
+                }
+            }
+        }
+        all
+    }
+
+    /// Sets what is missing, then takes away what is too much, and says what cannot be done. What
+    /// somebody else set stays theirs.
+    fn settle(&mut self) {
+        let wanted = self.wanted();
+        let names = self.names();
+        let Some(interfaces) = &mut self.interfaces else {
+            return;
+        };
+        let missing: Vec<Piece> = wanted.difference(&self.standing).copied().collect();
+        for piece in missing {
+            let before = self
+                .standing
+                .iter()
+                .find(|other| is_instead(**other, piece));
+            let before = before.copied();
+            let result = match (piece, before) {
+                (Piece::Route(course, to), Some(_)) => interfaces.replace(to, course),
+                _ => interfaces.add(piece),
+            };
+            match result {
+                Ok(()) => {
+                    log::write(Level::Info, &format!("{piece} set"));
+                    self.refused.remove(&piece);
+                    self.standing.insert(piece);
+                    if let Some(before) = before {
+                        self.standing.remove(&before);
+                    }
+                }
+                Err(error) if self.refused.insert(piece) => {
+                    log::write(Level::Warning, &format!("{piece} not set: {error}"));
+                }
+                Err(_) => {}
+            }
+        }
+        let left: Vec<Piece> = self.standing.difference(&wanted).copied().collect();
+        for piece in left.into_iter().rev() {
+            self.standing.remove(&piece);
+            if let Err(error) = interfaces.remove(piece) {
+                log::write(Level::Warning, &format!("{piece} not taken away: {error}"));
+            }
+        }
+        self.refused.retain(|piece| wanted.contains(piece));
+        for (iface, names) in &names {
+            if self.told.get(iface) != Some(names) {
+                let line = format!("iface {iface}: name servers {names}");
+                log::write(Level::Info, &line);
+                interfaces.resolve(iface, Some(names.clone()));
+            }
+        }
+        for iface in self.told.keys().filter(|iface| !names.contains_key(*iface)) {
+            interfaces.resolve(iface, None);
+        }
+        self.told = names;
     }
 }
 
-/// Whether any grant has this address set.
-fn is_set(held: &BTreeMap<(ShardId, RequestId), Held>, at: LinkAddress) -> bool {
-    held.values().any(|held| held.set.contains(&at))
+/// Looks for the interface of a grant; one that was made anew has another number.
+fn look(interfaces: Option<&dyn Interfaces>, held: &mut Held) {
+    let (Some(iface), Some(interfaces)) = (&held.grant.iface, interfaces) else {
+        return;
+    };
+    held.index = match interfaces.index_of(iface) {
+        Ok(index) => Some(index),
+        Err(error) => {
+            log::write(Level::Warning, &format!("iface {iface}: {error}"));
+            None
+        }
+    };
+}
+
+/// Whether these are two routes for the same destination.
+fn is_instead(one: Piece, other: Piece) -> bool {
+    matches!((one, other), (Piece::Route(_, a), Piece::Route(_, b)) if a == b)
+}
+
+/// Number of the loopback interface of any network namespace.
+const LOOPBACK: u32 = 1;
+
+fn prefix(net: &IpNet) -> Prefix {
+    Prefix {
+        address: net.addr,
+        len: net.len,
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-    use std::net::IpAddr;
-    use std::sync::Arc;
-
-    use parking_lot::Mutex;
-
-    use super::*;
-    use crate::policy::IpNet;
-
-    /// One interface, `vpn0`, that has an address already.
-    #[derive(Clone, Default)]
-    struct Fake(Arc<Mutex<BTreeSet<IpAddr>>>);
-
-    impl Interfaces for Fake {
-        fn index_of(&self, name: &str) -> io::Result<u32> {
-            let known = (name == "vpn0").then_some(7);
-            known.ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))
-        }
-
-        fn add(&mut self, at: LinkAddress) -> io::Result<()> {
-            assert_eq!(at.index, 7);
-            let fresh = self.0.lock().insert(at.address);
-            fresh
-                .then_some(())
-                .ok_or_else(|| io::ErrorKind::AlreadyExists.into())
-        }
-
-        fn remove(&mut self, at: LinkAddress) -> io::Result<()> {
-            assert!(self.0.lock().remove(&at.address), "{at:?} is not set");
-            Ok(())
-        }
-    }
-
-    fn grant(iface: Option<&str>, addresses: &[&str]) -> Grant {
-        let addresses = addresses.iter().map(|net| {
-            let (addr, len) = net.split_once('/').unwrap();
-            IpNet {
-                addr: addr.parse().unwrap(),
-                len: len.parse().unwrap(),
-            }
-        });
-        Grant {
-            iface: iface.map(str::to_owned),
-            addresses: addresses.collect(),
-            ..Grant::default()
-        }
-    }
-
-    fn name(shard: u8, id: u64) -> (ShardId, RequestId) {
-        (ShardId(shard), RequestId(id))
-    }
-
-    #[test]
-    fn an_address_is_there_as_long_as_any_grant_has_it() {
-        let fake = Fake::default();
-        let mut grants = Grants::new(Some(Box::new(fake.clone())));
-        let there = || {
-            fake.0
-                .lock()
-                .iter()
-                .map(IpAddr::to_string)
-                .collect::<Vec<_>>()
-        };
-        grants.take(
-            name(0, 1),
-            grant(Some("vpn0"), &["10.9.0.1/24", "fd00::1/64"]),
-        );
-        assert_eq!(there(), ["10.9.0.1", "fd00::1"]);
-        grants.take(name(1, 1), grant(Some("vpn0"), &["10.9.0.1/24"]));
-        grants.give_back(name(0, 1));
-        assert_eq!(there(), ["10.9.0.1"]);
-        assert_eq!(grants.all().count(), 1);
-        grants.give_back(name(0, 1));
-        grants.give_back(name(1, 1));
-        assert!(there().is_empty());
-    }
-
-    #[test]
-    fn what_another_set_and_what_has_no_interface_is_left_alone() {
-        let fake = Fake::default();
-        fake.0.lock().insert("10.9.0.1".parse().unwrap());
-        let mut grants = Grants::new(Some(Box::new(fake.clone())));
-        grants.take(
-            name(0, 1),
-            grant(Some("vpn0"), &["10.9.0.1/24", "10.9.0.2/24"]),
-        );
-        grants.take(name(0, 2), grant(Some("vpn1"), &["10.9.0.3/24"]));
-        grants.take(name(0, 3), grant(None, &["10.9.0.4/24"]));
-        assert_eq!(fake.0.lock().len(), 2);
-        grants.give_back_all();
-        let left: Vec<IpAddr> = fake.0.lock().iter().copied().collect();
-        assert_eq!(left, ["10.9.0.1".parse::<IpAddr>().unwrap()]);
-        assert_eq!(grants.all().count(), 0);
-    }
-}
+#[path = "grants_tests.rs"]
+mod tests;

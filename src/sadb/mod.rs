@@ -24,10 +24,13 @@ use crate::steer::{self, ShardId};
 use crate::wire::spi::{EspSpi, IkeSpi};
 
 pub mod grants;
+pub mod host;
 pub mod mirror;
 mod reconcile;
+mod resolvectl;
 
-use grants::{Grants, Interfaces};
+use grants::Grants;
+use host::Interfaces;
 use mirror::Mirror;
 
 /// The token of the inbox's waker in [`SadbParts::poll`].
@@ -37,7 +40,7 @@ pub const WAKER: Token = Token(0);
 pub struct Ways {
     /// Into the SADB and SPD.
     pub backend: Box<dyn Backend>,
-    /// To interfaces, for addresses that gateways grant; `None`: they are kept, and set nowhere.
+    /// To interfaces and routes, for what gateways grant; `None`: it is kept, and set nowhere.
     pub interfaces: Option<Box<dyn Interfaces>>,
 }
 
@@ -433,6 +436,7 @@ impl Sadb {
             return;
         };
         self.receiving.remove(&child.inbound_spi);
+        self.grants.forget(child.inbound_spi);
         self.leaving.extend(sas(&child));
         self.deletes.push(child);
     }
@@ -515,6 +519,7 @@ impl Sadb {
             if self.mirror.is_taken(spi, to) {
                 self.cannot_move(spi);
             } else if let Some(child) = self.mirror.shift(spi, to) {
+                self.grants.follow(spi, to.remote);
                 let child = Box::new(child);
                 requests.push(KernelRequest::MoveChild { child, to });
             }
@@ -531,6 +536,7 @@ impl Sadb {
                     encap: None,
                 };
                 self.mirror.shift(child.inbound_spi, back);
+                self.grants.follow(child.inbound_spi, back.remote);
                 self.mirror.doubt(&child.selectors);
                 self.cannot_move(child.inbound_spi);
             }
@@ -564,10 +570,13 @@ impl Sadb {
                     self.forget_failed(&child.names);
                     KernelEvent::Failed { id, error }
                 }
+                (Ok(()), KernelRequest::AddChild { child, .. }) => {
+                    self.lead(from, child);
+                    KernelEvent::Done { id }
+                }
                 (
                     _,
-                    KernelRequest::AddChild { .. }
-                    | KernelRequest::AddOutbound { .. }
+                    KernelRequest::AddOutbound { .. }
                     | KernelRequest::MoveChild { .. }
                     | KernelRequest::DeleteChild { .. }
                     | KernelRequest::Count { .. }
@@ -579,6 +588,14 @@ impl Sadb {
                 ) => KernelEvent::Done { id },
             };
             self.answer(from, event);
+        }
+    }
+
+    /// Routes from what its gateway grants lead into a Child SA that stands.
+    fn lead(&mut self, from: ShardId, child: &ChildInstall) {
+        let names = self.mirror.child(child.names.inbound_spi);
+        if let (Some(grant), Some(names)) = (child.grant, names) {
+            self.grants.lead((from, grant), names);
         }
     }
 

@@ -258,6 +258,7 @@ fn add(id: u64, names: &ChildRemove) -> (ShardId, KernelRequest) {
         if_id: None,
         offload: None,
         receive_only: false,
+        grant: None,
     });
     let shard = steer::shard_of_esp_spi(names.inbound_spi).unwrap();
     (

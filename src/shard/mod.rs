@@ -226,6 +226,7 @@ impl Shard {
                         let radius = Arc::clone(&config.radius);
                         self.lookup.send(LookupMail::Radius(radius));
                     }
+                    socket::keep_outside(&self.sockets, &config);
                     self.endpoint.handle_config(now, config);
                 }
                 ShardMail::Order { serial, order } => {

@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::policy::Config;
 use crate::steer::Steering;
 use crate::sys::net;
 
@@ -86,12 +87,26 @@ pub const WILDCARDS: [IpAddr; 2] = [
     IpAddr::V6(Ipv6Addr::UNSPECIFIED),
 ];
 
-/// The address that this host sends to `remote` from, by its routes; `None`: there is no way.
+/// Keeps what goes through these sockets out of all tunnels, if routes may lead into any: a peer may
+/// have other addresses than the one that the tunnel goes to, or be another gateway. Once that is so
+/// it stays so, for IKE SAs outlive the policy that made them. Not allowed: then there are no routes
+/// of ours either.
+pub fn keep_outside(sockets: &[ShardSocket], config: &Config) {
+    if config.leads() {
+        for socket in sockets {
+            let _ = net::set_mark(socket.fd(), net::OUTSIDE_MARK);
+        }
+    }
+}
+
+/// The address that this host sends to `remote` from, by its routes but those into our tunnels;
+/// `None`: there is no way.
 pub fn source_towards(remote: IpAddr) -> Option<IpAddr> {
     let name = SocketAddr::new(remote, DISCARD);
     let socket = open(name).ok()?;
     // A policy for the peer's own address must not hide the route to it. Not allowed: none is ours.
     let _ = net::bypass_ipsec(socket.as_fd(), name.is_ipv4());
+    let _ = net::set_mark(socket.as_fd(), net::OUTSIDE_MARK);
     // A datagram socket that is connected has its source chosen, and sends nothing.
     socket.connect(&name.into()).ok()?;
     let local = socket.local_addr().ok()?.as_socket()?.ip();

@@ -306,6 +306,27 @@ pub fn set_int_option(socket: BorrowedFd<'_>, level: i32, name: i32, value: i32)
     set_option(socket, level, name, &value.to_ne_bytes())
 }
 
+/// What datagrams that must not go into a tunnel of ours are marked with (SO_MARK).
+pub const OUTSIDE_MARK: u32 = 0x4900_0000;
+
+/// Marks what is sent through a socket, or takes the mark away with zero.
+pub fn set_mark(socket: BorrowedFd<'_>, mark: u32) -> io::Result<()> {
+    let mark = i32::from_ne_bytes(mark.to_ne_bytes());
+    set_int_option(socket, libc::SOL_SOCKET, libc::SO_MARK, mark)
+}
+
+/// The name of an interface of this network namespace.
+pub fn interface_name(index: u32) -> io::Result<String> {
+    let mut name = [0u8; libc::IF_NAMESIZE];
+    // SAFETY: the pointer is that of IF_NAMESIZE writable bytes, which is what the call may write.
+    let written = unsafe { libc::if_indextoname(index, name.as_mut_ptr().cast()) };
+    if written.is_null() {
+        return Err(io::Error::last_os_error());
+    }
+    let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+    String::from_utf8(name.to_vec()).map_err(|_| io::ErrorKind::InvalidData.into())
+}
+
 /// The number of an interface of this network namespace.
 pub fn interface_index(name: &str) -> io::Result<u32> {
     let name = CString::new(name).map_err(|_| io::Error::from_raw_os_error(libc::ENODEV))?;

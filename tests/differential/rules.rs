@@ -659,7 +659,8 @@ firewall (`nft add rule nat postrouting ip saddr B snat to A`) makes them come f
 | `tap` | no effect: enc(4) shows decrypted packets, and Linux shows them on the device that ESP came in by. An XFRM \
 interface would also want routes that an iked.conf of OpenBSD does not have, and without them carry nothing; a warning names file \
 and line |
-| `iface` | has the addresses that we are given; routes and name servers are left to the administrator. An XFRM interface makes a VPN by \
+| `iface` | has the addresses that we are given, with their prefix; routes are in table 210 and name servers with resolvectl, as with \
+OpenIKED, but rule, routes and name servers are there only as long as they are needed, and taken away after a crash. An XFRM interface makes a VPN by \
 routes, as sec(4) does on newer OpenBSD: its if_id is that of the SAs and policies |
 | `rdomain` | an error, as on every system but OpenBSD |
 | names of hosts | are asked for all at once when the file is read, at start and by a reload, for ten seconds at most. Without an \

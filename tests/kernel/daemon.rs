@@ -14,6 +14,17 @@ pub(super) struct Iked {
 impl Iked {
     /// In this namespace, as soon as it is up.
     pub(super) fn start(ns: &str, conf: &str) -> Self {
+        Self::start_beside(ns, conf, None)
+    }
+
+    /// With other programs than those of this machine.
+    pub(super) fn start_beside(ns: &str, conf: &str, programs: Option<&str>) -> Self {
+        let path = std::env::var("PATH").unwrap();
+        let path = programs.map_or(path.clone(), |programs| format!("{programs}:{path}"));
+        Self::start_on(ns, conf, &path)
+    }
+
+    fn start_on(ns: &str, conf: &str, programs: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
         write_secret(&path("iked.conf"), conf);
@@ -27,6 +38,7 @@ impl Iked {
                 "--shards",
                 "1",
             ])
+            .env("PATH", programs)
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
@@ -77,7 +89,7 @@ impl Drop for Iked {
     }
 }
 
-fn write_secret(path: &str, text: &str) {
+pub(super) fn write_secret(path: &str, text: &str) {
     use std::os::unix::fs::OpenOptionsExt;
     let mut options = std::fs::OpenOptions::new();
     let file = options.create(true).write(true).truncate(true).mode(0o600);

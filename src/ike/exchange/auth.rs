@@ -225,7 +225,7 @@ fn settle(
     match install {
         Some((child, child_keys)) if cx.coupled => {
             let policy = Arc::clone(&sa.policy);
-            let install = child_sa::install(cx, &policy, &child, child_keys);
+            let install = child_sa::install(cx, &policy, &child, child_keys, sa.grant);
             let request = child_sa::request_install(cx, install);
             let wait = AwaitKernel {
                 keys,

@@ -267,7 +267,7 @@ fn load(
         return finish(cx, sa, now, answering, Ok(()));
     }
     let policy = std::sync::Arc::clone(&sa.policy);
-    let mut install = child_sa::install(cx, &policy, &answering.child, keys);
+    let mut install = child_sa::install(cx, &policy, &answering.child, keys, sa.grant);
     let compressed = answering.child.names.ipcomp.is_some();
     let old = answering.rekeys.and_then(|old| sa.child_by_inbound(old));
     // Where one is compressed and the other is not, policies for the new one end the old one.

@@ -476,7 +476,7 @@ fn decide(cx: &mut Context, sa: &mut IkeSa, now: Now, sent: ChildSent, made: Mad
         return stands(cx, sa, now, child, sent.rekeys);
     }
     let policy = Arc::clone(&sa.policy);
-    let install = child_sa::install(cx, &policy, &child, keys);
+    let install = child_sa::install(cx, &policy, &child, keys, sa.grant);
     let request = child_sa::request_install(cx, install);
     if let Some(up) = up(sa) {
         up.own = Own::Install(Box::new(Installing {
