@@ -84,6 +84,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "sys",
             "log",
             "wire",
+            "policy::IpNet",
             "ike::Level",
         ],
     ),

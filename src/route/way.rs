@@ -178,10 +178,10 @@ pub(super) fn our_route(message: &RouteMessage) -> Option<Route> {
         }
     }
     // The destination of a default route is left out.
-    let any = match header.address_family {
-        AddressFamily::Inet => IpAddr::from([0; 4]),
-        AddressFamily::Inet6 => IpAddr::from([0; 16]),
-        _ => return None,
+    let any = if is_v4(header.address_family)? {
+        IpAddr::from([0; 4])
+    } else {
+        IpAddr::from([0; 16])
     };
     let to = Prefix {
         address: to.unwrap_or(any),
@@ -204,18 +204,22 @@ pub(super) fn our_rule(message: &RuleMessage) -> Option<bool> {
     let ours = message.header.table == TABLE
         && has(RuleAttribute::Priority(u32::from(TABLE)))
         && has(RuleAttribute::Protocol(RouteProtocol::from(PROTOCOL)));
-    match message.header.family {
-        AddressFamily::Inet if ours => Some(true),
-        AddressFamily::Inet6 if ours => Some(false),
-        _ => None,
-    }
+    is_v4(message.header.family).filter(|_| ours)
+}
+
+/// Whether a family is IPv4 (else IPv6); others are of no interest.
+fn is_v4(family: AddressFamily) -> Option<bool> {
+    let known = [AddressFamily::Inet, AddressFamily::Inet6].contains(&family);
+    known.then_some(family == AddressFamily::Inet)
 }
 
 fn ip(address: &RouteAddress) -> Option<IpAddr> {
-    match address {
-        RouteAddress::Inet(v4) => Some(IpAddr::V4(*v4)),
-        RouteAddress::Inet6(v6) => Some(IpAddr::V6(*v6)),
-        _ => None,
+    if let RouteAddress::Inet(v4) = address {
+        Some(IpAddr::V4(*v4))
+    } else if let RouteAddress::Inet6(v6) = address {
+        Some(IpAddr::V6(*v6))
+    } else {
+        None
     }
 }
 

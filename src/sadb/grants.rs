@@ -109,12 +109,14 @@ impl Grants {
             return;
         };
         held.peer = Some(child.remote);
-        if !child.transport {
+        look(self.interfaces.as_deref(), held);
+        // What Linux sends by the loopback interface is seen by no policy (NOXFRM), and by IPv6
+        // routes it sends nothing there.
+        if !child.transport && held.index != Some(LOOPBACK) {
             let pairs = child.selectors.iter().filter(|pair| held.leads(pair));
             let ways: Vec<IpNet> = pairs.map(|pair| pair.remote.network()).collect();
             held.ways.extend(ways);
         }
-        look(self.interfaces.as_deref(), held);
         self.children.insert(child.inbound_spi, name);
         self.settle();
     }
@@ -180,9 +182,7 @@ impl Grants {
                     len: net.len,
                 }));
             }
-            // Linux refuses what an IPv6 route leads to the loopback interface.
-            let ways = held.ways.iter();
-            for way in ways.filter(|way| way.is_ipv4() || index != LOOPBACK) {
+            for way in &held.ways {
                 if let Some(source) = held.source(way.is_ipv4()) {
                     routes.insert(prefix(way), Course::Out { index, source });
                 }

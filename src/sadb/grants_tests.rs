@@ -34,8 +34,11 @@ impl Fake {
 
 impl Interfaces for Fake {
     fn index_of(&self, name: &str) -> io::Result<u32> {
-        let known = (name == "vpn0").then_some(7);
-        known.ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))
+        let known = [("lo", LOOPBACK), ("vpn0", 7)];
+        let known = known.into_iter().find(|(known, _)| *known == name);
+        known
+            .map(|(_, index)| index)
+            .ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))
     }
 
     fn add(&mut self, piece: Piece) -> io::Result<()> {
@@ -297,4 +300,20 @@ fn the_resolver_is_told_once_there_is_a_way_to_the_servers_and_when_there_is_non
             "ask nobody",
         ]
     );
+}
+
+#[test]
+fn the_loopback_interface_has_addresses_and_no_routes() {
+    let fake = Fake::default();
+    let mut grants = Grants::new(Some(Box::new(fake.clone())));
+    let named = Grant {
+        name_servers: vec!["10.9.0.53".parse().unwrap()],
+        ..grant(Some("lo"), &["10.9.0.1/32"])
+    };
+    grants.take(name(0, 1), named);
+    grants.lead(
+        name(0, 1),
+        &child(0x100, 1, &[("10.9.0.1/32", "0.0.0.0/0")]),
+    );
+    assert_eq!(fake.done(), ["+ address 10.9.0.1/32"]);
 }

@@ -7,6 +7,8 @@ use super::*;
 
 /// The gateway's address, which `a` reaches by its default route.
 const GATEWAY: &str = "203.0.113.2";
+/// Another gateway.
+const ELSEWHERE: &str = "203.0.113.3";
 /// Somebody in the Internet.
 const FAR: &str = "198.18.0.1";
 const FAR6: &str = "2001:db8:f::1";
@@ -24,6 +26,7 @@ impl Scene {
         let pair = Pair::new(test)?;
         for words in [
             format!("addr add {GATEWAY}/32 dev lo"),
+            format!("addr add {ELSEWHERE}/32 dev lo"),
             format!("addr add {FAR}/32 dev lo"),
             format!("-6 addr add {FAR6}/128 dev lo nodad"),
             "route add 10.66.0.0/24 via 192.0.2.1".to_owned(),
@@ -49,6 +52,10 @@ impl Scene {
         ] {
             in_ns(&pair.a, &words);
         }
+        // What comes from where packets would not go to is dropped.
+        in_namespace(&pair.a, || {
+            std::fs::write("/proc/sys/net/ipv4/conf/all/rp_filter", "1").unwrap();
+        });
         let programs = tempfile::tempdir().unwrap();
         let script = format!("#!/bin/sh\necho \"$@\" >>{}/asked\n", folder(&programs));
         let program = programs.path().join("resolvectl");
@@ -66,7 +73,7 @@ impl Scene {
     fn gateway(&self) -> Iked {
         let conf = format!(
             "ikev2 \"it\" passive esp from 0.0.0.0/0 to dynamic from ::/0 to dynamic \
-             local {GATEWAY} peer any srcid end2.example dstid end1.example {PSK} \
+             peer any srcid end2.example dstid end1.example {PSK} \
              config address 10.66.0.0/24 config address fd00:66::/64 \
              config name-server 10.9.2.53 config dns-domain corp.example\n"
         );
@@ -121,13 +128,13 @@ impl Scene {
     }
 
     /// Everything goes into the tunnel but what the gateway itself is to get.
-    fn leads(&self) {
+    fn leads(&self, gateway: &str) {
         let far = self.shown(&format!("route get {FAR}"));
         assert!(far.contains(&format!("dev {} ", self.iface)), "{far}");
         assert!(far.contains("src 10.66.0."), "{far}");
         let far = self.shown(&format!("-6 route get {FAR6}"));
         assert!(far.contains("src fd00:66:"), "{far}");
-        let gateway = self.shown(&format!("route get {GATEWAY}"));
+        let gateway = self.shown(&format!("route get {gateway}"));
         assert!(gateway.contains("via 192.0.2.2 dev w"), "{gateway}");
         let marked = self.shown(&format!("route get {FAR} mark 0x49000000"));
         assert!(marked.contains("via 192.0.2.2 dev w"), "{marked}");
@@ -178,7 +185,7 @@ fn comes_and_goes(scene: &Scene) {
     let default = format!("default dev {iface} proto 73");
     let defaults = ours.iter().filter(|own| own.starts_with(&default));
     assert_eq!(defaults.count(), 2, "{ours:#?}");
-    scene.leads();
+    scene.leads(GATEWAY);
     let asked = [
         format!("dns {iface} 10.9.2.53"),
         format!("domain {iface} corp.example ~."),
@@ -195,7 +202,7 @@ fn comes_and_goes(scene: &Scene) {
     });
     a.ctl("active");
     wait_for("routes again", || scene.is_up());
-    scene.leads();
+    scene.leads(GATEWAY);
     assert_eq!(scene.asked(), asked);
     a.kill("-TERM");
     assert!(scene.ours().is_empty(), "{:#?}", scene.ours());
@@ -286,5 +293,22 @@ fn rekeys_of_a_host_that_is_granted_addresses_touch_no_route() {
     let ours: Vec<&str> = changes.lines().filter(ours).collect();
     assert!(ours.is_empty(), "{ours:#?}");
     assert_eq!(scene.asked().len(), 3);
+    drop((a, b));
+}
+
+#[test]
+fn a_gateway_that_sends_its_peers_elsewhere_is_left_though_everything_goes_into_its_tunnel() {
+    let Some(scene) = Scene::new("leaseg", DUMMY.0, DUMMY.1) else {
+        return;
+    };
+    let b = scene.gateway();
+    let a = scene.host("active", "");
+    wait_for("routes", || scene.is_up());
+    b.ctl(&format!("redirect {ELSEWHERE}"));
+    let around = format!("throw {ELSEWHERE} proto 73");
+    wait_for("the other gateway", || {
+        scene.is_up() && scene.ours().contains(&around)
+    });
+    scene.leads(ELSEWHERE);
     drop((a, b));
 }
