@@ -77,7 +77,9 @@ impl Interfaces for Fake {
     fn resolve(&mut self, iface: &str, names: Option<Names>) {
         assert_eq!(iface, "vpn0");
         let mut state = self.0.lock();
-        let said = names.as_ref().map_or("nobody".to_owned(), Names::to_string);
+        let said = names
+            .as_ref()
+            .map_or_else(|| "nobody".to_owned(), Names::to_string);
         state.done.push(format!("ask {said}"));
         state.resolver = names;
     }

@@ -19,12 +19,9 @@ impl Iked {
 
     /// With other programs than those of this machine.
     pub(super) fn start_beside(ns: &str, conf: &str, programs: Option<&str>) -> Self {
-        let path = std::env::var("PATH").unwrap();
-        let path = programs.map_or(path.clone(), |programs| format!("{programs}:{path}"));
-        Self::start_on(ns, conf, &path)
-    }
-
-    fn start_on(ns: &str, conf: &str, programs: &str) -> Self {
+        let there = std::env::var("PATH").unwrap();
+        let programs = programs.into_iter().chain([there.as_str()]);
+        let programs = programs.collect::<Vec<_>>().join(":");
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
         write_secret(&path("iked.conf"), conf);

@@ -52,20 +52,11 @@ impl Scene {
         ] {
             in_ns(&pair.a, &words);
         }
-        // What comes from where packets would not go to is dropped.
-        in_namespace(&pair.a, || {
-            std::fs::write("/proc/sys/net/ipv4/conf/all/rp_filter", "1").unwrap();
-        });
-        let programs = tempfile::tempdir().unwrap();
-        let script = format!("#!/bin/sh\necho \"$@\" >>{}/asked\n", folder(&programs));
-        let program = programs.path().join("resolvectl");
-        write_secret(program.to_str().unwrap(), &script);
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-        std::fs::set_permissions(program, mode).unwrap();
+        filter_strictly(&pair.a);
         Some(Self {
             pair,
             iface,
-            programs,
+            programs: resolvectl(),
         })
     }
 
@@ -155,8 +146,26 @@ impl Scene {
     }
 }
 
+/// A folder with a program of that name, which notes there what it is asked.
+fn resolvectl() -> tempfile::TempDir {
+    let programs = tempfile::tempdir().unwrap();
+    let script = format!("#!/bin/sh\necho \"$@\" >>{}/asked\n", folder(&programs));
+    let program = programs.path().join("resolvectl");
+    write_secret(program.to_str().unwrap(), &script);
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    std::fs::set_permissions(program, mode).unwrap();
+    programs
+}
+
 fn folder(of: &tempfile::TempDir) -> &str {
     of.path().to_str().unwrap()
+}
+
+/// What comes from where packets would not go to is dropped.
+fn filter_strictly(ns: &str) {
+    in_namespace(ns, || {
+        std::fs::write("/proc/sys/net/ipv4/conf/all/rp_filter", "1").unwrap();
+    });
 }
 
 fn in_ns(ns: &str, words: &str) {
