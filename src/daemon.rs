@@ -210,7 +210,7 @@ impl Hooks for Loader {
 /// Where systemd started us and waits to hear; else nothing happens.
 fn tell_systemd(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        log::write(Level::Warning, &format!("systemd is not told: {error}"));
+        log::write(Level::Warning, format!("systemd is not told: {error}"));
     }
 }
 
@@ -293,7 +293,7 @@ fn open_kernel(way: KernelWay) -> Result<Box<dyn Backend>, String> {
     xfrm.sweep().map_err(uncleaned)?;
     // Without it many Child SAs cost more, and nothing else.
     if let Err(error) = xfrm.hash_hosts() {
-        log::write(Level::Warning, &format!("policies are not hashed: {error}"));
+        log::write(Level::Warning, format!("policies are not hashed: {error}"));
     }
     Ok(Box::new(xfrm))
 }
@@ -408,7 +408,7 @@ impl House {
             .name("kernel".to_owned())
             .spawn(move || {
                 if let Err(error) = sadb::run(kernel_parts) {
-                    log::write(Level::Warning, &format!("kernel thread: {error}"));
+                    log::write(Level::Warning, format!("kernel thread: {error}"));
                 }
             })?;
         let (lookup, lookup_thread) = raise_lookup(&mut plan, &shards, &control)?;
@@ -502,7 +502,7 @@ fn raise_lookup(
         .name("lookup".to_owned())
         .spawn(move || {
             if let Err(error) = lookup::run(parts) {
-                log::write(Level::Warning, &format!("lookup thread: {error}"));
+                log::write(Level::Warning, format!("lookup thread: {error}"));
             }
         })?;
     Ok((mailbox, thread))

@@ -93,7 +93,11 @@ pub fn open(foreground: bool, level: Level) -> io::Result<Open> {
 }
 
 /// The thread: takes what is there, writes it at once, and pauses, so that under load many lines
-/// are one.
+/// are one call.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this thread is there so that others need not wait"
+)]
 fn serve(mut output: Output, entries: &Receiver<Entry>) {
     let mut text = Vec::new();
     while let Ok(first) = entries.recv() {
@@ -114,7 +118,11 @@ fn serve(mut output: Output, entries: &Receiver<Entry>) {
             let line = format!("{lost} lines lost, the log was too slow");
             output.put(&mut text, Level::Warning, &line);
         }
-        output.write(&mut text);
+        if !text.is_empty() {
+            // There is nowhere to report that it cannot be written.
+            let _ = io::stderr().lock().write_all(&text);
+            text.clear();
+        }
         match flushed {
             // Who asked has waited long enough not to care what became of it.
             Some(done) => drop(done.send(())),
@@ -132,20 +140,12 @@ impl Output {
                 text.push(b'\n');
             }
             Self::Syslog(syslog) => {
-                // There is nowhere to report that the log cannot be written.
                 let _ = match level {
                     Level::Warning => syslog.warning(line),
                     Level::Info => syslog.info(line),
                     Level::Debug => syslog.debug(line),
                 };
             }
-        }
-    }
-
-    fn write(&mut self, text: &mut Vec<u8>) {
-        if !text.is_empty() {
-            let _ = io::stderr().lock().write_all(text);
-            text.clear();
         }
     }
 }

@@ -258,7 +258,7 @@ impl Server {
         if let (Some(shard), None) = (lost, self.ending) {
             log::write(
                 Level::Warning,
-                &format!("lost shard {}, terminating", shard.0),
+                format!("lost shard {}, terminating", shard.0),
             );
             self.ending = Some(Ending::ShardLost(shard));
         }
@@ -284,7 +284,7 @@ impl Server {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     // Out of descriptors, most likely: tried again a little later.
-                    log::write_noise(Level::Warning, &format!("control socket: accept: {error}"));
+                    log::write_noise(Level::Warning, format!("control socket: accept: {error}"));
                     return;
                 }
             }
@@ -303,7 +303,7 @@ impl Server {
                 Ok(None) if connection.is_finished() => return self.hang_up(client),
                 Ok(None) => return,
                 Err(error) => {
-                    log::write(Level::Debug, &format!("control client: {error}"));
+                    log::write(Level::Debug, format!("control client: {error}"));
                     return self.hang_up(client);
                 }
             }
@@ -372,7 +372,7 @@ impl Server {
             unknown => {
                 log::write(
                     Level::Debug,
-                    &format!("control request {unknown:?} is unknown"),
+                    format!("control request {unknown:?} is unknown"),
                 );
             }
         }
@@ -592,10 +592,7 @@ impl Server {
             while self.gather.take(now()).is_some() {}
         }
         for (shard, _) in self.alive.iter().enumerate().filter(|(_, alive)| **alive) {
-            log::write(
-                Level::Warning,
-                &format!("shard {shard} did not end in time"),
-            );
+            log::write(Level::Warning, format!("shard {shard} did not end in time"));
         }
         self.kernel.send(KernelMail::Shutdown);
         let until = now() + STOP_WITHIN;

@@ -402,12 +402,13 @@ pub fn install_kept(
     cx: &mut Context,
     policy: &Policy,
     child: &mut ChildSa,
+    grant: Option<RequestId>,
     now: Instant,
 ) -> Option<ChildInstall> {
     let Kept { keys, since } = *child.kept.take()?;
     let (encr_len, _) = keymat::child_key_lengths(&child.transforms)?;
     let keys = ChildKeys::of_joined(&keys, encr_len)?;
-    let mut install = install(cx, policy, child, keys);
+    let mut install = install(cx, policy, child, keys, grant);
     let age = now.saturating_duration_since(since);
     for lifetime in [&mut install.lifetime_soft, &mut install.lifetime_hard] {
         if !lifetime.is_zero() {

@@ -247,7 +247,7 @@ impl Grants {
             };
             match result {
                 Ok(()) => {
-                    log::write(Level::Info, &format!("{piece} set"));
+                    log::write(Level::Info, format!("{piece} set"));
                     self.refused.remove(&piece);
                     self.standing.insert(piece);
                     if let Some(before) = before {
@@ -255,7 +255,7 @@ impl Grants {
                     }
                 }
                 Err(error) if self.refused.insert(piece) => {
-                    log::write(Level::Warning, &format!("{piece} not set: {error}"));
+                    log::write(Level::Warning, format!("{piece} not set: {error}"));
                 }
                 Err(_) => {}
             }
@@ -264,7 +264,7 @@ impl Grants {
         for piece in left.into_iter().rev() {
             self.standing.remove(&piece);
             if let Err(error) = interfaces.remove(piece) {
-                log::write(Level::Warning, &format!("{piece} not taken away: {error}"));
+                log::write(Level::Warning, format!("{piece} not taken away: {error}"));
             }
         }
         self.refused.retain(|piece| wanted.contains(piece));
@@ -290,7 +290,7 @@ fn look(interfaces: Option<&dyn Interfaces>, held: &mut Held) {
     held.index = match interfaces.index_of(iface) {
         Ok(index) => Some(index),
         Err(error) => {
-            log::write(Level::Warning, &format!("iface {iface}: {error}"));
+            log::write(Level::Warning, format!("iface {iface}: {error}"));
             None
         }
     };

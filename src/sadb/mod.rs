@@ -367,10 +367,10 @@ impl Sadb {
             log::write(Level::Warning, &line);
         }
         if let Err(error) = backend.remove_policies(&traps) {
-            log::write(Level::Warning, &format!("traps not removed: {error}"));
+            log::write(Level::Warning, format!("traps not removed: {error}"));
         }
         if let Err(error) = backend.leave() {
-            log::write(Level::Warning, &format!("not set back: {error}"));
+            log::write(Level::Warning, format!("not set back: {error}"));
         }
     }
 
@@ -479,7 +479,7 @@ impl Sadb {
         if !unowned.is_empty()
             && let Err(error) = backend.remove_policies(&unowned)
         {
-            log::write(Level::Warning, &format!("policies not removed: {error}"));
+            log::write(Level::Warning, format!("policies not removed: {error}"));
         }
         if deletes.is_empty() {
             return;

@@ -25,11 +25,11 @@ pub fn spawn(parts: ShardParts, cpu: Option<CoreId>) -> io::Result<JoinHandle<()
             {
                 log::write(
                     Level::Warning,
-                    &format!("shard {}: cannot be pinned to a CPU", id.0),
+                    format!("shard {}: cannot be pinned to a CPU", id.0),
                 );
             }
             if let Err(error) = super::run(parts) {
-                log::write(Level::Warning, &format!("shard {}: {error}", id.0));
+                log::write(Level::Warning, format!("shard {}: {error}", id.0));
             }
         })
 }

@@ -189,7 +189,7 @@ fn through_auth(
         data: b"peer.example".to_vec(),
     };
     let store = CredentialStore::from_keys(None, vec![(identity.clone(), key.clone())]);
-    let spki = key.spki_der().unwrap();
+    let spki = key.spki_der().map_err(AuthError::from)?;
     let certs: &[_] = &[(CertEncoding::RAW_PUBLIC_KEY, &*spki)];
     let claim = Claim {
         identity: &identity,

@@ -92,12 +92,13 @@ impl Endpoint {
     /// Has the kernel take up the Child SAs that are in use: those that it has never had as they are, the
     /// others by a rekey.
     fn load_children(&mut self, sa: &mut IkeSa, now: Now) {
+        let grant = sa.grant;
         for child in &mut sa.children {
             if child.loaded || child.fate != Fate::Living {
                 continue;
             }
             let spi = child.names.inbound_spi;
-            let install = child_sa::install_kept(&mut self.cx, &sa.policy, child, now.mono);
+            let install = child_sa::install_kept(&mut self.cx, &sa.policy, child, grant, now.mono);
             let Some(install) = install else {
                 sa.agenda.plan(now.mono, Task::RekeyChild(spi));
                 continue;

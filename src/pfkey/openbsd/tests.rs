@@ -487,6 +487,7 @@ fn child(ipcomp: bool) -> ChildInstall {
         mark: None,
         if_id: None,
         offload: None,
+        grant: None,
         receive_only: false,
     }
 }
