@@ -37,7 +37,7 @@ pub fn reserved(answer: &Answer<'_>) -> Option<EspSpi> {
     answer.spi()
 }
 
-/// Of an `ACQUIRE` message: what [`ask_policy`] takes, and the peer.
+/// Of an `ACQUIRE` message: what [`super::ask_policy`] takes, and the peer.
 pub fn acquire(answer: &Answer<'_>) -> Option<(u32, IpAddr)> {
     (answer.kind == kind::ACQUIRE).then_some(())?;
     Some((answer.seq, place(answer, base::ADDRESS_DST)?.ip()))
