@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use iked::auth::store::CredentialStore;
-use iked::crypto::{Rng, boring};
+use iked::crypto::Rng;
 use iked::ike::{Command, Endpoint, EndpointParts};
 use iked::policy::{Config, Options};
 use iked::shard::batch::ReceiveBatch;
@@ -21,6 +21,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::kernel::Kernel;
+use crate::key_pair;
 use crate::meter::Meter;
 use crate::nat::Nat;
 use crate::scenario::Scenario;
@@ -184,7 +185,7 @@ impl Engine {
             config: Arc::clone(&parts.config),
             options: Arc::clone(&parts.options),
             store: Arc::clone(&parts.store),
-            provider: boring::provider(),
+            provider: key_pair::provider(parts.scenario.suite.one_key_pair),
             rng: Rng::from_seed(seed(1)),
             cookie_seed: seed(2),
             now: now(),

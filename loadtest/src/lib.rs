@@ -10,6 +10,7 @@ pub mod credentials;
 pub mod engine;
 pub mod flood;
 pub mod kernel;
+pub mod key_pair;
 pub mod meter;
 pub mod nat;
 mod page;

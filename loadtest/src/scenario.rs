@@ -130,6 +130,9 @@ pub struct Suite {
     pub child_lifetime: u32,
     /// Ask for an address.
     pub virtual_ip: bool,
+    /// All peers have one key pair of each method of key exchange, which spares the load generator work and
+    /// the responder none.
+    pub one_key_pair: bool,
 }
 
 impl Default for Suite {
@@ -140,6 +143,7 @@ impl Default for Suite {
             ike_lifetime: 0,
             child_lifetime: 10_800,
             virtual_ip: true,
+            one_key_pair: false,
         }
     }
 }

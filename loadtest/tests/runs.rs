@@ -118,7 +118,8 @@ fn text(output: &Output) -> String {
 #[test]
 fn peers_get_in_and_the_report_says_at_what_cost() {
     let scenario = SCENARIO.replace("SECRET", "open sesame");
-    let place = Place::new(&format!("{scenario}[steady]\nseconds = 1\ndelete = true\n"));
+    let more = "[steady]\nseconds = 1\ndelete = true\n[suite]\none_key_pair = true\n";
+    let place = Place::new(&format!("{scenario}{more}"));
     let output = place.against_iked();
     let said = text(&output);
     assert!(output.status.success(), "{said}");
