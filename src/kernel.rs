@@ -472,11 +472,6 @@ pub trait Backend: Send {
     fn remove_policies(&mut self, pairs: &[SelectorPair]) -> Result<(), KernelError>;
     /// Counts what went through Child SAs; those that are not there are left out.
     fn count(&mut self, children: &[ChildRemove]) -> Vec<Count>;
-    /// The end: sets back what it has changed for this host beside SAs and policies, which are gone
-    /// already.
-    fn leave(&mut self) -> Result<(), KernelError> {
-        Ok(())
-    }
     /// The descriptor that becomes readable when the kernel has something to say, if any.
     fn event_fd(&self) -> Option<std::os::fd::RawFd>;
     /// Takes waiting events. Returns whether the kernel had to drop some that we did not read in

@@ -369,9 +369,6 @@ impl Sadb {
         if let Err(error) = backend.remove_policies(&traps) {
             log::write(Level::Warning, format!("traps not removed: {error}"));
         }
-        if let Err(error) = backend.leave() {
-            log::write(Level::Warning, format!("not set back: {error}"));
-        }
     }
 
     /// How many Child SAs are installed.

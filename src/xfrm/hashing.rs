@@ -5,35 +5,16 @@ use std::io;
 
 use super::Xfrm;
 use super::message::{Answers, Requests, Thresholds};
-use crate::kernel::KernelError;
 
 impl Xfrm {
     /// Has the kernel find the policies of road warriors by hash: those for one host on the peer's
-    /// side, whatever is on ours.
+    /// side, whatever is on ours. It is not set back at the end: Linux 6.1 sorts its policies anew in a
+    /// work of its own, and falls over it where the network namespace goes meanwhile.
     pub fn hash_hosts(&mut self) -> io::Result<()> {
-        let before = self.thresholds()?;
-        if before != HOSTS {
-            self.set_thresholds(HOSTS)?;
-            self.hashed_before = Some(before);
-        }
-        Ok(())
-    }
-
-    /// Sets it back to what it was, unless somebody has changed it since. What an earlier life left
-    /// when it was killed is not known any more, and stays.
-    pub(super) fn hash_as_before(&mut self) -> Result<(), KernelError> {
-        let Some(before) = self.hashed_before.take() else {
+        if self.thresholds()? == HOSTS {
             return Ok(());
-        };
-        let now = self.thresholds();
-        let done = now.and_then(|now| match now {
-            HOSTS => self.set_thresholds(before),
-            _ => Ok(()),
-        });
-        done.map_err(|error| KernelError {
-            errno: error.raw_os_error().unwrap_or(libc::EIO),
-            action: "hash policies as before",
-        })
+        }
+        self.set_thresholds(HOSTS)
     }
 
     /// What is hashed now.

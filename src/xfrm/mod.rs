@@ -28,7 +28,7 @@ mod relocate;
 
 use algorithm::{Algorithms, Encr, Integ};
 use batch::Chunk;
-use message::{Answers, Requests, SaEntry, Thresholds, group, kind};
+use message::{Answers, Requests, SaEntry, group, kind};
 
 /// The kernel's SADB and SPD through NETLINK_XFRM.
 #[derive(Debug)]
@@ -39,8 +39,6 @@ pub struct Xfrm {
     /// Outbound SAs by destination and SPI: the kernel tells expiries of both SAs of a Child SA,
     /// we tell both by the inbound SPI, which alone names the shard.
     outbound: BTreeMap<(IpAddr, EspSpi), EspSpi>,
-    /// How the kernel found policies before we changed that.
-    hashed_before: Option<Thresholds>,
 }
 
 /// What the kernel told of an SA, if it has it.
@@ -176,7 +174,6 @@ impl Xfrm {
             events,
             seq: 0,
             outbound: BTreeMap::new(),
-            hashed_before: None,
         })
     }
 
@@ -387,10 +384,6 @@ impl Backend for Xfrm {
             counts.extend(self.count_some(some));
         }
         counts
-    }
-
-    fn leave(&mut self) -> Result<(), KernelError> {
-        self.hash_as_before()
     }
 
     fn event_fd(&self) -> Option<RawFd> {
