@@ -8,8 +8,8 @@ use super::message::{Answers, Requests, Thresholds};
 
 impl Xfrm {
     /// Has the kernel find the policies of road warriors by hash: those for one host on the peer's
-    /// side, whatever is on ours. It is not set back at the end: Linux 6.1 sorts its policies anew in a
-    /// work of its own, and falls over it where the network namespace goes meanwhile.
+    /// side, whatever is on ours. It is not set back at the end: guests with Linux 6.1 died of that, in
+    /// `xfrm_hash_rebuild`; why is not known.
     pub fn hash_hosts(&mut self) -> io::Result<()> {
         if self.thresholds()? == HOSTS {
             return Ok(());
