@@ -12,7 +12,7 @@ use std::fs::File;
 use std::io::Write as _;
 use std::net::{IpAddr, UdpSocket};
 use std::os::fd::AsFd;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 

@@ -1,19 +1,20 @@
 //! How the kernel finds policies. By itself it does so by hash only where both prefixes are hosts; the others
 //! are in a tree, all of which it walks whenever one goes. It is a setting of the whole network namespace.
 
-use std::io;
+use std::time::{Duration, Instant};
+use std::{io, thread};
 
 use super::Xfrm;
 use super::message::{Answers, Requests, Thresholds};
 
 impl Xfrm {
     /// Has the kernel find the policies of road warriors by hash: those for one host on the peer's
-    /// side, whatever is on ours. It is not set back at the end: guests with Linux 6.1 died of that, in
-    /// `xfrm_hash_rebuild`; why is not known.
+    /// side, whatever is on ours. It is not set back at the end, see [`Sorting`].
     pub fn hash_hosts(&mut self) -> io::Result<()> {
         if self.thresholds()? == HOSTS {
             return Ok(());
         }
+        self.sorting = Sorting(Some(Instant::now()));
         self.set_thresholds(HOSTS)
     }
 
@@ -51,6 +52,21 @@ impl Xfrm {
     }
 }
 
+/// Since when the kernel sorts its policies anew, which it does later, in a thread of its own. A network
+/// namespace that goes before that takes the machine with it (CVE-2026-31516, Linux 6.1 to 6.19), and the
+/// namespace of a container goes with us: so whoever sets it stays for a while.
+#[derive(Debug, Default)]
+pub(super) struct Sorting(Option<Instant>);
+
+impl Drop for Sorting {
+    fn drop(&mut self) {
+        let since = self.0.map_or(SORTED, |begun| begun.elapsed());
+        thread::sleep(SORTED.saturating_sub(since));
+    }
+}
+
+/// Until then the kernel has sorted its policies: it takes milliseconds, and waits for other namespaces that do.
+const SORTED: Duration = Duration::from_secs(1);
 /// Our prefix does not matter, the peer's must be a host.
 const HOSTS: Thresholds = Thresholds {
     v4: [0, 32],

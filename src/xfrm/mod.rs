@@ -39,6 +39,7 @@ pub struct Xfrm {
     /// Outbound SAs by destination and SPI: the kernel tells expiries of both SAs of a Child SA,
     /// we tell both by the inbound SPI, which alone names the shard.
     outbound: BTreeMap<(IpAddr, EspSpi), EspSpi>,
+    sorting: hashing::Sorting,
 }
 
 /// What the kernel told of an SA, if it has it.
@@ -174,6 +175,7 @@ impl Xfrm {
             events,
             seq: 0,
             outbound: BTreeMap::new(),
+            sorting: hashing::Sorting::default(),
         })
     }
 
