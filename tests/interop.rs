@@ -16,6 +16,8 @@
 mod authority;
 #[path = "interop/children.rs"]
 mod children;
+#[path = "interop/ciphers.rs"]
+mod ciphers;
 #[path = "interop/compression.rs"]
 mod compression;
 #[path = "interop/credentials.rs"]

@@ -14,7 +14,7 @@ impl Xfrm {
         if self.thresholds()? == HOSTS {
             return Ok(());
         }
-        self.sorting = Sorting(Some(Instant::now()));
+        self.sorting = Sorting::begun();
         self.set_thresholds(HOSTS)
     }
 
@@ -58,6 +58,14 @@ impl Xfrm {
 #[derive(Debug, Default)]
 pub(super) struct Sorting(Option<Instant>);
 
+impl Sorting {
+    #[expect(clippy::disallowed_methods, reason = "set once, at start-up")]
+    fn begun() -> Self {
+        Self(Some(Instant::now()))
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "everything else has ended")]
 impl Drop for Sorting {
     fn drop(&mut self) {
         let since = self.0.map_or(SORTED, |begun| begun.elapsed());

@@ -3,7 +3,9 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+
+use iked::control::client;
+use iked::control::grammar::Command;
 
 use super::keys::Keys;
 use super::world::{Process, World, coupled, lossy, text, wait_for};
@@ -23,6 +25,8 @@ pub struct Conf {
     pub mode: &'static str,
     /// `tunnel` or `transport`.
     pub encap: &'static str,
+    /// `esp` or `ah`.
+    pub protocol: &'static str,
     /// `local` and `peer`.
     pub hosts: String,
     /// `from .. to ..`
@@ -52,6 +56,7 @@ impl Default for Conf {
             lines: Vec::new(),
             mode: "passive",
             encap: "tunnel",
+            protocol: "esp",
             hosts: "local any peer any".to_owned(),
             flows: "from 10.8.0.0/24 to dynamic".to_owned(),
             ikesa: vec!["enc aes-256-gcm prf hmac-sha2-256 group curve25519".to_owned()],
@@ -79,8 +84,8 @@ impl Conf {
             out += &format!("{line}\n");
         }
         out += &format!(
-            "ikev2 \"warriors\" {} {} esp {} {} \\\n",
-            self.mode, self.encap, self.flows, self.hosts
+            "ikev2 \"warriors\" {} {} {} {} {} \\\n",
+            self.mode, self.encap, self.protocol, self.flows, self.hosts
         );
         for (word, list) in [("ikesa", &self.ikesa), ("childsa", &self.childsa)] {
             for transforms in list {
@@ -149,13 +154,15 @@ impl Gateway {
         fs::copy(client_public, pin).unwrap();
     }
 
+    /// Asked without the program, whose start costs a guest more than the answer.
     fn try_ikectl(&self, words: &[&str]) -> Option<String> {
-        let output = Command::new(env!("CARGO_BIN_EXE_ikectl"))
-            .args(["-s", text(&self.socket)])
-            .args(words)
-            .output()
-            .unwrap();
-        output.status.success().then(|| lossy(&output.stdout))
+        let words: Vec<String> = words.iter().copied().map(str::to_owned).collect();
+        let Ok(Command::Ask(request)) = Command::parse(&words) else {
+            panic!("{words:?}")
+        };
+        let mut said = Vec::new();
+        let answered = client::run(&self.socket, false, &request, &mut said);
+        answered.ok().map(|()| lossy(&said))
     }
 
     /// What `ikectl` prints.

@@ -300,6 +300,11 @@ impl Libreswan {
         self.whack(&["--terminate", "--name", "home"]);
     }
 
+    /// Ends one of its connections and forgets it; the IKE SA goes with the last.
+    pub fn delete(&self, name: &str) {
+        self.whack(&["--delete", "--name", name]);
+    }
+
     /// Begins a rekey of the Child SA.
     pub fn rekey_child(&self) {
         self.rekey_child_of("home");

@@ -6,7 +6,7 @@ use super::openiked::{
     BEHIND, BEHIND_NET, CBC_X25519, GCM_ECP256, GCM_SNTRUP, OpenIked, Peer, Suite,
 };
 use super::rekey::inbound_spis_of;
-use super::session::{kernel_is_clean, passes_packets, raw_keys};
+use super::session::{kernel_is_clean, passes_packets, raw_keys, sas_of};
 use super::world::{
     CLIENT, GATEWAY, INSIDE, INSIDE_NET, Layout, World, assert_says, wait_for, wait_long_for,
     wait_long_to_see,
@@ -58,9 +58,7 @@ impl Ends {
             let states = ["gw", "rw"].map(|host| self.world.ip(host, &["xfrm", "state"]));
             let one = inbound_spis_of(&self.gateway).len() == 1
                 && theirs.matches("sa_childsas").count() == 2
-                && states
-                    .iter()
-                    .all(|states| states.matches("proto esp").count() == 2);
+                && states.iter().all(|states| sas_of(states) == 2);
             one.then_some(())
                 .ok_or_else(|| format!("{ours}{theirs}{}", states.concat()))
         });

@@ -127,9 +127,15 @@ pub fn packets_pass(world: &World, from: &str, to: &str, sas: &[usize]) {
     );
 }
 
-/// The packets that each ESP SA of the gateway's kernel has counted, by its SPI.
+/// SAs of ESP and AH in this output of `ip xfrm state`.
+pub fn sas_of(states: &str) -> usize {
+    states.matches("proto esp spi ").count() + states.matches("proto ah spi ").count()
+}
+
+/// The packets that each SA of the gateway's kernel has counted, by its SPI.
 fn kernel_counts(world: &World) -> BTreeMap<String, u64> {
     let text = world.ip("gw", &["-s", "xfrm", "state"]);
+    let text = text.replace("proto ah spi ", "proto esp spi ");
     let states = text.split("proto esp spi ").skip(1);
     let counts = states.filter_map(|state| {
         let (_, rest) = state.split_once("lifetime current:")?;

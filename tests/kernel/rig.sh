@@ -9,7 +9,8 @@
 #     -w DIR       mount DIR of the host read-write (may be repeated);
 #                  everything else that the command writes is thrown away
 #     -m MB        memory of the guest         (default 1024)
-#     -c N         CPUs, tcg only              (default 2)
+#     -c N         CPUs, tcg only              (default 1: with more QEMU runs a kernel that changes its own code wrongly
+#                  at times, and the guest panics in an int3)
 #     -t SECONDS   kill it after that long     (default 300; exit status 124)
 #     -e NAME[=V]  pass an environment variable (may be repeated)
 #     -i           feed standard input (read to its end first) to the command
@@ -23,7 +24,7 @@ set -u
 SELF=$(readlink -f "$0")
 CACHE=${IKED_RIG_CACHE:-${XDG_CACHE_HOME:-/var/cache}/iked-rig}
 . "${SELF%/kernel/rig.sh}/interop/suite.sh"
-BACKEND=${IKED_RIG_BACKEND:-tcg} KERNEL=${IKED_RIG_KERNEL:-6.1} MEM=1024 CPUS=2 LIMIT=300 VERBOSE= KEEP= STDIN= SETUP=
+BACKEND=${IKED_RIG_BACKEND:-tcg} KERNEL=${IKED_RIG_KERNEL:-6.1} MEM=1024 CPUS=1 LIMIT=300 VERBOSE= KEEP= STDIN= SETUP=
 RW=() ENVS=()
 die() { echo "iked-rig: $*" >&2; exit 125; }
 while [ $# -gt 0 ]; do

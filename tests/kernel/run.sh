@@ -2,8 +2,9 @@
 # run.sh - the kernel tests: self-test of the kernel, then every test of tests/kernel_xfrm.rs,
 # under rig.sh unless this machine's own kernel has ESP.
 #   tests/kernel/run.sh [-b tcg|uml] [-K 6.1|6.12] [NAME..]     NAME: only tests whose name contains it
-# Without -K and names, and with -b uml, in three guests: user-mode Linux has most of the tests; beside it a second one
-# has those that need XFRM interfaces, and then a third, with Linux 6.12, those and what is a kernel's own choice.
+# Without -K and names, and with -b uml, in four guests: two of user-mode Linux have most of the tests, which are
+# waiting more than anything else; beside them a third has those that need XFRM interfaces, and then a fourth, with Linux
+# 6.12, those and what is a kernel's own choice.
 set -eu
 cd "$(dirname "$0")/../.."
 BACKEND=${IKED_RIG_BACKEND:-tcg} KERNEL=
@@ -40,17 +41,21 @@ ROUTES="interfaces:: vpn_by_routes"
 NEWER="$ROUTES couple:: modes_families_esn_and_ah trap_gives_way"
 tests/kernel/rig.sh -b uml --setup
 for kernel in 6.1 6.12; do tests/kernel/rig.sh -b tcg -K $kernel --setup; done
-BESIDE=$(mktemp)
-trap 'rm -f "$BESIDE"' EXIT
-# One after the other: with more guests than two at once there is no telling who waits for whom.
+# Of the daemon, which wait longest.
+WHOLE="daemon:: routes:: couple:: traps::"
+OUT=$(mktemp -d)
+trap 'rm -rf "$OUT"' EXIT
 (
   status=0
   guest tcg 6.1 $ROUTES || status=$?
   guest tcg 6.12 $NEWER || status=$?
   exit $status
-) >"$BESIDE" 2>&1 &
+) >"$OUT/tcg" 2>&1 & TCG=$!
+guest uml 6.1 $WHOLE --skip vpn_by_routes >"$OUT/uml" 2>&1 & UML=$!
 STATUS=0
-guest uml 6.1 --skip interfaces:: --skip vpn_by_routes || STATUS=$?
-wait $! || STATUS=$?
-cat "$BESIDE"
+guest uml 6.1 --skip interfaces:: $(printf ' --skip %s' $WHOLE) || STATUS=$?
+wait $UML || STATUS=$?
+cat "$OUT/uml"
+wait $TCG || STATUS=$?
+cat "$OUT/tcg"
 exit $STATUS
