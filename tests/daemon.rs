@@ -40,5 +40,7 @@ mod probe;
 mod revocation;
 #[path = "daemon/shown.rs"]
 mod shown;
+#[path = "daemon/slow_log.rs"]
+mod slow_log;
 #[path = "daemon/theirs.rs"]
 mod theirs;
