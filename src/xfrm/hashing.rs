@@ -53,7 +53,7 @@ impl Xfrm {
 }
 
 /// Since when the kernel sorts its policies anew, which it does later, in a thread of its own. A network
-/// namespace that goes before that takes the machine with it (CVE-2026-31516, Linux 6.1 to 6.19), and the
+/// namespace that goes before that takes the machine with it (CVE-2026-31516; Linux 6.1.176 still does), and the
 /// namespace of a container goes with us: so whoever sets it stays for a while.
 #[derive(Debug, Default)]
 pub(super) struct Sorting(Option<Instant>);

@@ -57,16 +57,17 @@ fn nobody_waits_for_a_log_that_nobody_reads_and_what_is_lost_is_counted() {
         let mut daemon = start(&house);
         make_it_talk(&house);
         assert!(answers(&house));
-        // Read at last, it says how much is missing.
-        let log = BufReader::new(daemon.stderr.take().unwrap());
-        let mut told = 0_usize;
-        let lost = log.lines().map(Result::unwrap).find_map(|line| {
+        // Read at last, it has every line or says that it is missing.
+        let mut log = BufReader::new(daemon.stderr.take().unwrap()).lines();
+        let (mut told, mut lost) = (0, 0);
+        while told + lost < LINES {
+            let line = log.next().unwrap().unwrap();
             told += usize::from(line == "control request 9999 is unknown");
-            let lost = line.strip_suffix(" lines lost, the log was too slow")?;
-            Some(lost.parse::<usize>().unwrap())
-        });
-        assert!(lost.is_some_and(|lost| lost >= LINES / 4), "{lost:?}");
-        assert!(told >= LINES / 4, "{told} and {lost:?}");
+            let missing = line.strip_suffix(" lines lost, the log was too slow");
+            lost += missing.map_or(0, |number| number.parse::<usize>().unwrap());
+        }
+        // Of those that are missing a few may have been about something else.
+        assert!(lost > 0 && told + lost < LINES + 10, "{told} {lost}");
         terminate(&mut daemon);
         // Nor does its end wait for it.
         let mut daemon = start(&house);
