@@ -9,7 +9,7 @@ use super::message::{Answers, Requests, Thresholds};
 
 impl Xfrm {
     /// Has the kernel find the policies of road warriors by hash: those for one host on the peer's
-    /// side, whatever is on ours. It is not set back at the end, see [`Sorting`].
+    /// side, whatever is on ours. It is not set back at the end, see `Sorting`.
     pub fn hash_hosts(&mut self) -> io::Result<()> {
         if self.thresholds()? == HOSTS {
             return Ok(());
