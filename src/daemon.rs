@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::JoinHandle;
-use std::time::{Instant, SystemTime};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant, SystemTime};
 
 use mio::{Poll, Waker};
 use sd_notify::NotifyState;
@@ -230,6 +230,20 @@ fn ports(options: &Options) -> Ports {
     }
 }
 
+/// Binds all sockets. Those of a daemon that was killed may still be there for a moment.
+#[expect(clippy::disallowed_methods, reason = "nobody is served yet")]
+fn bind(ports: Ports, steering: &Steering) -> io::Result<socket::Bound> {
+    let until = Instant::now() + PREDECESSOR_MAX;
+    loop {
+        match socket::bind(&WILDCARDS, ports, steering) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < until => {
+                thread::sleep(PREDECESSOR_MAX / 20);
+            }
+            done => return done,
+        }
+    }
+}
+
 fn start(args: Args, mut loader: Loader, config: Arc<Config>) -> Result<(), String> {
     let passed = inherited::take()?;
     let options = Arc::new(options(&args));
@@ -245,8 +259,7 @@ fn start(args: Args, mut loader: Loader, config: Arc<Config>) -> Result<(), Stri
     } else {
         None
     };
-    let bound = socket::bind(&WILDCARDS, ports(&options), &steering)
-        .map_err(|error| format!("cannot bind {error}"))?;
+    let bound = bind(ports(&options), &steering).map_err(|error| format!("cannot bind {error}"))?;
     // Before going into the background: whoever starts it must learn why it cannot be.
     let (listener, unused) = inherited::control_socket(passed, &args.socket)?;
     if !args.debug {
@@ -404,7 +417,7 @@ impl House {
             inbox: kernel_inbox,
             shards: shards.clone(),
         };
-        let kernel_thread = std::thread::Builder::new()
+        let kernel_thread = thread::Builder::new()
             .name("kernel".to_owned())
             .spawn(move || {
                 if let Err(error) = sadb::run(kernel_parts) {
@@ -466,7 +479,7 @@ impl House {
         let ending = server.run().map_err(|error| format!("control: {error}"))?;
         // Full for a moment at most: those who write to it have ended.
         while lookup.try_send(LookupMail::Shutdown).is_err() && !lookup_thread.is_finished() {
-            std::thread::yield_now();
+            thread::yield_now();
         }
         let others = [kernel_thread, lookup_thread];
         for thread in shard_threads.into_iter().chain(others) {
@@ -498,7 +511,7 @@ fn raise_lookup(
         rng: plan.rng.fork(),
         radius: Arc::clone(&plan.config.radius),
     };
-    let thread = std::thread::Builder::new()
+    let thread = thread::Builder::new()
         .name("lookup".to_owned())
         .spawn(move || {
             if let Err(error) = lookup::run(parts) {
@@ -555,6 +568,8 @@ fn now() -> Now {
     }
 }
 
+/// How long the sockets of a daemon that was killed are waited for.
+const PREDECESSOR_MAX: Duration = Duration::from_secs(2);
 const IKE_PORT: u16 = 500;
 const NATT_PORT: u16 = 4500;
 /// Mail that may wait for a shard: a burst of kernel answers and forwarded datagrams.

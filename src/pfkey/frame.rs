@@ -8,6 +8,28 @@ use zeroize::Zeroizing;
 use crate::kernel::Volume;
 use crate::wire::spi::EspSpi;
 
+/// Message types that all dialects have, SADB_* of RFC 2367.
+pub(super) mod kind {
+    /// Reserve an SPI.
+    pub const GETSPI: u8 = 1;
+    /// Change an SA, or make one of a reserved SPI.
+    pub const UPDATE: u8 = 2;
+    /// Add an SA.
+    pub const ADD: u8 = 3;
+    /// Delete an SA.
+    pub const DELETE: u8 = 4;
+    /// Ask for an SA.
+    pub const GET: u8 = 5;
+    /// A packet needs an SA that is not there.
+    pub const ACQUIRE: u8 = 6;
+    /// Ask to be told about SAs of one type.
+    pub const REGISTER: u8 = 7;
+    /// An SA reached a lifetime.
+    pub const EXPIRE: u8 = 8;
+    /// Tell all SAs; the last one has the sequence number 0.
+    pub const DUMP: u8 = 10;
+}
+
 /// One message for one send; wiped when dropped.
 #[derive(Debug)]
 pub struct Request {

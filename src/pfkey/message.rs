@@ -13,20 +13,8 @@ use crate::wire::{Transform, TransformId};
 
 /// Message types, SADB_*.
 pub mod kind {
-    /// Add an SA.
-    pub const ADD: u8 = 3;
-    /// Delete an SA.
-    pub const DELETE: u8 = 4;
-    /// Ask for an SA.
-    pub const GET: u8 = 5;
-    /// A packet needs an SA that is not there.
-    pub const ACQUIRE: u8 = 6;
-    /// Ask to be told about SAs of one type.
-    pub const REGISTER: u8 = 7;
-    /// An SA reached a lifetime.
-    pub const EXPIRE: u8 = 8;
-    /// Tell all SAs; the last one has the sequence number 0.
-    pub const DUMP: u8 = 10;
+    pub use super::super::frame::kind::*;
+
     /// Add or replace a policy.
     pub const SPD_UPDATE: u8 = 13;
     /// Delete a policy.

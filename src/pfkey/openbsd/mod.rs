@@ -4,37 +4,25 @@
 //! enc(4) taps, routing domains. It is made of the same SAs and selector pairs as the Linux dialect.
 //! No sockets here.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use super::frame::{Limits, Request, extension as base, state};
+use self::words::{direction_number, extension, sa_type};
+use super::frame::{Limits, Request, extension as base};
 use crate::kernel::entry::{self, Direction, IpProtocol, Template};
 use crate::kernel::{ChildInstall, ChildRemove, SelectorPair};
-use crate::policy::{Identity, IpNet};
-use crate::wire::registry::{EncrId, IdType, IntegId, ProtocolId};
+use crate::policy::Identity;
+use crate::wire::registry::{EncrId, IntegId, ProtocolId};
 use crate::wire::spi::EspSpi;
 use crate::wire::{Transform, TransformId};
 
 pub mod told;
+mod words;
 
 /// Message types, SADB_* and SADB_X_*.
 pub mod kind {
-    /// Reserve an SPI.
-    pub const GETSPI: u8 = 1;
-    /// Change an SA, or make one of a reserved SPI.
-    pub const UPDATE: u8 = 2;
-    /// Add an SA.
-    pub const ADD: u8 = 3;
-    /// Delete an SA.
-    pub const DELETE: u8 = 4;
-    /// Ask for an SA.
-    pub const GET: u8 = 5;
-    /// A packet needs an SA that is not there.
-    pub const ACQUIRE: u8 = 6;
-    /// Ask to be told about SAs of one type.
-    pub const REGISTER: u8 = 7;
-    /// An SA reached a lifetime.
-    pub const EXPIRE: u8 = 8;
+    pub use super::super::frame::kind::*;
+
     /// Add a flow.
     pub const ADDFLOW: u8 = 12;
     /// Delete a flow.
@@ -490,184 +478,6 @@ fn begin(message_kind: u8, protocol: IpProtocol, numbers: Numbers) -> Request {
     Request::begin(message_kind, sa_type(protocol), numbers.seq, numbers.pid)
 }
 
-impl Request {
-    fn bsd_sa(&mut self, number: u16, spi: EspSpi, window: u8, algorithms: Algorithms, flags: u32) {
-        self.extension(number, |out| {
-            out.extend_from_slice(&spi.to_bytes());
-            out.extend_from_slice(&[window, state::MATURE, algorithms.integ, algorithms.encr]);
-            out.extend_from_slice(&flags.to_ne_bytes());
-        });
-    }
-
-    fn host(&mut self, number: u16, address: IpAddr) {
-        self.place(number, SocketAddr::new(address, 0));
-    }
-
-    /// `sadb_address`, then `sockaddr_in` or `sockaddr_in6` with their lengths.
-    fn place(&mut self, number: u16, place: SocketAddr) {
-        self.extension(number, |out| {
-            out.extend_from_slice(&[0; 4]);
-            match place {
-                SocketAddr::V4(v4) => {
-                    out.extend_from_slice(&[SOCKADDR_IN_LEN, AF_INET]);
-                    out.extend_from_slice(&v4.port().to_be_bytes());
-                    out.extend_from_slice(&v4.ip().octets());
-                    out.extend_from_slice(&[0; 8]);
-                }
-                SocketAddr::V6(v6) => {
-                    out.extend_from_slice(&[SOCKADDR_IN6_LEN, AF_INET6]);
-                    out.extend_from_slice(&v6.port().to_be_bytes());
-                    out.extend_from_slice(&[0; 4]);
-                    out.extend_from_slice(&v6.ip().octets());
-                    out.extend_from_slice(&[0; 4]);
-                }
-            }
-        });
-    }
-
-    /// `sadb_protocol`.
-    fn protocol(&mut self, number: u16, protocol: u8, direction: u8) {
-        self.extension(number, |out| {
-            out.extend_from_slice(&[protocol, direction, 0, 0]);
-        });
-    }
-
-    /// For packets from us the peer is the destination, else we are. A mask covers the port too.
-    fn flow_selector(&mut self, direction: Direction, pair: &SelectorPair) {
-        let local = (pair.local.network(), pair.local_port);
-        let remote = (pair.remote.network(), pair.remote_port);
-        let (source, destination) = match direction {
-            Direction::Out => (local, remote),
-            Direction::In | Direction::Forward => (remote, local),
-        };
-        for ((flow, mask), (net, port)) in [
-            ((extension::SRC_FLOW, extension::SRC_MASK), source),
-            ((extension::DST_FLOW, extension::DST_MASK), destination),
-        ] {
-            self.place(flow, SocketAddr::new(net.addr, port.unwrap_or(0)));
-            let ports = if port.is_some() { u16::MAX } else { 0 };
-            self.place(mask, SocketAddr::new(mask_of(net), ports));
-        }
-        self.protocol(extension::PROTOCOL, pair.protocol, 0);
-    }
-
-    fn extras(&mut self, incoming: bool, extras: &Extras<'_>) {
-        let (source_id, destination_id) = if incoming {
-            (extras.remote_id, extras.local_id)
-        } else {
-            (extras.local_id, extras.remote_id)
-        };
-        self.identities(source_id, destination_id);
-        if let Some(Tag(name)) = extras.tag {
-            self.extension(extension::TAG, |out| {
-                out.extend_from_slice(&(name.len() as u32 + 1).to_ne_bytes());
-                out.extend_from_slice(name.as_bytes());
-                out.push(0);
-            });
-        }
-        if let Some(unit) = extras.tap {
-            self.extension(extension::TAP, |out| {
-                out.extend_from_slice(&unit.to_ne_bytes());
-            });
-        }
-    }
-
-    fn identities(&mut self, source: Option<&Identity>, destination: Option<&Identity>) {
-        let both = [
-            (extension::IDENTITY_SRC, source),
-            (extension::IDENTITY_DST, destination),
-        ];
-        for (number, identity) in both {
-            let Some((kind, text)) = identity.and_then(identity_text) else {
-                continue;
-            };
-            self.extension(number, |out| {
-                out.extend_from_slice(&kind.to_ne_bytes());
-                out.extend_from_slice(&[0; 10]);
-                out.extend_from_slice(text.as_bytes());
-                out.push(0);
-            });
-        }
-    }
-
-    fn domains(&mut self, domains: Option<(u16, u16)>) {
-        let Some((first, second)) = domains else {
-            return;
-        };
-        self.extension(extension::RDOMAIN, |out| {
-            out.extend_from_slice(&first.to_ne_bytes());
-            out.extend_from_slice(&second.to_ne_bytes());
-        });
-    }
-}
-
-/// SADB_IDENTTYPE_* and the text that `ikectl` shows too; `None` for what has no type.
-fn identity_text(identity: &Identity) -> Option<(u16, String)> {
-    let kind = match identity.kind {
-        IdType::IPV4_ADDR | IdType::IPV6_ADDR => 1,
-        IdType::FQDN => 2,
-        IdType::RFC822_ADDR => 3,
-        IdType::DER_ASN1_DN => 4,
-        _ => return None,
-    };
-    let text = identity.to_string();
-    (!text.contains('\0')).then_some((kind, text))
-}
-
-fn mask_of(net: IpNet) -> IpAddr {
-    let len = u32::from(net.len);
-    match net.addr {
-        IpAddr::V4(_) => {
-            let mask = u32::MAX.checked_shl(32 - len.min(32)).unwrap_or(0);
-            IpAddr::V4(Ipv4Addr::from(mask))
-        }
-        IpAddr::V6(_) => {
-            let mask = u128::MAX.checked_shl(128 - len.min(128)).unwrap_or(0);
-            IpAddr::V6(Ipv6Addr::from(mask))
-        }
-    }
-}
-
-/// IPSP_DIRECTION_*.
-const fn direction_number(direction: Direction) -> u8 {
-    match direction {
-        Direction::In | Direction::Forward => 1,
-        Direction::Out => 2,
-    }
-}
-
-/// SADB_SATYPE_*, not those of RFC 2367.
-const fn sa_type(protocol: IpProtocol) -> u8 {
-    match protocol {
-        IpProtocol::Ah => 1,
-        IpProtocol::Esp => 2,
-        IpProtocol::Comp => 9,
-    }
-}
-
-/// Extension types beside those of SAs, SADB_EXT_* and SADB_X_EXT_*.
-mod extension {
-    pub(super) const IDENTITY_SRC: u16 = 10;
-    pub(super) const IDENTITY_DST: u16 = 11;
-    pub(super) const SPIRANGE: u16 = 16;
-    pub(super) const SRC_MASK: u16 = 17;
-    pub(super) const DST_MASK: u16 = 18;
-    pub(super) const PROTOCOL: u16 = 19;
-    pub(super) const FLOW_TYPE: u16 = 20;
-    pub(super) const SRC_FLOW: u16 = 21;
-    pub(super) const DST_FLOW: u16 = 22;
-    pub(super) const SA2: u16 = 23;
-    pub(super) const DST2: u16 = 24;
-    pub(super) const POLICY: u16 = 25;
-    pub(super) const UDPENCAP: u16 = 31;
-    pub(super) const TAG: u16 = 33;
-    pub(super) const TAP: u16 = 34;
-    pub(super) const SATYPE2: u16 = 35;
-    pub(super) const COUNTER: u16 = 36;
-    pub(super) const RDOMAIN: u16 = 37;
-    pub(super) const REPLAY: u16 = 39;
-}
-
 const NO_ALGORITHMS: Algorithms = Algorithms {
     encr: 0,
     integ: 0,
@@ -682,11 +492,6 @@ const FLAG_UDPENCAP: u32 = 0x200;
 const FLAG_ESN: u32 = 0x400;
 /// SADB_X_FLOW_TYPE_REQUIRE.
 const FLOW_TYPE_REQUIRE: u8 = 3;
-/// OpenBSD's numbers, whatever this host's are.
-const AF_INET: u8 = 2;
-const AF_INET6: u8 = 24;
-const SOCKADDR_IN_LEN: u8 = 16;
-const SOCKADDR_IN6_LEN: u8 = 28;
 /// More is refused.
 const REPLAY_WINDOW_MAX: u32 = 64;
 /// PF_TAG_NAME_SIZE, the NUL at its end counted.

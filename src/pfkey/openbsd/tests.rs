@@ -3,16 +3,18 @@
 //! the rules by which its kernel takes a message (sys/net/pfkeyv2_parsemessage.c, revision 1.64). No
 //! OpenBSD has spoken: Debian's OpenIKED speaks the dialect of Linux.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::super::frame::Answer;
 use super::told::{Flow, acquire, count, encapsulation_port, expire, flow, net_of, reserved, sent};
+use super::words::identity_text;
 use super::*;
 use crate::crypto::SecretBytes;
 use crate::crypto::keymat::ChildKeys;
 use crate::kernel::{Count, Cpis, Encap, REQID_TAG, Volume};
-use crate::policy::IfId;
-use crate::wire::registry::EsnId;
+use crate::policy::{IfId, IpNet};
+use crate::wire::registry::{EsnId, IdType};
 use crate::wire::spi::Cpi;
 
 const NUMBERS: Numbers = Numbers { seq: 7, pid: 8 };

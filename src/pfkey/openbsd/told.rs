@@ -3,8 +3,11 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::super::frame::{Answer, extension as base, u64_at};
-use super::{AF_INET, AF_INET6, FLOW_TYPE_REQUIRE, SOCKADDR_IN_LEN, SOCKADDR_IN6_LEN};
-use super::{direction_number, extension, kind, mask_of, sa_type};
+use super::words::{
+    AF_INET, AF_INET6, SOCKADDR_IN_LEN, SOCKADDR_IN6_LEN, direction_number, extension, mask_of,
+    sa_type,
+};
+use super::{FLOW_TYPE_REQUIRE, kind};
 use crate::kernel::entry::{Direction, IpProtocol};
 use crate::kernel::{Count, SelectorPair, Volume};
 use crate::policy::IpNet;
