@@ -29,8 +29,6 @@ pub struct Peer {
     pub set: Vec<String>,
     /// `tunnel` or `transport`.
     pub encap: &'static str,
-    /// `esp` or `ah`.
-    pub protocol: &'static str,
     /// `local` and `peer`.
     pub hosts: String,
     pub flows: String,
@@ -78,7 +76,6 @@ impl Peer {
             mode,
             set: Vec::new(),
             encap: "tunnel",
-            protocol: "esp",
             hosts: format!("local {CLIENT} peer {GATEWAY}"),
             flows: format!("from {BEHIND_NET} to 10.8.0.0/24"),
             suite: CBC_X25519,
@@ -102,7 +99,6 @@ impl Peer {
                 "active"
             },
             encap: self.encap,
-            protocol: self.protocol,
             hosts: format!("local {GATEWAY} peer {CLIENT}"),
             flows: format!("from 10.8.0.0/24 to {BEHIND_NET}"),
             ikesa: vec![self.suite.ikesa.to_owned()],
@@ -127,11 +123,10 @@ impl Peer {
         }
         let (id, auth) = (self.id, self.auth(&self.secret));
         out + &format!(
-            "ikev2 \"home\" {} {} {} {} {} \\\n  ikesa {} \\\n  \
+            "ikev2 \"home\" {} {} esp {} {} \\\n  ikesa {} \\\n  \
              childsa {} \\\n  srcid {id} dstid {GATEWAY_ID} {} {auth} {}\n",
             self.mode,
             self.encap,
-            self.protocol,
             self.flows,
             self.hosts,
             self.suite.ikesa,
