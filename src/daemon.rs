@@ -230,7 +230,7 @@ fn ports(options: &Options) -> Ports {
     }
 }
 
-/// Binds all sockets. Those of a daemon that was killed may still be there for a moment.
+/// Binds all sockets. In a busy guest those of a daemon that was killed were seen to outlive it for a moment.
 #[expect(clippy::disallowed_methods, reason = "nobody is served yet")]
 fn bind(ports: Ports, steering: &Steering) -> io::Result<socket::Bound> {
     let until = Instant::now() + PREDECESSOR_MAX;

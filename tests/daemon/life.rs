@@ -6,6 +6,7 @@ use std::net::UdpSocket;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
 use iked::wire::registry::KeId;
@@ -75,6 +76,20 @@ fn sigusr1_is_ignored_and_a_killed_daemon_s_socket_is_replaced() {
         assert!(house.path("sock").exists());
         let again = house.start(&gateway_conf(&[]), &[]);
         assert_eq!(again.count("message received"), 0);
+    });
+}
+
+#[test]
+fn a_port_that_is_given_back_soon_is_waited_for() {
+    alone(|| {
+        let house = House::new();
+        let held = UdpSocket::bind("[::]:500").unwrap();
+        let holder = thread::spawn(move || {
+            thread::sleep(Duration::from_secs(1));
+            drop(held);
+        });
+        house.start(&gateway_conf(&[]), &[]);
+        holder.join().unwrap();
     });
 }
 
