@@ -2,7 +2,7 @@
 
 use super::gateway::{Conf, Gateway};
 use super::libreswan::{self, Libreswan};
-use super::libreswan_rekey::{BEHIND, networks};
+use super::libreswan_rekey::{BEHIND, networks, open_behind};
 use super::openiked::{Peer, Suite};
 use super::openiked_scenarios::Ends;
 use super::roles::answers;
@@ -167,9 +167,7 @@ fn with_libreswan(protocol: &'static str, ciphers: &[Cipher]) {
         more: known().map(connection).collect(),
         ..client
     };
-    let lines =
-        format!("addr add {BEHIND}/32 dev lo\nroute add {INSIDE}/32 dev wan src {BEHIND}\n");
-    world.batch("rw", &lines);
+    open_behind(&world);
     let gateway = Gateway::start(&world, &conf(protocol, ciphers, base));
     let swan = Libreswan::start(&world, &client);
     for (name, cipher) in known() {

@@ -3,7 +3,7 @@
 
 use super::gateway::{Conf, Gateway};
 use super::libreswan::{Client, Libreswan};
-use super::libreswan_rekey::{BEHIND, BEHIND_NET, networks, still_works};
+use super::libreswan_rekey::{BEHIND, BEHIND_NET, networks, open_behind, still_works};
 use super::mobility::{change_address, forgetful, moved};
 use super::pluto_session::Session;
 use super::session::{gateway_has_let_go, passes_packets};
@@ -56,9 +56,7 @@ pub fn a_client_moves_to_another_address() {
 pub fn the_gateway_moves_to_another_address() {
     let world = World::new(Layout::Wire);
     let (conf, client) = mobile("active");
-    let lines =
-        format!("addr add {BEHIND}/32 dev lo\nroute add {INSIDE}/32 dev wan src {BEHIND}\n");
-    world.batch("rw", &lines);
+    open_behind(&world);
     let swan = Libreswan::start(&world, &client);
     let gateway = Gateway::start(&world, &conf);
     gateway.wait_for_count("IKE SA currently established", 1);

@@ -54,6 +54,13 @@ pub fn still_works(world: &World, gateway: &Gateway) {
     assert_eq!(gateway.count("faults"), 0);
 }
 
+/// The host there, and its way to the gateway's network.
+pub fn open_behind(world: &World) {
+    let lines =
+        format!("addr add {BEHIND}/32 dev lo\nroute add {INSIDE}/32 dev wan src {BEHIND}\n");
+    world.batch("rw", &lines);
+}
+
 fn client_rekeys(conf: &Conf, client: &Client) {
     let world = World::new(Layout::Wire);
     let session = Session::connect(&world, conf, client);
@@ -117,9 +124,7 @@ pub fn the_gateway_begins() {
 /// The gateway begins, either side rekeys, and it ends; what the gateway has logged.
 pub fn begins(conf: &Conf, client: &Client) -> String {
     let world = World::new(Layout::Wire);
-    let lines =
-        format!("addr add {BEHIND}/32 dev lo\nroute add {INSIDE}/32 dev wan src {BEHIND}\n");
-    world.batch("rw", &lines);
+    open_behind(&world);
     let swan = Libreswan::start(&world, client);
     let gateway = Gateway::start(&world, conf);
     gateway.wait_for_count("IKE SA currently established", 1);
@@ -183,9 +188,7 @@ pub fn both_sides_rekey_over_a_lossy_wire() {
         (gateway.count("IKE SA rekeyed") >= 2).then_some(())
     });
     world.calm();
-    let lines =
-        format!("addr add {BEHIND}/32 dev lo\nroute add {INSIDE}/32 dev wan src {BEHIND}\n");
-    world.batch("rw", &lines);
+    open_behind(&world);
     still_works(&world, gateway);
     swan.disconnect();
     gateway_has_let_go(&world, gateway);
