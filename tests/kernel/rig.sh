@@ -9,8 +9,8 @@
 #     -w DIR       mount DIR of the host read-write (may be repeated);
 #                  everything else that the command writes is thrown away
 #     -m MB        memory of the guest         (default 1024)
-#     -c N         CPUs, tcg only              (default 1: with more QEMU runs a kernel that changes its own code wrongly
-#                  at times, and the guest panics in an int3)
+#     -c N         CPUs, tcg only              (default 1: with two a guest with Linux 6.12 died once, one byte into an
+#                  instruction of netif_rx_internal that Linux changes while it runs)
 #     -t SECONDS   kill it after that long     (default 300; exit status 124)
 #     -e NAME[=V]  pass an environment variable (may be repeated)
 #     -i           feed standard input (read to its end first) to the command
