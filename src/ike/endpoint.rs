@@ -98,7 +98,7 @@ struct Show {
 impl Endpoint {
     /// An endpoint without IKE SAs.
     pub fn new(mut parts: EndpointParts) -> Self {
-        let table = Table::new(&mut parts.rng);
+        let table = Table::new(parts.now.mono, &mut parts.rng);
         let now = parts.now.mono;
         let mut endpoint = Self {
             cx: Context::new(parts),
@@ -565,6 +565,13 @@ impl Endpoint {
     pub fn ike_sas(&self) -> impl Iterator<Item = &IkeSa> {
         let keys = self.table.keys_by_spi().into_iter();
         keys.filter_map(|key| self.table.get(key))
+    }
+
+    /// Whether every IKE SA waits for a deadline, as each must.
+    #[cfg(any(test, feature = "sim"))]
+    pub fn all_have_deadlines(&self) -> bool {
+        let mut keys = self.table.keys_by_spi().into_iter();
+        keys.all(|key| self.table.has_deadline(key))
     }
 
     /// The addresses of all IKE SAs that are up: ours and the peer's.

@@ -88,8 +88,6 @@ pub struct IkeSa {
     pub heard_at: Instant,
     /// When a Child SA was last known to have brought packets from the peer.
     pub traffic_at: Instant,
-    /// Deadline registered with the timers.
-    pub timer_at: Option<Instant>,
     /// Digest of the IKE_SA_INIT request, the key of the half-open table.
     pub init_digest: Option<u64>,
     /// Listed under its peer's identity.
@@ -145,7 +143,6 @@ impl IkeSa {
             born_at: now,
             heard_at: now,
             traffic_at: now,
-            timer_at: None,
             init_digest: None,
             indexed: false,
             wants_single: false,

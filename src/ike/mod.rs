@@ -34,6 +34,7 @@ pub mod sticky;
 pub mod table;
 pub mod timer;
 pub mod trap;
+pub mod wheel;
 pub mod window;
 
 pub use endpoint::{Endpoint, EndpointParts};

@@ -6,14 +6,14 @@ use std::hash::BuildHasher;
 use std::time::Instant;
 
 use foldhash::quality::SeedableRandomState;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashTable};
 use slab::Slab;
 
 use super::context::Context;
 use super::event::News;
 use super::ike_sa::IkeSa;
 use super::state::State;
-use super::timer::Timers;
+use super::wheel::Wheel;
 use crate::crypto::Rng;
 use crate::kernel::RequestId;
 use crate::policy::Identity;
@@ -29,17 +29,17 @@ pub struct Table {
     by_spi: HashMap<IkeSpi, Key, SeedableRandomState>,
     half_open: HashMap<u64, Key, SeedableRandomState>,
     requests: HashMap<RequestId, Key, SeedableRandomState>,
-    /// By digest of the identity: the identity itself is kept once, in the IKE SA.
-    identities: BTreeSet<(u64, Key)>,
+    /// With the digest of the identity: the identity itself is kept once, in the IKE SA.
+    identities: HashTable<(u64, Key)>,
     /// IKE SAs of each active policy, by its name.
     active: BTreeMap<String, BTreeSet<Key>>,
-    timers: Timers,
+    deadlines: Wheel,
     hasher: SeedableRandomState,
 }
 
 impl Table {
-    /// An empty table whose hashes nobody outside can foresee.
-    pub fn new(rng: &mut Rng) -> Self {
+    /// An empty table whose hashes nobody outside can foresee, for deadlines from `now` on.
+    pub fn new(now: Instant, rng: &mut Rng) -> Self {
         let hasher =
             SeedableRandomState::with_seed(rng.u64(), foldhash::SharedSeed::global_fixed());
         Self {
@@ -47,9 +47,9 @@ impl Table {
             by_spi: HashMap::with_hasher(hasher.clone()),
             half_open: HashMap::with_hasher(hasher.clone()),
             requests: HashMap::with_hasher(hasher.clone()),
-            identities: BTreeSet::new(),
+            identities: HashTable::new(),
             active: BTreeMap::new(),
-            timers: Timers::default(),
+            deadlines: Wheel::new(now),
             hasher,
         }
     }
@@ -92,13 +92,12 @@ impl Table {
     /// All IKE SAs of this identity, but one that is taken out.
     pub fn by_identity(&self, identity: &Identity) -> Vec<Key> {
         let digest = self.digest(identity);
-        let listed = self
-            .identities
-            .range((digest, Key::MIN)..=(digest, Key::MAX));
-        listed
-            .map(|&(_, key)| key)
-            .filter(|&key| self.get(key).and_then(|sa| sa.peer_id.as_ref()) == Some(identity))
-            .collect()
+        let listed = self.identities.iter_hash(digest);
+        let keys = listed.map(|&(_, key)| key);
+        let same = |key: &Key| self.get(*key).and_then(|sa| sa.peer_id.as_ref()) == Some(identity);
+        let mut keys: Vec<Key> = keys.filter(same).collect();
+        keys.sort_unstable();
+        keys
     }
 
     /// The IKE SAs of this active policy, in whatever state.
@@ -162,7 +161,9 @@ impl Table {
             && sa.state.is_authenticated()
             && let Some(identity) = &sa.peer_id
         {
-            self.identities.insert((self.digest(identity), key));
+            let digest = self.digest(identity);
+            self.identities
+                .insert_unique(digest, (digest, key), |(digest, _)| *digest);
             sa.indexed = true;
         }
         if !sa.counted && sa.policy.active && !matches!(sa.state, State::AwaitAuthRequest(_)) {
@@ -172,8 +173,7 @@ impl Table {
             count(cx, &sa, true);
         }
         let deadline = sa.deadline(cx).map(|(at, _)| at);
-        self.timers.set(key, sa.timer_at, deadline);
-        sa.timer_at = deadline;
+        self.deadlines.set(key, deadline);
         if let Some(place) = self.sas.get_mut(key) {
             *place = Some(sa);
         }
@@ -181,10 +181,16 @@ impl Table {
 
     fn remove(&mut self, cx: &mut Context, key: Key, mut sa: IkeSa) {
         sa.release(cx);
-        self.timers.set(key, sa.timer_at, None);
+        self.deadlines.set(key, None);
         self.by_spi.remove(&sa.own_spi);
         if let (true, Some(identity)) = (sa.indexed, sa.peer_id.take()) {
-            self.identities.remove(&(self.digest(&identity), key));
+            let digest = self.digest(&identity);
+            let listed = self
+                .identities
+                .find_entry(digest, |&(_, other)| other == key);
+            if let Ok(entry) = listed {
+                entry.remove();
+            }
         }
         if sa.counted {
             if let Some(keys) = self.active.get_mut(&sa.policy.name) {
@@ -199,16 +205,21 @@ impl Table {
         cx.stats.sa_removed += 1;
     }
 
-    /// The next deadline.
+    /// When to look for whose deadline has come.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.timers.next()
+        self.deadlines.next()
+    }
+
+    /// Whether an IKE SA waits for a deadline.
+    #[cfg(any(test, feature = "sim"))]
+    pub fn has_deadline(&self, key: Key) -> bool {
+        self.deadlines.has(key)
     }
 
     /// Takes out an IKE SA whose deadline has come.
     pub fn take_due(&mut self, now: Instant) -> Option<(Key, Box<IkeSa>)> {
-        while let Some(key) = self.timers.pop_due(now) {
-            if let Some(mut sa) = self.take(key) {
-                sa.timer_at = None;
+        while let Some(key) = self.deadlines.pop_due(now) {
+            if let Some(sa) = self.take(key) {
                 return Some((key, sa));
             }
         }
