@@ -1,7 +1,8 @@
 //! The peer's certificates: which key they vouch for, and what has been verified before.
 
-use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use hashbrown::HashMap;
 
 use super::AuthError;
 use super::pubkey::named;
@@ -12,7 +13,7 @@ use crate::policy::Identity;
 /// Chains that led to a trusted certificate, by the SHA-256 of everything in them, and until when (in
 /// seconds since 1970) that holds. One for each shard; only what was verified comes in.
 #[derive(Debug, Default)]
-pub struct ChainCache(BTreeMap<Vec<[u8; 32]>, Verified>);
+pub struct ChainCache(HashMap<[u8; 32], Verified>);
 
 /// A certificate that a chain of others vouches for.
 #[derive(Clone, Debug)]
@@ -29,11 +30,11 @@ impl ChainCache {
         self.0.clear();
     }
 
-    fn find(&self, chain: &[[u8; 32]], at: i64) -> Option<&Verified> {
+    fn find(&self, chain: &[u8; 32], at: i64) -> Option<&Verified> {
         self.0.get(chain).filter(|verified| at <= verified.until)
     }
 
-    fn learn(&mut self, chain: Vec<[u8; 32]>, verified: Verified) {
+    fn learn(&mut self, chain: [u8; 32], verified: Verified) {
         if self.0.len() >= CHAINS_MAX {
             // Rare, and what is still in use comes back at its next handshake.
             self.0.clear();
@@ -66,10 +67,7 @@ pub fn vouch(
         .iter()
         .filter_map(|der| Certificate::from_der(der).ok());
     let others: Vec<Certificate> = others.collect();
-    let all = [leaf].into_iter().chain(&others);
-    let chain = all
-        .map(Certificate::fingerprint)
-        .collect::<Result<Vec<_>, _>>()?;
+    let chain = Certificate::chain_fingerprint(leaf, &others)?;
     let at = wall
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());

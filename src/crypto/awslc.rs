@@ -2,6 +2,7 @@
 //! Curve25519 (RFC 8031) and on the larger curves of RFC 5903, and signatures with RSA keys. It picks
 //! its code by what the CPU can do. `benches/README.md` has the figures.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use aws_lc_rs::agreement::{self, PrivateKey, PublicKey, UnparsedPublicKey};
@@ -113,7 +114,11 @@ impl ActiveKeyExchange for Active {
         if peer_public.len() != self.public().len() {
             return Err(CryptoError::PublicLength);
         }
-        let peer = [self.prefix, peer_public].concat();
+        let peer = if self.prefix.is_empty() {
+            Cow::Borrowed(peer_public)
+        } else {
+            Cow::Owned([self.prefix, peer_public].concat())
+        };
         let peer = UnparsedPublicKey::new(self.key.algorithm(), peer);
         agreement::agree(&self.key, peer, CryptoError::PublicValue, |shared| {
             Ok(SecretBytes::new(shared.to_vec()))

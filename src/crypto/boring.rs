@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use zeroize::Zeroizing;
+
 use super::{CryptoError, Integ, Prf, Provider};
 use crate::sys::bssl::{self, Hash, HmacKey};
 use crate::wire::registry::{HashAlgorithm, IntegId, PrfId};
@@ -66,8 +68,7 @@ pub fn hmac_md5(key: &[u8], parts: &[&[u8]]) -> [u8; 16] {
 /// HMAC can only fail when memory does; the output is then random, so that nobody can foresee a
 /// cookie or a key made of it.
 fn hmac(hash: Hash, key: &[u8], parts: &[&[u8]], out: &mut [u8]) {
-    let done = HmacKey::new(hash, key).and_then(|key| key.compute(parts, out));
-    if done.is_err() && boring::rand::rand_bytes(out).is_err() {
+    if bssl::hmac(hash, key, parts, out).is_err() && boring::rand::rand_bytes(out).is_err() {
         std::process::abort();
     }
 }
@@ -94,36 +95,19 @@ impl Prf for HmacPrf {
 
     fn plus(&self, key: &[u8], parts: &[&[u8]], out: &mut [u8]) -> Result<(), CryptoError> {
         let key = HmacKey::new(self.hash, key)?;
-        let mut last = [0u8; LONGEST_OUTPUT];
-        let last = last
-            .get_mut(..self.output_len)
-            .ok_or(CryptoError::Library)?;
-        let mut list: Vec<&[u8]> = Vec::with_capacity(parts.len() + 2);
+        let mut last = Zeroizing::new([0u8; LONGEST_OUTPUT]);
         for (index, chunk) in out.chunks_mut(self.output_len).enumerate() {
             // T1 = prf(K, S | 1), Tn = prf(K, Tn-1 | S | n); n is one byte.
-            let number = u8::try_from(index + 1).map_err(|_| CryptoError::KeyLength)?;
-            let number = [number];
-            let before = last.to_vec();
-            list.clear();
-            if index > 0 {
-                list.push(&before);
-            }
-            list.extend_from_slice(parts);
-            list.push(&number);
-            let mut block = [0u8; LONGEST_OUTPUT];
-            let block = block
-                .get_mut(..self.output_len)
-                .ok_or(CryptoError::Library)?;
-            key.compute(&list, block)?;
-            last.copy_from_slice(block);
-            if let Some(head) = block.get(..chunk.len()) {
-                chunk.copy_from_slice(head);
-            }
-            zeroize::Zeroize::zeroize(block);
-            list = Vec::with_capacity(parts.len() + 2);
-            drop(zeroize::Zeroizing::new(before));
+            let number = [u8::try_from(index + 1).map_err(|_| CryptoError::KeyLength)?];
+            let before = if index > 0 { self.output_len } else { 0 };
+            let before = last.get(..before).ok_or(CryptoError::Library)?;
+            let mut block = Zeroizing::new([0u8; LONGEST_OUTPUT]);
+            let all = [before].into_iter().chain(parts.iter().copied());
+            key.compute(all.chain([&number[..]]), block.as_mut_slice())?;
+            let head = block.get(..chunk.len()).ok_or(CryptoError::Library)?;
+            chunk.copy_from_slice(head);
+            last = block;
         }
-        zeroize::Zeroize::zeroize(last);
         Ok(())
     }
 }

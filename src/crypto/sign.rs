@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use boring::bn::{BigNum, BigNumContext};
+use boring::bn::BigNum;
 use boring::ec::EcKey;
 use boring::ecdsa::EcdsaSig;
 use boring::hash::{MessageDigest, hash};
@@ -317,12 +317,8 @@ pub(super) fn kind_of<T: HasParams + HasPublic>(key: &PKeyRef<T>) -> Result<KeyK
             }
         }
         Id::EC => {
-            let key = key.ec_key()?;
-            let mut context = BigNumContext::new()?;
-            if !key.public_key().is_on_curve(key.group(), &mut context)? {
-                return Err(CryptoError::UnsupportedKey);
-            }
-            match key.group().curve_name() {
+            // The library makes no point that is not on its curve.
+            match key.ec_key()?.group().curve_name() {
                 Some(Nid::X9_62_PRIME256V1) => Ok(KeyKind::EcdsaP256),
                 Some(Nid::SECP384R1) => Ok(KeyKind::EcdsaP384),
                 Some(Nid::SECP521R1) => Ok(KeyKind::EcdsaP521),

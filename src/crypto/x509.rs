@@ -2,6 +2,7 @@
 //! BoringSSL's; what a chain must fulfil here stands in [`TrustStore::verify`].
 
 use std::fmt;
+use std::sync::Arc;
 
 use boring::hash::MessageDigest;
 use boring::nid::Nid;
@@ -22,7 +23,7 @@ use crate::wire::registry::IdType;
 #[derive(Clone)]
 pub struct Certificate {
     x509: X509,
-    der: Vec<u8>,
+    der: Arc<[u8]>,
 }
 
 impl fmt::Debug for Certificate {
@@ -40,10 +41,12 @@ impl PartialEq for Certificate {
 impl Eq for Certificate {}
 
 impl Certificate {
-    /// Reads one from DER, as CERT payloads have them (RFC 7296, 3.6).
+    /// Reads one from DER, as CERT payloads have them (RFC 7296, 3.6); what follows it is passed over.
     pub fn from_der(der: &[u8]) -> Result<Self, CryptoError> {
         let x509 = X509::from_der(der).map_err(|_| CryptoError::Certificate)?;
-        Self::new(x509)
+        let first = Fields::within(der).and_then(|mut fields| fields.any());
+        let der = first.map_err(|_| CryptoError::Certificate)?.whole.into();
+        Ok(Self { x509, der })
     }
 
     /// Every certificate of a PEM file, in order; other blocks are passed over.
@@ -53,8 +56,13 @@ impl Certificate {
     }
 
     fn new(x509: X509) -> Result<Self, CryptoError> {
-        let der = x509.to_der()?;
+        let der = x509.to_der()?.into();
         Ok(Self { x509, der })
+    }
+
+    /// Whether this is the very one that the library holds there.
+    fn is(&self, x509: &X509Ref) -> bool {
+        std::ptr::eq::<X509Ref>(&*self.x509, x509)
     }
 
     /// For TLS, which names it.
@@ -90,6 +98,15 @@ impl Certificate {
     pub fn fingerprint(&self) -> Result<[u8; 32], CryptoError> {
         let digest = boring::hash::hash(MessageDigest::sha256(), &self.der)?;
         (*digest).try_into().map_err(|_| CryptoError::Library)
+    }
+
+    /// SHA-256 of the fingerprints of a certificate and of those that are shown with it, in order.
+    pub fn chain_fingerprint(leaf: &Self, others: &[Self]) -> Result<[u8; 32], CryptoError> {
+        let mut hasher = boring::sha::Sha256::new();
+        for certificate in [leaf].into_iter().chain(others) {
+            hasher.update(&certificate.fingerprint()?);
+        }
+        Ok(hasher.finish())
     }
 
     /// DER of the subject.
@@ -196,6 +213,7 @@ impl From<CryptoError> for ChainError {
 /// The authorities we trust, and what they revoked.
 pub struct TrustStore {
     store: X509Store,
+    authorities: Vec<Certificate>,
     crls: bool,
     partial: bool,
     /// When the first list must have been replaced, in seconds since 1970.
@@ -228,6 +246,7 @@ impl TrustStore {
         let next_update = crls.iter().filter_map(Crl::next_update).min();
         Ok(Self {
             store: builder.build(),
+            authorities: authorities.to_vec(),
             crls: !crls.is_empty(),
             partial,
             next_update: next_update.unwrap_or(i64::MAX),
@@ -274,7 +293,8 @@ impl TrustStore {
             parameters.set_depth(DEPTH_MAX);
             parameters.set_time(at);
             if context.verify_cert()? {
-                return Ok(sound(context));
+                let known = self.authorities.iter().chain(others);
+                return Ok(sound(context, known));
             }
             let error = context.verify_result().err();
             let words = error.map_or("invalid certificate", |error| error.error_string());
@@ -298,8 +318,11 @@ pub struct Verified {
 }
 
 /// What the library does not ask of a chain that it found: strong hashes and keys below the trusted
-/// end.
-fn sound(context: &X509StoreContextRef) -> Result<Verified, ChainError> {
+/// end. Whoever is above the leaf is among the `known`.
+fn sound<'a>(
+    context: &X509StoreContextRef,
+    known: impl Iterator<Item = &'a Certificate> + Clone,
+) -> Result<Verified, ChainError> {
     let chain = context.chain().ok_or(ChainError("no chain"))?;
     let below = chain.len().saturating_sub(1);
     let mut until = i64::MAX;
@@ -309,8 +332,13 @@ fn sound(context: &X509StoreContextRef) -> Result<Verified, ChainError> {
             strong(certificate)?;
         }
     }
-    let above = chain.iter().skip(1);
-    let above = above.map(|issuer| Certificate::new(issuer.to_owned()));
+    let above = chain.iter().skip(1).map(|issuer| {
+        let known = known.clone().find(|known| known.is(issuer));
+        known.map_or_else(
+            || Certificate::new(issuer.to_owned()),
+            |known| Ok(known.clone()),
+        )
+    });
     Ok(Verified {
         until,
         above: above.collect::<Result<_, _>>()?,

@@ -70,25 +70,77 @@ impl HmacKey {
         // SAFETY: allocates a context, null on failure.
         let context = NonNull::new(unsafe { ffi::HMAC_CTX_new() }).ok_or(Failure)?;
         let made = Self(context);
-        // SAFETY: the context is live; key pointer and length are those of a slice.
-        check(unsafe {
-            ffi::HMAC_Init_ex(
-                made.0.as_ptr(),
-                key.as_ptr().cast(),
-                key.len(),
-                hash.md(),
-                ptr::null_mut(),
-            )
-        })?;
+        // SAFETY: made by HMAC_CTX_new.
+        unsafe { absorb(made.0.as_ptr(), hash, key) }?;
         Ok(made)
     }
 
     /// HMAC of the parts, one after the other; fills `out` with its first bytes.
-    pub fn compute(&self, parts: &[&[u8]], out: &mut [u8]) -> Result<(), Failure> {
+    pub fn compute<'a>(
+        &self,
+        parts: impl IntoIterator<Item = &'a [u8]>,
+        out: &mut [u8],
+    ) -> Result<(), Failure> {
         let mut context = Scratch::new();
-        let pointer = context.0.as_mut_ptr();
         // SAFETY: both contexts are live, the scratch one initialised.
-        check(unsafe { ffi::HMAC_CTX_copy_ex(pointer, self.0.as_ptr()) })?;
+        check(unsafe { ffi::HMAC_CTX_copy_ex(context.0.as_mut_ptr(), self.0.as_ptr()) })?;
+        context.finish(parts, out)
+    }
+}
+
+/// HMAC of the parts with a key that is used this once; fills `out` with its first bytes.
+pub fn hmac(hash: Hash, key: &[u8], parts: &[&[u8]], out: &mut [u8]) -> Result<(), Failure> {
+    let mut context = Scratch::new();
+    context.absorb(hash, key)?;
+    context.finish(parts.iter().copied(), out)
+}
+
+impl Drop for HmacKey {
+    fn drop(&mut self) {
+        // SAFETY: made by HMAC_CTX_new, freed once; BoringSSL wipes what it frees.
+        unsafe { ffi::HMAC_CTX_free(self.0.as_ptr()) };
+    }
+}
+
+/// # Safety
+///
+/// The context must be initialised.
+unsafe fn absorb(context: *mut ffi::HMAC_CTX, hash: Hash, key: &[u8]) -> Result<(), Failure> {
+    // SAFETY: the caller's promise; key pointer and length are those of a slice.
+    check(unsafe {
+        ffi::HMAC_Init_ex(
+            context,
+            key.as_ptr().cast(),
+            key.len(),
+            hash.md(),
+            ptr::null_mut(),
+        )
+    })
+}
+
+/// A context on the stack.
+struct Scratch(MaybeUninit<ffi::HMAC_CTX>);
+
+impl Scratch {
+    fn new() -> Self {
+        let mut context = MaybeUninit::uninit();
+        // SAFETY: HMAC_CTX_init makes uninitialised memory a valid, empty context.
+        unsafe { ffi::HMAC_CTX_init(context.as_mut_ptr()) };
+        Self(context)
+    }
+
+    fn absorb(&mut self, hash: Hash, key: &[u8]) -> Result<(), Failure> {
+        // SAFETY: initialised in `new`.
+        unsafe { absorb(self.0.as_mut_ptr(), hash, key) }
+    }
+
+    /// Takes the parts and fills `out` with the first bytes of the HMAC.
+    fn finish<'a>(
+        &mut self,
+        parts: impl IntoIterator<Item = &'a [u8]>,
+        out: &mut [u8],
+    ) -> Result<(), Failure> {
+        let pointer = self.0.as_mut_ptr();
         for part in parts {
             // SAFETY: the context is live; pointer and length are those of a slice.
             check(unsafe { ffi::HMAC_Update(pointer, part.as_ptr(), part.len()) })?;
@@ -107,25 +159,6 @@ impl HmacKey {
         };
         zeroize::Zeroize::zeroize(&mut full);
         result
-    }
-}
-
-impl Drop for HmacKey {
-    fn drop(&mut self) {
-        // SAFETY: made by HMAC_CTX_new, freed once; BoringSSL wipes what it frees.
-        unsafe { ffi::HMAC_CTX_free(self.0.as_ptr()) };
-    }
-}
-
-/// A context on the stack.
-struct Scratch(MaybeUninit<ffi::HMAC_CTX>);
-
-impl Scratch {
-    fn new() -> Self {
-        let mut context = MaybeUninit::uninit();
-        // SAFETY: HMAC_CTX_init makes uninitialised memory a valid, empty context.
-        unsafe { ffi::HMAC_CTX_init(context.as_mut_ptr()) };
-        Self(context)
     }
 }
 

@@ -126,6 +126,23 @@ fn ed25519_signs_the_published_signatures() {
     }
 }
 
+#[test]
+fn keys_off_their_curve_are_none() {
+    let mut seen = 0;
+    for vector in read("signatures.txt") {
+        if !vector.text("algorithm").starts_with("ECDSA") {
+            continue;
+        }
+        // The other y coordinate of that x differs in more than the last bit.
+        let mut der = vector.bytes("key");
+        *der.last_mut().unwrap() ^= 1;
+        let error = PublicKey::from_spki_der(&der).map(|key| key.kind());
+        assert_eq!(error, Err(CryptoError::UnsupportedKey), "{}", vector.place);
+        seen += 1;
+    }
+    assert!(seen > 0);
+}
+
 fn key(vector: &Vector) -> PublicKey {
     let der = vector.bytes("key");
     let (key, kind) = match vector.text("algorithm") {

@@ -255,7 +255,7 @@ impl MessageKey for CbcMessageKey {
         self.cipher.run(true, &self.key, iv, data)?;
         let mut icv = [0; ICV_MAX];
         let icv = icv.get_mut(..self.icv_len).ok_or(CryptoError::Library)?;
-        self.mac.compute(&[message], icv)?;
+        self.mac.compute([&**message], icv)?;
         message.extend_from_slice(icv);
         Ok(())
     }
@@ -275,7 +275,7 @@ impl MessageKey for CbcMessageKey {
         let expected = expected
             .get_mut(..self.icv_len)
             .ok_or(CryptoError::Library)?;
-        self.mac.compute(&[protected], expected)?;
+        self.mac.compute([&*protected], expected)?;
         // The checksum first: nothing is decrypted that the peer did not send.
         if !boring::memcmp::eq(expected, icv) {
             return Err(CryptoError::Integrity);
