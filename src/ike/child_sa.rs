@@ -218,7 +218,7 @@ impl ChildSa {
     }
 
     /// The encryption and integrity algorithms in words of iked.conf(5).
-    pub fn algorithms(&self) -> String {
+    pub fn algorithms(&self) -> impl std::fmt::Display {
         names::child(&self.transforms)
     }
 }

@@ -2,7 +2,7 @@
 //! and the places where output waits to be drained.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fmt;
+use std::fmt::{self, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -252,10 +252,12 @@ impl Context {
     /// A line of any level.
     pub fn log(&mut self, level: Level, line: fmt::Arguments<'_>, unauthenticated: bool) {
         if self.is_read(level) && self.out.events.len() < EVENTS_MAX {
-            let line = line.to_string();
+            let mut text = String::with_capacity(LINE_LEN);
+            // A String takes whatever is written to it.
+            let _ = text.write_fmt(line);
             self.out.events.push_back(Event::Log {
                 level,
-                line,
+                line: text,
                 unauthenticated,
             });
         }
@@ -467,6 +469,8 @@ const HINTS_PER_SECOND: u32 = 50;
 /// Lines about dropped datagrams at once: a client that tries all it has is seen whole, a flood
 /// is not.
 const DROPS_BURST: u64 = 5;
+/// Bytes that hold most lines of the log.
+const LINE_LEN: usize = 224;
 /// Buffers kept for datagrams: as many as one turn of a shard sends at once, more or less.
 const SPARE_MAX: usize = 64;
 /// Log lines that wait for the shell; more in one turn are not written.

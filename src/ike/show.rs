@@ -1,6 +1,7 @@
 //! The text of `ikectl show sa`: the lines of OpenIKED with its field order. Where OpenIKED prints
 //! pointers there are zeros: nobody can use them, and they tell an attacker about the heap.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use super::Role;
@@ -93,8 +94,8 @@ fn child_lines(child: &ChildSa) -> Vec<String> {
 /// In the place of `  sa_childsas`, where the SA belongs to the one of the line before.
 const BUNDLED: &str = "             ";
 
-fn net(net: IpNet) -> String {
-    format!("{}/{}", net.addr, net.len)
+fn net(net: IpNet) -> impl fmt::Display {
+    fmt::from_fn(move |f| write!(f, "{}/{}", net.addr, net.len))
 }
 
 fn protocol(pair: &SelectorPair) -> String {
@@ -102,20 +103,14 @@ fn protocol(pair: &SelectorPair) -> String {
 }
 
 /// The "loaded flows" part of the log: outbound flows only.
-pub fn flows(child: &ChildSa) -> String {
-    let flows: Vec<String> = child
-        .names
-        .selectors
-        .iter()
-        .map(|pair| {
-            let protocol = child.names.protocol;
-            format!(
-                "{protocol}-{}={}({})",
-                net(pair.local),
-                net(pair.remote),
-                pair.protocol
-            )
-        })
-        .collect();
-    flows.join(", ")
+pub fn flows(child: &ChildSa) -> impl fmt::Display {
+    let protocol = child.names.protocol;
+    fmt::from_fn(move |f| {
+        for (index, pair) in child.names.selectors.iter().enumerate() {
+            let before = if index > 0 { ", " } else { "" };
+            let (local, remote) = (net(pair.local), net(pair.remote));
+            write!(f, "{before}{protocol}-{local}={remote}({})", pair.protocol)?;
+        }
+        Ok(())
+    })
 }

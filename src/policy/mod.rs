@@ -2,7 +2,7 @@
 //! of its text. Made by `config`, read by `ike`, shared by all shards as `Arc<Config>`.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -408,9 +408,13 @@ impl fmt::Display for Identity {
                 write!(f, "{}", IpAddr::from(octets))
             }
             (IdType::FQDN | IdType::RFC822_ADDR, _) => {
+                let graphic = self.data.iter().all(u8::is_ascii_graphic);
+                if let (true, Ok(text)) = (graphic, str::from_utf8(&self.data)) {
+                    return f.write_str(text);
+                }
                 for &byte in &self.data {
                     let shown = if byte.is_ascii_graphic() { byte } else { b'?' };
-                    write!(f, "{}", char::from(shown))?;
+                    f.write_char(char::from(shown))?;
                 }
                 Ok(())
             }

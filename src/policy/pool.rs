@@ -116,12 +116,15 @@ impl Pool {
     }
 
     fn take(&mut self, slot: u64) {
-        let Some((first, last)) = self.interval(slot) else {
+        let below = self.free.range_mut(..=slot).next_back();
+        let Some((&first, end)) = below.filter(|(_, end)| slot <= **end) else {
             return;
         };
-        self.free.remove(&first);
+        let last = *end;
         if first < slot {
-            self.free.insert(first, slot - 1);
+            *end = slot - 1;
+        } else {
+            self.free.remove(&first);
         }
         if slot < last {
             self.free.insert(slot + 1, last);

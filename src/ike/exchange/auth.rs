@@ -2,6 +2,7 @@
 //! and the first Child SA. The answer waits for the kernel, so that the peer's first packet finds
 //! its SA; a Child SA that cannot be had leaves the IKE SA up (RFC 7296, 1.2).
 
+use std::fmt::{self, Display};
 use std::sync::Arc;
 
 use super::super::account;
@@ -380,16 +381,11 @@ pub fn establish(cx: &mut Context, sa: &mut IkeSa, now: Now, suite: &IkeSuite) {
 }
 
 fn say_established(cx: &mut Context, sa: &IkeSa, suite: &IkeSuite) {
-    let peer = sa
-        .peer_id
-        .as_ref()
-        .map(ToString::to_string)
-        .unwrap_or_default();
-    let assigned: String = [sa.lease.v4, sa.lease.v6]
-        .into_iter()
-        .flatten()
-        .map(|(address, _)| format!(" assigned {address}"))
-        .collect();
+    let peer = fmt::from_fn(|f| sa.peer_id.as_ref().map_or(Ok(()), |id| id.fmt(f)));
+    let assigned = fmt::from_fn(|f| {
+        let mut addresses = [sa.lease.v4, sa.lease.v6].into_iter().flatten();
+        addresses.try_for_each(|(address, _)| write!(f, " assigned {address}"))
+    });
     let role = match sa.role {
         super::super::Role::OriginalInitiator => "initiator",
         super::super::Role::OriginalResponder => "responder",
