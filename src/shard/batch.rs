@@ -4,11 +4,12 @@ use std::io;
 
 use super::socket::ShardSocket;
 use crate::ike::Path;
-use crate::sys::net::{self, BATCH_MAX, Outgoing, Received};
+use crate::sys::net::{self, BATCH_MAX, Outgoing, Received, Room};
 
 /// Buffers for one receive call, and what it said.
 #[derive(Debug)]
 pub struct ReceiveBatch {
+    room: Room,
     buffers: Vec<Vec<u8>>,
     received: Vec<Received>,
 }
@@ -27,6 +28,7 @@ impl ReceiveBatch {
     pub fn new() -> Self {
         let buffers = (0..BATCH_MAX).map(|_| vec![0; DATAGRAM_MAX]).collect();
         Self {
+            room: Room::default(),
             buffers,
             received: Vec::with_capacity(BATCH_MAX),
         }
@@ -34,7 +36,8 @@ impl ReceiveBatch {
 
     /// One receive call.
     pub fn receive(&mut self, socket: &ShardSocket) -> io::Result<Drained> {
-        match net::receive(socket.fd(), &mut self.buffers, &mut self.received) {
+        let (room, buffers) = (&mut self.room, &mut self.buffers);
+        match net::receive(socket.fd(), room, buffers, &mut self.received) {
             Ok(()) if self.received.len() == BATCH_MAX => Ok(Drained::No),
             Ok(()) => Ok(Drained::Yes),
             Err(error) => {
@@ -85,6 +88,7 @@ impl Default for ReceiveBatch {
 /// Datagrams on their way out, and buffers that were.
 #[derive(Debug, Default)]
 pub struct SendBatch {
+    room: Room,
     waiting: Vec<(Path, Vec<u8>)>,
     spare: Vec<Vec<u8>>,
 }
@@ -132,18 +136,25 @@ impl SendBatch {
                     local: path.local.ip(),
                 })
                 .collect();
-            send_all(socket, &outgoing, &mut result);
+            send_all(socket, &mut self.room, &outgoing, &mut result);
         }
-        for (_, buffer) in std::mem::take(&mut self.waiting) {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        for (_, buffer) in waiting.drain(..) {
             self.recycle(buffer);
         }
+        self.waiting = waiting;
         result
     }
 }
 
-fn send_all(socket: &ShardSocket, mut outgoing: &[Outgoing<'_>], result: &mut Sent) {
+fn send_all(
+    socket: &ShardSocket,
+    room: &mut Room,
+    mut outgoing: &[Outgoing<'_>],
+    result: &mut Sent,
+) {
     while !outgoing.is_empty() {
-        match net::send(socket.fd(), outgoing) {
+        match net::send(socket.fd(), room, outgoing) {
             Ok(count) if count > 0 => {
                 result.sent += count as u64;
                 outgoing = outgoing.get(count..).unwrap_or(&[]);

@@ -2,10 +2,10 @@
 //! UDP encapsulation and the per-socket IPsec bypass.
 
 use std::ffi::CString;
-use std::io;
-use std::mem::{MaybeUninit, zeroed};
+use std::mem::zeroed;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::{fmt, io, ptr};
 
 use crate::steer::BpfInsn;
 
@@ -45,50 +45,94 @@ const CONTROL_LEN: usize = 64;
 #[derive(Clone, Copy)]
 struct Control([u8; CONTROL_LEN]);
 
+/// What the kernel reads and writes beside the bytes of a batch: one for receiving, one for sending.
+pub struct Room {
+    names: Vec<libc::sockaddr_storage>,
+    controls: Vec<Control>,
+    vectors: Vec<[libc::iovec; 2]>,
+    headers: Vec<libc::mmsghdr>,
+}
+
+// SAFETY: what its pointers point to is looked at only by the call that has set them.
+unsafe impl Send for Room {}
+
+impl fmt::Debug for Room {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Room(..)")
+    }
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        // SAFETY: these are plain data for which zero is valid.
+        let (name, vectors, header) = unsafe { (zeroed(), zeroed(), zeroed()) };
+        Self {
+            names: vec![name; BATCH_MAX],
+            controls: vec![Control([0; CONTROL_LEN]); BATCH_MAX],
+            vectors: vec![vectors; BATCH_MAX],
+            headers: vec![header; BATCH_MAX],
+        }
+    }
+}
+
+/// Where one datagram of a batch is prepared.
+struct Place<'a> {
+    name: &'a mut libc::sockaddr_storage,
+    control: &'a mut Control,
+    vectors: &'a mut [libc::iovec; 2],
+    header: &'a mut libc::mmsghdr,
+}
+
+impl Room {
+    fn places(&mut self) -> impl Iterator<Item = Place<'_>> {
+        let beside = self.controls.iter_mut().zip(&mut self.vectors);
+        let all = self.names.iter_mut().zip(beside).zip(&mut self.headers);
+        all.map(|((name, (control, vectors)), header)| Place {
+            name,
+            control,
+            vectors,
+            header,
+        })
+    }
+}
+
 /// Receives up to `BATCH_MAX` datagrams, one in each buffer, without waiting.
 pub fn receive(
     socket: BorrowedFd<'_>,
+    room: &mut Room,
     buffers: &mut [Vec<u8>],
     received: &mut Vec<Received>,
 ) -> io::Result<()> {
     received.clear();
     let count = buffers.len().min(BATCH_MAX);
-    let mut names = [const { MaybeUninit::<libc::sockaddr_storage>::zeroed() }; BATCH_MAX];
-    let mut controls = [Control([0; CONTROL_LEN]); BATCH_MAX];
-    let mut vectors = [libc::iovec {
-        iov_base: std::ptr::null_mut(),
-        iov_len: 0,
-    }; BATCH_MAX];
-    // SAFETY: mmsghdr is plain data for which zero is valid.
-    let mut headers: [libc::mmsghdr; BATCH_MAX] = unsafe { zeroed() };
-    for (index, buffer) in buffers.iter_mut().take(count).enumerate() {
-        vectors[index].iov_base = buffer.as_mut_ptr().cast();
-        vectors[index].iov_len = buffer.len();
-        let header = &mut headers[index].msg_hdr;
-        header.msg_name = names[index].as_mut_ptr().cast();
+    for (place, buffer) in room.places().zip(buffers) {
+        let vector = &mut place.vectors[0];
+        vector.iov_base = buffer.as_mut_ptr().cast();
+        vector.iov_len = buffer.len();
+        let header = &mut place.header.msg_hdr;
+        header.msg_name = ptr::from_mut(place.name).cast();
         header.msg_namelen = size_of::<libc::sockaddr_storage>() as u32;
-        header.msg_iov = &mut vectors[index];
+        header.msg_iov = vector;
         header.msg_iovlen = 1;
-        header.msg_control = controls[index].0.as_mut_ptr().cast();
+        header.msg_control = place.control.0.as_mut_ptr().cast();
         header.msg_controllen = CONTROL_LEN;
     }
-    // SAFETY: each header points to a live name, control and buffer of the lengths given, all of
-    // which outlive the call.
+    // SAFETY: each of the first `count` headers points to a live name, control and buffer of the
+    // lengths given, all of which outlive the call.
     let got = unsafe {
         libc::recvmmsg(
             socket.as_raw_fd(),
-            headers.as_mut_ptr(),
+            room.headers.as_mut_ptr(),
             count as u32,
             libc::MSG_DONTWAIT,
-            std::ptr::null_mut(),
+            ptr::null_mut(),
         )
     };
     let Ok(got) = usize::try_from(got) else {
         return Err(io::Error::last_os_error());
     };
-    for (header, name) in headers.iter().zip(&names).take(got) {
-        // SAFETY: names were zeroed, which is a valid sockaddr_storage, and written by the kernel.
-        let remote = address_of(unsafe { name.assume_init_ref() });
+    for (header, name) in room.headers.iter().zip(&room.names).take(got) {
+        let remote = address_of(name);
         let local = local_of(&header.msg_hdr);
         let unknown = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         received.push(Received {
@@ -148,42 +192,37 @@ fn local_of(header: &libc::msghdr) -> Option<IpAddr> {
 }
 
 /// Sends up to `BATCH_MAX` datagrams; returns how many the kernel took. An error concerns the first.
-pub fn send(socket: BorrowedFd<'_>, datagrams: &[Outgoing<'_>]) -> io::Result<usize> {
+pub fn send(
+    socket: BorrowedFd<'_>,
+    room: &mut Room,
+    datagrams: &[Outgoing<'_>],
+) -> io::Result<usize> {
     let count = datagrams.len().min(BATCH_MAX);
-    let mut names = [const { MaybeUninit::<libc::sockaddr_storage>::zeroed() }; BATCH_MAX];
-    let mut controls = [Control([0; CONTROL_LEN]); BATCH_MAX];
-    let empty = libc::iovec {
-        iov_base: std::ptr::null_mut(),
-        iov_len: 0,
-    };
-    let mut vectors = [[empty; 2]; BATCH_MAX];
-    // SAFETY: mmsghdr is plain data for which zero is valid.
-    let mut headers: [libc::mmsghdr; BATCH_MAX] = unsafe { zeroed() };
-    for (index, datagram) in datagrams.iter().take(count).enumerate() {
-        let marker = if datagram.marker {
-            MARKER.as_slice()
-        } else {
-            &[]
-        };
-        for (vector, bytes) in vectors[index].iter_mut().zip([marker, datagram.bytes]) {
+    for (place, datagram) in room.places().zip(datagrams) {
+        for (vector, bytes) in place.vectors.iter_mut().zip([&MARKER, datagram.bytes]) {
             vector.iov_base = bytes.as_ptr().cast_mut().cast();
             vector.iov_len = bytes.len();
         }
-        let header = &mut headers[index].msg_hdr;
-        header.msg_namelen = fill_name(&mut names[index], datagram.remote);
-        header.msg_name = names[index].as_mut_ptr().cast();
-        header.msg_iov = vectors[index].as_mut_ptr();
-        header.msg_iovlen = 2;
-        header.msg_control = controls[index].0.as_mut_ptr().cast();
+        let vectors = if datagram.marker {
+            place.vectors.as_mut_slice()
+        } else {
+            &mut place.vectors[1..]
+        };
+        let header = &mut place.header.msg_hdr;
+        header.msg_iov = vectors.as_mut_ptr();
+        header.msg_iovlen = vectors.len();
+        header.msg_namelen = fill_name(place.name, datagram.remote);
+        header.msg_name = ptr::from_mut(place.name).cast();
+        header.msg_control = place.control.0.as_mut_ptr().cast();
         header.msg_controllen = CONTROL_LEN;
         header.msg_controllen = fill_source(header, datagram.local, datagram.remote);
     }
-    // SAFETY: each header points to a live name, control and two live vectors; sendmmsg does not
-    // write through iov_base.
+    // SAFETY: each of the first `count` headers points to a live name, control and one or two live
+    // vectors; sendmmsg does not write through iov_base.
     let sent = unsafe {
         libc::sendmmsg(
             socket.as_raw_fd(),
-            headers.as_mut_ptr(),
+            room.headers.as_mut_ptr(),
             count as u32,
             libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
         )
@@ -193,10 +232,8 @@ pub fn send(socket: BorrowedFd<'_>, datagrams: &[Outgoing<'_>]) -> io::Result<us
 
 static MARKER: [u8; 4] = [0; 4];
 
-fn fill_name(
-    storage: &mut MaybeUninit<libc::sockaddr_storage>,
-    address: SocketAddr,
-) -> libc::socklen_t {
+fn fill_name(storage: &mut libc::sockaddr_storage, address: SocketAddr) -> libc::socklen_t {
+    let storage: *mut libc::sockaddr_storage = storage;
     match address {
         SocketAddr::V4(address) => {
             let name = libc::sockaddr_in {
@@ -208,7 +245,7 @@ fn fill_name(
                 sin_zero: [0; 8],
             };
             // SAFETY: sockaddr_storage is larger than sockaddr_in and aligned for it.
-            unsafe { storage.as_mut_ptr().cast::<libc::sockaddr_in>().write(name) };
+            unsafe { storage.cast::<libc::sockaddr_in>().write(name) };
             size_of::<libc::sockaddr_in>() as u32
         }
         SocketAddr::V6(address) => {
@@ -222,12 +259,7 @@ fn fill_name(
                 sin6_scope_id: address.scope_id(),
             };
             // SAFETY: sockaddr_storage is larger than sockaddr_in6 and aligned for it.
-            unsafe {
-                storage
-                    .as_mut_ptr()
-                    .cast::<libc::sockaddr_in6>()
-                    .write(name)
-            };
+            unsafe { storage.cast::<libc::sockaddr_in6>().write(name) };
             size_of::<libc::sockaddr_in6>() as u32
         }
     }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use iked::sys::net::{self, BATCH_MAX, Outgoing};
+use iked::sys::net::{self, BATCH_MAX, Outgoing, Room};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::client::{IKE_PORT, NATT_PORT};
@@ -157,8 +157,9 @@ fn sources(dice: &mut Dice) -> Vec<Source> {
 }
 
 fn send(socket: &UdpSocket, mut batch: &[Outgoing<'_>]) {
+    let mut room = Room::default();
     while !batch.is_empty() {
-        match net::send(socket.as_fd(), batch) {
+        match net::send(socket.as_fd(), &mut room, batch) {
             Ok(count) => batch = &batch[count..],
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => thread::yield_now(),
             Err(error) => panic!("{error}"),
