@@ -23,11 +23,13 @@ use crate::wire::registry::ExchangeType;
 
 pub mod batch;
 mod crowd;
+mod pace;
 pub mod socket;
 pub mod spawn;
 
 use batch::{Drained, ReceiveBatch, SendBatch};
 use crowd::Crowd;
+use pace::Pace;
 use socket::ShardSocket;
 
 /// Everything a shard is made of.
@@ -73,6 +75,10 @@ struct Shard {
     outgoing: SendBatch,
     /// The addresses of this host, since they first changed.
     addresses: Arc<BTreeSet<IpAddr>>,
+    /// The most datagrams that one call of this turn brought.
+    taken: usize,
+    /// With so many IKE SAs the heap is to grow.
+    widen_at: usize,
     /// When to look again for an address to reach those from that lost theirs.
     lost_at: Option<Instant>,
     stopping: bool,
@@ -106,10 +112,13 @@ pub fn run(parts: ShardParts) -> io::Result<()> {
         incoming: ReceiveBatch::new(),
         outgoing: SendBatch::default(),
         addresses: Arc::default(),
+        taken: 0,
+        widen_at: 0,
         lost_at: None,
         stopping: false,
     };
     let mut events = Events::with_capacity(16);
+    let mut pace = Pace::new(now().mono);
     while !shard.stopping {
         let timeout = shard.timeout(now().mono);
         match poll.poll(&mut events, Some(timeout)) {
@@ -127,6 +136,9 @@ pub fn run(parts: ShardParts) -> io::Result<()> {
                 }
             }
         }
+        if let Some(pause) = pace.pause(now().mono) {
+            rest(pause);
+        }
         // A fault in the core must not take the other SAs down: the SA at work is lost with its
         // turn, everything else is as it was before.
         if catch_unwind(AssertUnwindSafe(|| shard.turn(now()))).is_err() {
@@ -136,6 +148,7 @@ pub fn run(parts: ShardParts) -> io::Result<()> {
                 "shard recovered from a fault of its own",
             );
         }
+        pace.turned(now().mono, shard.taken);
     }
     shard.finish();
     Ok(())
@@ -168,6 +181,7 @@ impl Shard {
             peer.flush();
         }
         self.take_mail(now);
+        self.taken = 0;
         for index in 0..self.sockets.len() {
             if self.readable.get(index) == Some(&true) {
                 self.take_datagrams(now, index);
@@ -179,6 +193,10 @@ impl Shard {
         }
         self.endpoint.handle_timeout(now);
         self.drain();
+        if self.endpoint.len() >= self.widen_at {
+            self.widen_at = self.endpoint.len() + HEAP_SAS;
+            widen_heap();
+        }
     }
 
     /// Whoever was reached from an address that is gone is reached from the one that the routes
@@ -252,6 +270,7 @@ impl Shard {
         if let Some(readable) = self.readable.get_mut(index) {
             *readable = more;
         }
+        self.taken = self.taken.max(self.incoming.len());
         let mut put_off = [false; crate::sys::net::BATCH_MAX];
         for (at, off) in put_off.iter_mut().enumerate().take(self.incoming.len()) {
             *off = self.take_datagram(now, index, at, true);
@@ -405,6 +424,21 @@ impl Shard {
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the shell owns the clock, and this is when there is more to do than can be seen"
+)]
+fn rest(pause: Duration) {
+    std::thread::sleep(pause);
+}
+
+/// glibc grows the heap of a thread by as many pages as one block needs, with a system call each time,
+/// which with every second IKE SA cost as much as one more datagram. A block that comes and goes
+/// leaves as much room behind it; no page of it is touched. (The first is a mapping of its own.)
+fn widen_heap() {
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(HEAP_STEP)));
+}
+
 fn count_dropped(stats: &mut Stats) {
     stats.msg_rcvd += 1;
     stats.msg_rcvd_dropped += 1;
@@ -463,6 +497,9 @@ fn now() -> Now {
 
 /// Mail taken in one turn: keeps datagrams from waiting long behind a burst of it.
 const MAIL_MAX: usize = 256;
+/// By how many bytes the heap grows at once, at least; and how many IKE SAs fit into that.
+const HEAP_STEP: usize = 1 << 20;
+const HEAP_SAS: usize = 256;
 /// Longest sleep; nothing depends on it.
 const IDLE_MAX: Duration = Duration::from_secs(60);
 /// How soon a full mailbox is tried again.
