@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.."
 export PATH="$PATH:$HOME/.cargo/bin" LC_ALL=C
 ROUNDS=${IKED_COMPARE_ROUNDS:-3} PEERS=${IKED_COMPARE_PEERS:-4000}
 RESPONDERS=${IKED_COMPARE_RESPONDERS:-strongswan-5.9.8 strongswan-6.0.1 libreswan-4.10 openiked-7.2}
-SCENARIOS=${IKED_COMPARE_SCENARIOS:-psk ecdsa rsa psk-ecp256 flood-20k flood-100k flood-beside}
+SCENARIOS=${IKED_COMPARE_SCENARIOS:-psk ecdsa ecdsa-again rsa rsa-again psk-ecp256 flood-20k flood-100k flood-beside}
 OUT=target/compare
 say() { printf '\033[1m==> %s\033[0m\n' "$*" >&2; }
 BIN=${IKED_COMPARE_BIN-}
@@ -25,7 +25,7 @@ COMMIT=$(git rev-parse --short HEAD)
 git diff --quiet HEAD -- src loadtest || COMMIT="$COMMIT with changes"
 mkdir -p "$OUT"
 . scripts/load-hosts.sh
-for part in peers iked strongswan libreswan openiked; do . scripts/compare/$part.sh; done
+for part in peers iked sockets strongswan libreswan openiked; do . scripts/compare/$part.sh; done
 
 SECRET='open sesame, as the warrior says'
 GCM='enc aes-128-gcm prf hmac-sha2-256 group'
@@ -66,6 +66,9 @@ CONF
 scenario psk psk curve25519 'enc aes-128-gcm' 'strongswan libreswan'
 scenario ecdsa ecdsa-p256 curve25519 'enc aes-128-gcm' strongswan
 scenario rsa rsa-2048 curve25519 'enc aes-128-gcm' strongswan
+# The same peers once more: what they cost the second time.
+scenario ecdsa-again ecdsa-p256 curve25519 'enc aes-128-gcm' strongswan
+scenario rsa-again rsa-2048 curve25519 'enc aes-128-gcm' strongswan
 # The only kind of ESP that OpenIKED offers on Linux.
 scenario psk-ecp256 psk ecp256 'enc aes-128 auth hmac-sha2-512' openiked
 # Two peers, five seconds one after the other, are how long the flood lasts.
@@ -77,7 +80,7 @@ scenario flood-beside psk curve25519 'enc aes-128-gcm' strongswan-5.9.8 100000 5
 responders_of() { # SCENARIO
   local responder kind
   echo iked
-  [ -n "${FLOOD_OF[$1]}" ] || echo primitives
+  case $1 in flood-beside) ;; flood*) echo sockets ;; *) echo primitives ;; esac
   for responder in $RESPONDERS; do
     for kind in ${WITH_OF[$1]}; do
       [[ $responder != "$kind"* ]] || echo "$responder"
@@ -85,20 +88,28 @@ responders_of() { # SCENARIO
   done
 }
 
+load() { # SCENARIO SEED [ikeload's other arguments]
+  local scenario=$1 seed=$2
+  shift 2
+  # Whoever is not let in counts as lost, and is in the table.
+  ip netns exec "$LOAD" taskset -c $(($(nproc) > 1)) "$BIN/ikeload" "$DIR/$scenario.toml" --seed "$seed" "$@" \
+    >"$DIR/table" || cat "$DIR/table" >&2
+}
+
 run() { # ROUND RESPONDER SCENARIO
-  local round=$1 responder=$2 scenario=$3 json=$OUT/$3-$2-$1.json words=()
+  local round=$1 responder=$2 scenario=$3 json=$OUT/$3-$2-$1.json words=() again=()
+  [[ $scenario != *-again ]] || again=(--again)
   say "round $round of $ROUNDS: $responder, $scenario"
   RUNS+=("$scenario=$responder=$json")
   if [ "$responder" = primitives ]; then
-    taskset -c 0 "$BIN/ikeload-primitives" "$DIR/$scenario.toml" --json "$json" >&2
+    taskset -c 0 "$BIN/ikeload-primitives" "$DIR/$scenario.toml" "${again[@]}" --json "$json" >&2
     return
   fi
   "start_${responder%%-*}" "$scenario" "${responder#*-}"
   for pid in $(family "$RESPONDER"); do words+=(--pid "$pid"); done
   [ "${AUTH_OF[$scenario]}" = psk ] || words+=(--credentials "$DIR/$scenario")
-  # Whoever is not let in counts as lost, and is in the table.
-  ip netns exec "$LOAD" taskset -c $(($(nproc) > 1)) "$BIN/ikeload" "$DIR/$scenario.toml" --seed "$round" \
-    --json "$json" "${words[@]}" >"$DIR/table" || cat "$DIR/table" >&2
+  [ ${#again[@]} = 0 ] || load "$scenario" "$((round + ROUNDS))" "${words[@]}"
+  load "$scenario" "$round" --json "$json" "${words[@]}"
   end_responder
 }
 

@@ -6,6 +6,7 @@
 # IKED_LOAD_BIN (folder of the binaries; default: those of a release, built first),
 # IKED_LOAD_AUTH (how the peers prove themselves, in the words of iked.conf; default: a secret),
 # IKED_LOAD_LIFETIMES (`ikelifetime N lifetime N` of the responder's policy),
+# IKED_LOAD_APART=1 (iked has the first CPU for itself and ikeload the last; default: they share all),
 # IKED_LOAD_CPU (per cent of one CPU that iked may use, 10 or more; default: all there is),
 # IKED_LOAD_POOL (what gives them addresses; may be empty, for a scenario with `virtual_ip = false`),
 # IKED_LOAD_CONFIG_DIR (iked's folder of keys and certificates; default: an empty one).
@@ -14,7 +15,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PATH:$HOME/.cargo/bin"
-[ $# -ge 1 ] || { sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 1 ] || { sed -n '2,15s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 BIN=${IKED_LOAD_BIN-}
 [ -n "$BIN" ] || { cargo build --locked --release --workspace --bins >&2; BIN=target/release; }
 
@@ -50,9 +51,13 @@ ikev2 "load" passive esp from 10.8.0.0/24 to $([ -n "$POOL" ] && echo dynamic ||
   ${IKED_LOAD_LIFETIMES-} $AUTH $POOL
 EOF
 chmod 600 "$DIR/iked.conf"
-ip netns exec "$GW" "$BIN/iked" -d -f "$DIR/iked.conf" -s "$DIR/iked.sock" \
+IKED_ON=() IKELOAD_ON=()
+if [ -n "${IKED_LOAD_APART-}" ]; then
+  IKED_ON=(taskset -c 0) IKELOAD_ON=(taskset -c $(($(nproc) - 1)))
+fi
+ip netns exec "$GW" "${IKED_ON[@]}" "$BIN/iked" -d -f "$DIR/iked.conf" -s "$DIR/iked.sock" \
   --config-dir "$CONFIG_DIR" --shards "${IKED_LOAD_SHARDS:-1}" >"$DIR/iked.log" 2>&1 &
 RESPONDER=$!
 [ -z "${IKED_LOAD_CPU-}" ] || confine "$RESPONDER" "$IKED_LOAD_CPU"
 wait_for "$DIR/iked.log" "$BIN/ikectl" -s "$DIR/iked.sock" show stats
-ip netns exec "$LOAD" "$BIN/ikeload" "$@" --pid "$RESPONDER"
+ip netns exec "$LOAD" "${IKELOAD_ON[@]}" "$BIN/ikeload" "$@" --pid "$RESPONDER"
