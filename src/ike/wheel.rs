@@ -121,7 +121,7 @@ impl Wheel {
 
     fn node(&self, index: u32) -> Node {
         let node = self.nodes.get(index as usize);
-        node.copied().unwrap_or(Node::alone(index))
+        node.copied().unwrap_or_else(|| Node::alone(index))
     }
 
     fn put_at(&mut self, index: u32, at: u64) {
