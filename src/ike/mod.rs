@@ -15,6 +15,7 @@ pub mod event;
 pub mod exchange;
 pub mod fragment;
 pub mod grant;
+pub mod holders;
 pub mod ike_sa;
 pub mod ipcomp;
 pub mod lease;

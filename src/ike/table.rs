@@ -6,11 +6,12 @@ use std::hash::BuildHasher;
 use std::time::Instant;
 
 use foldhash::quality::SeedableRandomState;
-use hashbrown::{HashMap, HashTable};
+use hashbrown::HashMap;
 use slab::Slab;
 
 use super::context::Context;
 use super::event::News;
+use super::holders::Holders;
 use super::ike_sa::IkeSa;
 use super::state::State;
 use super::wheel::Wheel;
@@ -29,8 +30,7 @@ pub struct Table {
     by_spi: HashMap<IkeSpi, Key, SeedableRandomState>,
     half_open: HashMap<u64, Key, SeedableRandomState>,
     requests: HashMap<RequestId, Key, SeedableRandomState>,
-    /// With the digest of the identity: the identity itself is kept once, in the IKE SA.
-    identities: HashTable<(u64, Key)>,
+    identities: Holders,
     /// IKE SAs of each active policy, by its name.
     active: BTreeMap<String, BTreeSet<Key>>,
     deadlines: Wheel,
@@ -47,7 +47,7 @@ impl Table {
             by_spi: HashMap::with_hasher(hasher.clone()),
             half_open: HashMap::with_hasher(hasher.clone()),
             requests: HashMap::with_hasher(hasher.clone()),
-            identities: HashTable::new(),
+            identities: Holders::default(),
             active: BTreeMap::new(),
             deadlines: Wheel::new(now),
             hasher,
@@ -92,12 +92,8 @@ impl Table {
     /// All IKE SAs of this identity, but one that is taken out.
     pub fn by_identity(&self, identity: &Identity) -> Vec<Key> {
         let digest = self.digest(identity);
-        let listed = self.identities.iter_hash(digest);
-        let keys = listed.map(|&(_, key)| key);
         let same = |key: &Key| self.get(*key).and_then(|sa| sa.peer_id.as_ref()) == Some(identity);
-        let mut keys: Vec<Key> = keys.filter(same).collect();
-        keys.sort_unstable();
-        keys
+        self.identities.of(digest).filter(same).collect()
     }
 
     /// The IKE SAs of this active policy, in whatever state.
@@ -162,8 +158,7 @@ impl Table {
             && let Some(identity) = &sa.peer_id
         {
             let digest = self.digest(identity);
-            self.identities
-                .insert_unique(digest, (digest, key), |(digest, _)| *digest);
+            self.identities.insert(digest, key);
             sa.indexed = true;
         }
         if !sa.counted && sa.policy.active && !matches!(sa.state, State::AwaitAuthRequest(_)) {
@@ -185,12 +180,7 @@ impl Table {
         self.by_spi.remove(&sa.own_spi);
         if let (true, Some(identity)) = (sa.indexed, sa.peer_id.take()) {
             let digest = self.digest(&identity);
-            let listed = self
-                .identities
-                .find_entry(digest, |&(_, other)| other == key);
-            if let Ok(entry) = listed {
-                entry.remove();
-            }
+            self.identities.remove(digest, key);
         }
         if sa.counted {
             if let Some(keys) = self.active.get_mut(&sa.policy.name) {
