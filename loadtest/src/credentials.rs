@@ -83,6 +83,14 @@ pub fn write(scenario: &Scenario, folder: &Path) -> Result<(), Error> {
         KeyKind::Rsa2048 => PairKind::Rsa2048,
     };
     let (gateway, peer) = (Pair::generate(kind)?, Pair::generate(kind)?);
+    // Those of an authority that was here before.
+    let old = folder.join(PEERS);
+    match fs::remove_file(&old) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(Error::File(old, error));
+        }
+        Ok(()) | Err(_) => {}
+    }
     put(folder, GATEWAY_KEY, &gateway.private_pem()?)?;
     put(folder, PEER_KEY, &peer.private_pem()?)?;
     if certified {
@@ -115,22 +123,37 @@ fn raw(scenario: &Scenario, folder: &Path) -> Result<CredentialStore, Error> {
 
 /// One key for all peers, and a certificate for each.
 fn certified(scenario: &Scenario, folder: &Path) -> Result<CredentialStore, Error> {
+    let read = || content(folder, PEERS, Certificate::all_from_pem);
+    let mut certificates = if folder.join(PEERS).exists() {
+        read()?
+    } else {
+        Vec::new()
+    };
+    if certificates.len() != scenario.peers.count as usize {
+        put(folder, PEERS, &mint_all(scenario, folder)?)?;
+        certificates = read()?;
+    }
+    let parts = Parts {
+        keys: vec![content(folder, PEER_KEY, PrivateKey::from_pem)?],
+        authorities: content(folder, ROOT, Certificate::all_from_pem)?,
+        certificates,
+        ..Parts::default()
+    };
+    Ok(CredentialStore::assemble(parts, &mut Vec::new()))
+}
+
+/// The certificates of all peers. They stay in the folder: who comes in another run shows the same.
+fn mint_all(scenario: &Scenario, folder: &Path) -> Result<Vec<u8>, Error> {
     let root = content(folder, ROOT_KEY, Pair::from_pem)?;
     let mint = content(folder, ROOT, |pem| Mint::from_pem(root, pem))?;
     let pair = content(folder, PEER_KEY, Pair::from_pem)?;
-    let now = now();
-    let mut parts = Parts {
-        keys: vec![content(folder, PEER_KEY, PrivateKey::from_pem)?],
-        authorities: content(folder, ROOT, Certificate::all_from_pem)?,
-        ..Parts::default()
-    };
+    let (mut all, now) = (Vec::new(), now());
     for peer in (0..scenario.peers.count).progress() {
         let name = population::name(scenario, peer);
         // The gateway's has number 1.
-        let pem = mint.certify(&pair, &name, u64::from(peer) + 2, now)?;
-        parts.certificates.extend(Certificate::all_from_pem(&pem)?);
+        all.extend(mint.certify(&pair, &name, u64::from(peer) + 2, now)?);
     }
-    Ok(CredentialStore::assemble(parts, &mut Vec::new()))
+    Ok(all)
 }
 
 fn content<T, E: ToString>(
@@ -169,6 +192,7 @@ const ROOT: &str = "ca/root.pem";
 /// What only the peers read.
 const ROOT_KEY: &str = "peers/root.key";
 const PEER_KEY: &str = "peers/peer.key";
+const PEERS: &str = "peers/peers.pem";
 const GATEWAY_PUBLIC: &str = "peers/gateway.pub";
 
 #[cfg(test)]
@@ -190,6 +214,13 @@ mod tests {
         write(&scenario, folder.path()).unwrap();
         let peers = load(&scenario, Some(folder.path())).unwrap().store;
         assert_eq!(peers.own_certificates().len(), 3);
+        let again = load(&scenario, Some(folder.path())).unwrap().store;
+        let all = |store: &CredentialStore| format!("{:?}", store.own_certificates());
+        assert_eq!(all(&again), all(&peers), "not those of the first run");
+        let mut more = scenario;
+        more.peers.count += 1;
+        let peers = load(&more, Some(folder.path())).unwrap().store;
+        assert_eq!(peers.own_certificates().len(), 4);
         let (gateway, warnings) = CredentialStore::load(folder.path(), false);
         assert!(warnings.is_empty(), "{warnings:?}");
         assert_eq!(gateway.own_certificates().len(), 1);
