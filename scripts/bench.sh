@@ -29,7 +29,7 @@ figures() {
   model=$(sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo | head -n 1)
   printf '%s, commit %s, %s (%d CPUs), Linux %s.\n' \
     "$(date +%F)" "$commit" "$model" "$(nproc)" "$(uname -r)"
-  for bench in handshake crypto shard policies lookup memory; do
+  for bench in handshake crypto shard shards policies lookup memory; do
     cargo bench --locked --bench $bench
   done
   wire

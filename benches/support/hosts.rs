@@ -58,24 +58,45 @@ pub(crate) struct Host {
     pub(crate) spent: f64,
 }
 
+/// What a gateway goes by, which the shards of one daemon share.
+#[derive(Clone)]
+pub(crate) struct Basis {
+    config: Arc<Config>,
+    store: Arc<CredentialStore>,
+}
+
+impl Basis {
+    /// Of the gateway for these road warriors.
+    pub(crate) fn new(suite: &Suite, warriors: Range<u32>) -> Self {
+        let store = credentials(&suite.proof, warriors.map(warrior_name).collect());
+        Self {
+            config: config(vec![gateway(suite)]),
+            store: Arc::new(store),
+        }
+    }
+}
+
 impl Host {
     /// The gateway for these road warriors.
     pub(crate) fn gateway(suite: &Suite, provider: Provider, warriors: Range<u32>) -> Self {
-        let store = credentials(&suite.proof, warriors.map(warrior_name).collect());
-        let host = Self::new(config(vec![gateway(suite)]), store, provider, 2);
+        Self::serving(Basis::new(suite, warriors), provider)
+    }
+
+    /// A gateway that goes by this.
+    pub(crate) fn serving(basis: Basis, provider: Provider) -> Self {
         Self {
             is_gateway: true,
-            ..host
+            ..Self::new(basis.config, basis.store, provider, 2)
         }
     }
 
     /// A host that can be any road warrior; `connect` says which.
     pub(crate) fn warriors(suite: &Suite, provider: Provider, seed: u8) -> Self {
         let store = credentials(&suite.proof, vec![fqdn(GATEWAY_NAME)]);
-        Self::new(config(Vec::new()), store, provider, seed)
+        Self::new(config(Vec::new()), Arc::new(store), provider, seed)
     }
 
-    fn new(config: Arc<Config>, store: CredentialStore, provider: Provider, seed: u8) -> Self {
+    fn new(config: Arc<Config>, store: Arc<CredentialStore>, provider: Provider, seed: u8) -> Self {
         let options = Options {
             natt_off: false,
             natt_only: false,
@@ -87,7 +108,7 @@ impl Host {
             shards: 1,
             config,
             options: Arc::new(options),
-            store: Arc::new(store),
+            store,
             provider,
             rng: Rng::from_seed([seed; 32]),
             cookie_seed: [seed; 32],
