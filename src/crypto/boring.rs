@@ -106,7 +106,8 @@ impl Prf for HmacPrf {
             key.compute(all.chain([&number[..]]), block.as_mut_slice())?;
             let head = block.get(..chunk.len()).ok_or(CryptoError::Library)?;
             chunk.copy_from_slice(head);
-            last = block;
+            // A copy, so that the block is wiped where it stands.
+            last.copy_from_slice(block.as_slice());
         }
         Ok(())
     }
