@@ -118,9 +118,10 @@ pub fn run(parts: ShardParts) -> io::Result<()> {
         stopping: false,
     };
     let mut events = Events::with_capacity(16);
-    let mut pace = Pace::new(now().mono);
+    let mut ended = now().mono;
+    let mut pace = Pace::new(ended);
     while !shard.stopping {
-        let timeout = shard.timeout(now().mono);
+        let timeout = shard.timeout(ended);
         match poll.poll(&mut events, Some(timeout)) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -136,19 +137,22 @@ pub fn run(parts: ShardParts) -> io::Result<()> {
                 }
             }
         }
-        if let Some(pause) = pace.pause(now().mono) {
+        let mut woken = now();
+        if let Some(pause) = pace.pause(woken.mono) {
             rest(pause);
+            woken = now();
         }
         // A fault in the core must not take the other SAs down: the SA at work is lost with its
         // turn, everything else is as it was before.
-        if catch_unwind(AssertUnwindSafe(|| shard.turn(now()))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| shard.turn(woken))).is_err() {
             shard.endpoint.stats_mut().faults += 1;
             log::write(
                 crate::ike::Level::Warning,
                 "shard recovered from a fault of its own",
             );
         }
-        pace.turned(now().mono, shard.taken);
+        ended = now().mono;
+        pace.turned(ended, shard.taken);
     }
     shard.finish();
     Ok(())
