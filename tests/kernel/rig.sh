@@ -74,7 +74,8 @@ prune_modules() { # modules-folder: keep what networking tests need
   rm -rf "$k"/net/{mac80211,wireless,bluetooth,can,nfc,sunrpc,rds,tipc,ceph,batman-adv,ieee802154}
 }
 setup_uml() {
-  [ -e "$CACHE/uml/ok" ] && return
+  [ -e "$CACHE/uml/ok" ] && [ -e "$CACHE/uml/xstate.so" ] && return
+  local source=${SELF%/*}/xstate.c
   apt_need depmod kmod
   local t=$CACHE/uml.$$ v; mkdir -p "$t/x"
   fetch_deb user-mode-linux "$t/x"
@@ -83,6 +84,7 @@ setup_uml() {
   mv "$t/x/usr/bin/linux.uml" "$t/linux"
   prune_modules "$t/lib/modules/$v"; depmod -b "$t" "$v"
   preload_list "$t" "$v" $PRELOAD > "$t/preload"
+  cc -O2 -Wall -Werror -shared -fPIC -o "$t/xstate.so" "$source" || die "cannot compile $source"
   rm -rf "$t/x"; touch "$t/ok"
   rm -rf "$CACHE/uml"; mv -T "$t" "$CACHE/uml" 2>/dev/null || rm -rf "$t"
 }
@@ -227,7 +229,7 @@ printf '%s\n' "$R" "${RW[@]}" | sed '/^$/d' > "$R/rw"
 guest_init > "$R/init"; chmod 755 "$R/init"
 set -m   # the guest gets a process group of its own
 if [ "$BACKEND" = uml ]; then
-  "$KDIR/linux" mem="${MEM}M" root=/dev/root rootfstype=hostfs rootflags=/ ro init="$R/init" rig.dir="$R" rig.cache="$KDIR" \
+  LD_PRELOAD=$KDIR/xstate.so "$KDIR/linux" mem="${MEM}M" root=/dev/root rootfstype=hostfs rootflags=/ ro init="$R/init" rig.dir="$R" rig.cache="$KDIR" \
     initcall_blacklist=raid6_select_algo,calibrate_xor_blocks panic=-1 \
     con=null con0=null,fd:1 ssl=null uml_dir="$R/uml/" umid=k \
     $([ -n "$VERBOSE" ] || echo quiet) </dev/null >>"$R/console" 2>&1 &
