@@ -43,7 +43,8 @@ secret = \"$SECRET\""
 patience = 10
 [flood]
 requests = $6.0
-from = \"10.96.0.0/12\""
+from = \"10.112.0.0/12\"
+answers_by = \"astray\""
   cat >"$DIR/$1.toml" <<CONF
 [peers]
 count = ${7-$PEERS}

@@ -1,5 +1,6 @@
 # load-hosts.sh - sourced by load.sh and compare.sh: two network namespaces, $GW for a responder (192.0.2.1,
-# alone with it) and $LOAD for ikeload, to which all of 10.64.0.0/10 belongs; and an empty folder, $DIR.
+# alone with it) and $LOAD for ikeload, to which all of 10.64.0.0/10 belongs, 10.112.0.0/12 of that for floods; and an
+# empty folder, $DIR.
 # All that goes at the end, with the responder's process, $RESPONDER, if there is one, and its children.
 [ "$(id -u)" = 0 ] || { echo "$0 needs root for its network namespaces" >&2; exit 1; }
 GW=ikl-gw-$$ LOAD=ikl-in-$$ RESPONDER=
@@ -53,6 +54,11 @@ fi
 # Every address of the peers' network is one of the load generator's own.
 ip -n "$LOAD" route add local 10.64.0.0/10 dev lo
 ip -n "$GW" route add 10.64.0.0/10 via 192.0.2.2
+# What is sent to the strangers of a flood leaves the responder's host by a device that throws it away: whoever
+# writes another's address never sees the answer, and a veth would have its sender pay for its being received.
+ip -n "$GW" link add astray type dummy 2>/dev/null || ip -n "$GW" link add astray type ifb
+ip -n "$GW" link set astray addrgenmode none up
+ip -n "$GW" route add 10.112.0.0/12 via 192.0.3.2 dev astray onlink
 # wait_for LOG COMMAND: until the command succeeds; the responder's log if it has ended before.
 wait_for() {
   local log=$1; shift

@@ -1,6 +1,7 @@
 //! Others who ask and never go on: IKE_SA_INIT requests at a steady pace from many addresses, each with an
 //! SPI of its own, so that a responder takes each for a peer and not for a repetition. What it answers
-//! is counted and not looked at, COOKIE or not.
+//! is counted and not looked at, COOKIE or not: here, or where it leaves the responder's host, which is then
+//! spared what an answer on a virtual wire costs its sender for being received.
 //!
 //! One socket is enough for all of them, because each datagram says where it comes from; so there may be
 //! as many as the scenario's network has, and they go out by the batch.
@@ -22,6 +23,8 @@ use iked::time::Now;
 
 use crate::engine::Live;
 use crate::meter::Meter;
+use crate::responder;
+use crate::run::Arguments;
 use crate::scenario::{self, Scenario};
 
 /// The socket and what goes out through it.
@@ -36,7 +39,38 @@ pub struct Flood {
     dice: Rng,
     outgoing: SendBatch,
     incoming: ReceiveBatch,
+    elsewhere: Option<Elsewhere>,
     live: Arc<Live>,
+}
+
+/// The device by which the answers leave.
+#[derive(Debug)]
+struct Elsewhere {
+    pid: i32,
+    device: String,
+    /// Its packets before the first request.
+    before: u64,
+    looked: Instant,
+}
+
+impl Elsewhere {
+    fn new(pids: &[i32], device: &str) -> io::Result<Self> {
+        let missing =
+            || io::Error::other(format!("no device {device} at a process of the responder"));
+        let pid = *pids.first().ok_or_else(missing)?;
+        Ok(Self {
+            pid,
+            device: device.to_owned(),
+            before: responder::packets(pid, device).ok_or_else(missing)?,
+            looked: now().mono,
+        })
+    }
+
+    /// Answers until now; `None` where the responder is gone.
+    fn count(&self) -> Option<u64> {
+        let packets = responder::packets(self.pid, &self.device)?;
+        Some(packets.saturating_sub(self.before))
+    }
 }
 
 impl Flood {
@@ -45,12 +79,15 @@ impl Flood {
         scenario: &Scenario,
         config: &Arc<Config>,
         options: &Arc<Options>,
-        seed: u64,
+        arguments: &Arguments,
         live: &Arc<Live>,
     ) -> io::Result<Option<Self>> {
         let Some(flood) = &scenario.flood else {
             return Ok(None);
         };
+        let seed = arguments.seed;
+        let device = flood.answers_by.as_deref();
+        let elsewhere = device.map(|device| Elsewhere::new(&arguments.pids, device));
         let address = scenario.responder.address;
         let wildcard = match address {
             IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
@@ -72,6 +109,7 @@ impl Flood {
             dice: Rng::from_seed(seed.try_into().unwrap_or([4; 32])),
             outgoing: SendBatch::default(),
             incoming: ReceiveBatch::new(),
+            elsewhere: elsewhere.transpose()?,
             live: Arc::clone(live),
         }))
     }
@@ -103,6 +141,7 @@ impl Flood {
             self.live.flood_sent.fetch_add(sent, Ordering::Relaxed);
             self.hear();
         }
+        self.look_elsewhere();
         Ok(Meter::default())
     }
 
@@ -126,6 +165,14 @@ impl Flood {
 
     /// Takes what has come, a few batches at most: requests must not wait behind it.
     fn hear(&mut self) {
+        if let Some(elsewhere) = &mut self.elsewhere {
+            let now = now().mono;
+            if now - elsewhere.looked > LOOK {
+                elsewhere.looked = now;
+                self.look_elsewhere();
+            }
+            return;
+        }
         for socket in &self.sockets {
             for _ in 0..ROUNDS_MAX {
                 let drained = self.incoming.receive(socket);
@@ -135,6 +182,13 @@ impl Flood {
                     break;
                 }
             }
+        }
+    }
+
+    /// Counts what has left by the device.
+    fn look_elsewhere(&self) {
+        if let Some(count) = self.elsewhere.as_ref().and_then(Elsewhere::count) {
+            self.live.flood_answered.store(count, Ordering::Relaxed);
         }
     }
 }
@@ -179,6 +233,8 @@ fn pause() {
 const BATCH: u32 = 64;
 /// Batches of answers that are taken between two of requests.
 const ROUNDS_MAX: usize = 4;
+/// Time between two looks at the device.
+const LOOK: Duration = Duration::from_millis(100);
 /// How far the flood may be behind its pace before requests are left out.
 const LATE_MAX: Duration = Duration::from_millis(20);
 
@@ -187,6 +243,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::net::UdpSocket;
 
+    use clap::Parser as _;
     use iked::wire::Header;
 
     use super::*;
@@ -206,7 +263,8 @@ mod tests {
             config_dir: "/nowhere".into(),
         });
         let live = Arc::new(Live::default());
-        let flood = Flood::new(&scenario, &config, &options, 1, &live).unwrap();
+        let arguments = Arguments::parse_from(["ikeload", "s.toml"]);
+        let flood = Flood::new(&scenario, &config, &options, &arguments, &live).unwrap();
         let mut flood = flood.unwrap();
         let responder = UdpSocket::bind("127.0.0.1:0").unwrap();
         responder

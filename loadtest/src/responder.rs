@@ -30,9 +30,32 @@ pub fn cost(pids: &[i32]) -> Option<Cost> {
     Some(sum)
 }
 
+/// Packets that went through a network device where a process of the responder is, either way: what one
+/// that only throws away was given counts as sent or as received, as the device likes. `None`: no such
+/// process or no such device.
+pub fn packets(pid: i32, device: &str) -> Option<u64> {
+    let devices = Process::new(pid)
+        .and_then(|process| process.dev_status())
+        .ok()?;
+    let status = devices.get(device)?;
+    Some(status.sent_packets + status.recv_packets)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn packets_of_a_device_are_counted_and_another_device_is_told() {
+        let own = i32::try_from(std::process::id()).unwrap();
+        let before = packets(own, "lo").unwrap();
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let to = socket.local_addr().unwrap();
+        assert_eq!(socket.send_to(b"one", to).unwrap(), 3);
+        assert!(packets(own, "lo").unwrap() >= before + 2);
+        assert_eq!(packets(own, "nowhere0"), None);
+        assert_eq!(packets(i32::MAX, "lo"), None);
+    }
 
     #[test]
     fn this_process_costs_something_and_a_dead_one_is_told() {

@@ -202,6 +202,9 @@ pub struct Flood {
     pub requests: f64,
     /// `ADDRESS/LEN`: from where, one address after the other, and then again.
     pub from: String,
+    /// A network device on the responder's side by which its answers to them leave, and nothing else does:
+    /// they are counted there, and not taken in here. For a process given by `--pid`.
+    pub answers_by: Option<String>,
 }
 
 /// NATs. Each peer has an address of its own inside (`sources` must have one for each), and outside an

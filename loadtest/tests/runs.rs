@@ -350,7 +350,7 @@ fn slow_peers_get_in_late_and_the_others_do_not_wait() {
 #[test]
 fn honest_peers_get_in_beside_a_flood_of_strangers() {
     let scenario = SCENARIO.replace("SECRET", "open sesame");
-    let flood = "rate = 100.0\n[flood]\nrequests = 1000.0\nfrom = \"10.96.0.0/16\"\n";
+    let flood = "rate = 100.0\n[flood]\nrequests = 1000.0\nfrom = \"10.112.0.0/16\"\nanswers_by = \"astray\"\n";
     let place = Place::new(&(scenario + flood));
     let output = place.against_iked();
     assert!(output.status.success(), "{}", text(&output));
