@@ -23,7 +23,7 @@ use crate::wire::sk::{self, SkFailure, SkKey};
 use crate::wire::spi::IkeSpi;
 use crate::wire::{
     Flags, Header, Message, Payload, announce, decode_payloads, encode_message, encode_payloads,
-    print,
+    nonce_without_cookie, print,
 };
 
 mod kernel;
@@ -102,9 +102,16 @@ pub struct Target {
 /// A datagram as it comes from the network: decoding is total, and what was decoded, once encoded,
 /// is a fixed point of decoding and encoding.
 pub fn message(bytes: &[u8]) {
+    let nonce = nonce_without_cookie(bytes);
     let Ok(first) = Message::decode(bytes) else {
         return;
     };
+    assert!(nonce.is_none_or(|nonce| {
+        first
+            .payloads
+            .iter()
+            .any(|one| *one == Payload::Nonce(nonce))
+    }));
     assert!(print::details(&first).starts_with(&print::one_line(&first)));
     first.payloads.iter().for_each(announcements);
     if !encodable(&first.payloads) {

@@ -17,7 +17,7 @@ use iked::wire::spi::IkeSpi;
 use iked::wire::{
     Auth, Cert, CertReq, CfgAttribute, Cp, Delete, Flags, Header, Id, Ke, Message, Notify, Payload,
     Proposal, Sk, Skf, TrafficSelector, Transform, TransformId, UnknownPayload, decode_payloads,
-    encode_message, encode_payloads, print,
+    encode_message, encode_payloads, nonce_without_cookie, print,
 };
 
 /// A payload that owns its bytes: what proptest makes and shrinks. Payloads borrow from it.
@@ -280,6 +280,46 @@ fn encode<'a>(
     )
 }
 
+/// Most of these have SA, KE and Nonce once each, and some begin with a COOKIE.
+fn request() -> impl Strategy<Value = Vec<Owned>> {
+    let few = || prop_oneof![8 => Just(1usize), 1 => Just(0), 1 => Just(2)];
+    let of = |which: fn(&Owned) -> bool| payload().prop_filter("another", which);
+    let part = move |which| few().prop_flat_map(move |count| vec(of(which), count));
+    let cookie = bytes(64).prop_map(|data| Owned::Notify(0, Vec::new(), 16390, data));
+    let first = prop_oneof![2 => Just(Vec::new()), 1 => cookie.prop_map(|one| vec![one])];
+    (
+        first,
+        part(|one| matches!(one, Owned::Sa(_))),
+        part(|one| matches!(one, Owned::Ke(..))),
+        part(|one| matches!(one, Owned::Nonce(_))),
+        vec(payload(), 0..3),
+    )
+        .prop_flat_map(|(first, sa, ke, nonce, others)| {
+            let rest = [sa, ke, nonce, others]
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>();
+            (Just(first), Just(rest).prop_shuffle())
+        })
+        .prop_map(|(first, rest)| first.into_iter().chain(rest).collect())
+}
+
+/// What `nonce_without_cookie` must say of a message with these payloads.
+fn nonce_of<'a>(payloads: &[Payload<'a>]) -> Option<&'a [u8]> {
+    let cookie = matches!(payloads.first(), Some(Payload::Notify(notify)) if notify.kind == NotifyType::COOKIE);
+    let count = |kind| payloads.iter().filter(|one| one.kind() == kind).count();
+    let [sa, ke, nonce] = [PayloadType::SA, PayloadType::KE, PayloadType::NONCE].map(count);
+    let closed = count(PayloadType::SK) + count(PayloadType::SKF) > 0;
+    let found = payloads.iter().find_map(|one| {
+        if let Payload::Nonce(nonce) = one {
+            Some(*nonce)
+        } else {
+            None
+        }
+    });
+    found.filter(|_| !cookie && !closed && [sa, ke, nonce] == [1, 1, 1])
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -347,6 +387,16 @@ proptest! {
     }
 
     #[test]
+    fn the_nonce_of_a_request_without_cookie_is_found_as_decoding_finds_it(
+        owned in request(),
+        encrypted in prop_oneof![9 => Just(Encrypted::No), 1 => encrypted()],
+        header in header(),
+    ) {
+        let (bytes, _, payloads) = encode(header, &owned, &encrypted);
+        prop_assert_eq!(nonce_without_cookie(&bytes), nonce_of(&payloads));
+    }
+
+    #[test]
     fn a_message_cut_short_is_refused(
         header in header(),
         owned in vec(payload(), 1..6),
@@ -355,6 +405,7 @@ proptest! {
         let (bytes, ..) = encode(header, &owned, &Encrypted::No);
         let kept = cut.index(bytes.len());
         prop_assert!(Message::decode(&bytes[..kept]).is_err());
+        prop_assert_eq!(nonce_without_cookie(&bytes[..kept]), None);
         // Even when the length in the header is made to fit.
         if kept >= Header::LEN {
             let mut short = bytes[..kept].to_vec();

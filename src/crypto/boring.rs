@@ -21,7 +21,7 @@ pub fn provider() -> Provider {
         ciphers: cipher::CIPHERS,
         key_exchanges: kex::KEY_EXCHANGES,
         sha1,
-        hmac_sha256,
+        sha256,
         equal: |a, b| a.len() == b.len() && boring::memcmp::eq(a, b),
         signature_hashes: &[
             HashAlgorithm::SHA2_256,
@@ -52,10 +52,12 @@ fn sha1(parts: &[&[u8]]) -> [u8; 20] {
     hasher.finish()
 }
 
-fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
-    let mut out = [0; 32];
-    hmac(Hash::Sha256, key, parts, &mut out);
-    out
+fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+    let mut hasher = boring::sha::Sha256::new();
+    for part in parts {
+        hasher.update(part);
+    }
+    hasher.finish()
 }
 
 /// HMAC-MD5 of these parts, one after the other.

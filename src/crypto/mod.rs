@@ -200,8 +200,8 @@ pub struct Provider {
     pub key_exchanges: &'static [&'static dyn KeyExchange],
     /// SHA-1 of the parts (NAT detection, RFC 7296, 2.23; CERTREQ).
     pub sha1: fn(&[&[u8]]) -> [u8; 20],
-    /// SHA-256 HMAC for cookies.
-    pub hmac_sha256: fn(key: &[u8], parts: &[&[u8]]) -> [u8; 32],
+    /// SHA-256 of the parts (cookies, RFC 7296, 2.6).
+    pub sha256: fn(&[&[u8]]) -> [u8; 32],
     /// Constant-time equality; false for different lengths.
     pub equal: fn(&[u8], &[u8]) -> bool,
     /// Hash algorithms we verify signatures with, as RFC 7427 announces them.

@@ -19,7 +19,7 @@ pub fn provider() -> Provider {
         ciphers: CIPHERS,
         key_exchanges: KEY_EXCHANGES,
         sha1: |parts| digest(b"sha1", parts),
-        hmac_sha256: digest,
+        sha256: |parts| digest(b"sha256", parts),
         equal: |a, b| a == b,
         signature_hashes: &[HashAlgorithm::SHA2_256, HashAlgorithm::IDENTITY],
     }

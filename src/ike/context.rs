@@ -128,9 +128,15 @@ pub struct Outbox {
 }
 
 impl Outbox {
+    /// An empty buffer for a datagram.
+    pub fn blank(&mut self) -> Vec<u8> {
+        let spare = self.spare.pop();
+        spare.unwrap_or_else(|| Vec::with_capacity(SPARE_LEN))
+    }
+
     /// Keeps the buffer of a datagram that is gone.
     pub fn recycle(&mut self, mut buffer: Vec<u8>) {
-        if buffer.capacity() > 0 && self.spare.len() < SPARE_MAX {
+        if buffer.capacity() >= SPARE_LEN && self.spare.len() < SPARE_MAX {
             buffer.clear();
             self.spare.push(buffer);
         }
@@ -209,7 +215,7 @@ impl Context {
 
     /// Queues a copy of a datagram.
     pub fn transmit_copy(&mut self, path: Path, datagram: &[u8]) {
-        let mut bytes = self.out.spare.pop().unwrap_or_default();
+        let mut bytes = self.out.blank();
         bytes.extend_from_slice(datagram);
         self.transmit(path, bytes);
     }
@@ -473,6 +479,8 @@ const DROPS_BURST: u64 = 5;
 const LINE_LEN: usize = 224;
 /// Buffers kept for datagrams: as many as one turn of a shard sends at once, more or less.
 const SPARE_MAX: usize = 64;
+/// Bytes of each of them at least, so that none has to grow for a datagram of the usual size.
+const SPARE_LEN: usize = 1280;
 /// Log lines that wait for the shell; more in one turn are not written.
 const EVENTS_MAX: usize = 4096;
 

@@ -1,6 +1,7 @@
 //! The stateless cookie of RFC 7296, 2.6: proof that the initiator receives what we send, before
 //! anything is kept or computed for it. All shards of one process make and accept the same cookies,
-//! because the secrets derive from one seed and the minute.
+//! because the secrets derive from one seed and the minute. A cookie is the hash that RFC 7296
+//! suggests, with the secret at its end: under a flood each of them counts, and an HMAC hashes twice as much.
 
 use std::net::IpAddr;
 use std::time::UNIX_EPOCH;
@@ -57,7 +58,7 @@ impl Cookies {
         match self.last {
             Some((last, secret)) if last == minute => secret,
             Some(_) | None => {
-                let secret = (provider.hmac_sha256)(&self.seed, &[&minute.to_be_bytes()]);
+                let secret = (provider.sha256)(&[&minute.to_be_bytes(), &self.seed]);
                 self.last = Some((minute, secret));
                 secret
             }
@@ -78,10 +79,10 @@ impl Cookies {
             IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
             IpAddr::V6(address) => address.octets(),
         };
-        let mac = (provider.hmac_sha256)(&secret, &[&address, &spi.to_bytes(), nonce]);
+        let hash = (provider.sha256)(&[nonce, &address, &spi.to_bytes(), &secret]);
         let mut cookie = [0; COOKIE_LEN];
         cookie[0] = minute[7];
-        cookie[1..].copy_from_slice(&mac[..COOKIE_LEN - 1]);
+        cookie[1..].copy_from_slice(&hash[..COOKIE_LEN - 1]);
         cookie
     }
 }
@@ -92,7 +93,7 @@ fn minute(now: Now) -> u64 {
         .map_or(0, |since| since.as_secs() / 60)
 }
 
-/// Bytes of a cookie: the secret's version and 160 bits of MAC; RFC 7296, 2.6 allows 1 to 64.
+/// Bytes of a cookie: the secret's version and 160 bits of the hash; RFC 7296, 2.6 allows 1 to 64.
 pub const COOKIE_LEN: usize = 21;
 
 #[cfg(test)]

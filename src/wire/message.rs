@@ -1,9 +1,10 @@
 //! Whole messages: the header and the chain of payloads, RFC 7296, 3.1 and 3.2.
 
+use super::Payloads;
 use super::codec::{DecodeError, DecodeErrorKind, Reader, patch_length};
 use super::header::Header;
-use super::payload::{Payload, Sk, Skf};
-use super::{Payloads, registry::PayloadType};
+use super::payload::{Payload, Sk, Skf, decode_nonce};
+use super::registry::{NotifyType, PayloadType};
 
 /// A decoded message. Its encrypted payload, if any, is the last one and still closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +75,37 @@ pub fn decode_sealed(bytes: &[u8]) -> Result<(Header, Option<Sealed>), DecodeErr
     Ok((header, sealed))
 }
 
+/// The nonce of an IKE_SA_INIT request that brings no COOKIE, if it has SA, KE and Nonce once each and
+/// whole payloads to its end; nothing else of it is looked at. `None` for any other message: whoever wants to
+/// know why decodes it.
+pub fn nonce_without_cookie(bytes: &[u8]) -> Option<&[u8]> {
+    let header = Header::decode(bytes).ok()?;
+    let mut chain = Chain::new(header.next_payload, bytes.get(Header::LEN..)?, None);
+    let (mut proposals, mut key, mut nonce) = (0, 0, None);
+    while chain.kind != PayloadType::NONE {
+        let first = chain.taken == 0;
+        let (kind, body, _) = chain.open_next().ok()?;
+        match kind {
+            PayloadType::SA => proposals += 1,
+            PayloadType::KE => key += 1,
+            PayloadType::NONCE if nonce.is_none() => nonce = Some(body),
+            PayloadType::NONCE | PayloadType::SK | PayloadType::SKF => return None,
+            // RFC 7296, 2.6: the cookie comes first.
+            PayloadType::NOTIFY if first && is_cookie(body)? => return None,
+            _ => {}
+        }
+    }
+    chain.reader.finish().ok()?;
+    let nonce = decode_nonce(nonce?).ok()?;
+    ((proposals, key) == (1, 1)).then_some(nonce)
+}
+
+/// Whether the body of a Notify payload (RFC 7296, 3.10) is that of a COOKIE; `None` for a short one.
+fn is_cookie(body: &[u8]) -> Option<bool> {
+    let kind = body.get(2..)?.first_chunk::<2>()?;
+    Some(u16::from_be_bytes(*kind) == NotifyType::COOKIE.0)
+}
+
 /// A chain of payloads, decoded one after the other. Nothing follows an error.
 struct Chain<'a> {
     reader: Reader<'a>,
@@ -100,7 +132,9 @@ impl<'a> Chain<'a> {
         }
     }
 
-    fn decode(&mut self) -> Result<Payload<'a>, DecodeError> {
+    /// Opens the next payload, whatever is in it: its type, its body, and how many bytes the chain had
+    /// left behind its generic header.
+    fn open_next(&mut self) -> Result<(PayloadType, &'a [u8], usize), DecodeError> {
         let (kind, reader) = (self.kind, &mut self.reader);
         if self.taken == PAYLOADS_MAX {
             return Err(reader.error(DecodeErrorKind::TooMany));
@@ -111,6 +145,16 @@ impl<'a> Chain<'a> {
         let length = reader.u16()?;
         let left = reader.len();
         let inner = reader.body(length, GENERIC_HEADER_LEN)?.rest();
+        // RFC 7296, 2.5: the critical bit matters only for what we do not know.
+        if critical && kind.name().is_none() {
+            return Err(reader.error(DecodeErrorKind::UnknownCritical(kind)));
+        }
+        Ok((kind, inner, left))
+    }
+
+    fn decode(&mut self) -> Result<Payload<'a>, DecodeError> {
+        let (kind, inner, left) = self.open_next()?;
+        let reader = &mut self.reader;
         match (kind, self.end) {
             (PayloadType::SK | PayloadType::SKF, Some(end)) => {
                 reader.finish()?;
@@ -118,10 +162,6 @@ impl<'a> Chain<'a> {
                 encrypted(kind, self.kind, end - left, inner)
             }
             (PayloadType::SK | PayloadType::SKF, None) => Err(reader.error(DecodeErrorKind::Value)),
-            // RFC 7296, 2.5: the critical bit matters only for what we do not know.
-            _ if critical && kind.name().is_none() => {
-                Err(reader.error(DecodeErrorKind::UnknownCritical(kind)))
-            }
             _ => Payload::decode(kind, inner),
         }
     }

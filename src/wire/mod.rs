@@ -27,6 +27,7 @@ pub use header::{Flags, Header};
 pub use list::List;
 pub use message::{
     Message, Sealed, decode_payloads, decode_sealed, encode_message, encode_payloads,
+    nonce_without_cookie,
 };
 pub use payload::{Auth, Cert, CertReq, Delete, Id, Ke, Notify, Payload, Sk, Skf, UnknownPayload};
 pub use sa::{Proposal, Transform, TransformId};

@@ -331,7 +331,7 @@ fn decode_auth(body: &[u8]) -> Result<Auth<'_>, DecodeError> {
     })
 }
 
-fn decode_nonce(body: &[u8]) -> Result<&[u8], DecodeError> {
+pub(super) fn decode_nonce(body: &[u8]) -> Result<&[u8], DecodeError> {
     // RFC 7296, 3.9.
     if (16..=256).contains(&body.len()) {
         Ok(body)

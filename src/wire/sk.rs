@@ -54,7 +54,7 @@ pub fn seal_fragments(
     datagram_max: usize,
     out: &mut Vec<Vec<u8>>,
 ) -> Result<(), SkFailure> {
-    let mut plaintext = Vec::with_capacity(256);
+    let mut plaintext = Vec::with_capacity(1024);
     let first = encode_payloads(inner, &mut plaintext);
     if sealed_len(key, plaintext.len(), 0) > datagram_max {
         return cut(header, (first, &plaintext), key, datagram_max, 1, out);

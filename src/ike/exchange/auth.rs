@@ -426,6 +426,7 @@ pub fn add_child(cx: &mut Context, sa: &mut IkeSa, child: ChildSa) {
 fn answer(cx: &mut Context, sa: &mut IkeSa, message_id: u32, digest: u64, reply: &AuthReply) {
     let lifetime = reauth::limit(cx, sa).map(reauth::data);
     let mut payloads = our_payloads(reply.id.as_ref(), &reply.certs, reply.auth.as_ref());
+    payloads.reserve(8);
     if let Some(cp) = &reply.cp {
         let attributes = cp
             .iter()

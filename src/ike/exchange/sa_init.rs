@@ -19,7 +19,7 @@ use crate::wire::registry::{CertEncoding, ExchangeType, HashAlgorithm, NotifyTyp
 use crate::wire::spi::IkeSpi;
 use crate::wire::{
     CertReq, DecodeError, DecodeErrorKind, Flags, Header, Ke, Message, Notify, Payload, Proposal,
-    encode_message,
+    encode_message, nonce_without_cookie,
 };
 
 /// A request, read but not yet acted upon.
@@ -76,6 +76,11 @@ fn answer(
     bytes: &[u8],
     demand_cookie: bool,
 ) -> Result<Option<IkeSa>, Error> {
+    // Before anything else of it is read.
+    if demand_cookie && let Some(nonce) = nonce_without_cookie(bytes) {
+        challenge(cx, now, path, spi, nonce);
+        return Ok(None);
+    }
     let message = Message::decode(bytes)?;
     let nonce = message
         .payloads
@@ -91,10 +96,7 @@ fn answer(
     // Also for its length: with all three payloads a request is longer than a challenge.
     let request = read(spi, &message.payloads, nonce)?;
     if demand_cookie && !cookie_holds(cx, now, path, spi, nonce, &message.payloads) {
-        let peer = path.remote.ip();
-        let cookie = cx.cookies.make(&cx.provider, now, peer, spi, nonce);
-        cx.stats.cookies_sent += 1;
-        send_notify(cx, path, spi, NotifyType::COOKIE, &cookie);
+        challenge(cx, now, path, spi, nonce);
         return Ok(None);
     }
     if !select::is_known(&cx.config, path.local.ip(), path.remote.ip()) {
@@ -109,6 +111,14 @@ fn answer(
     }
     let sa = accept(cx, now, path, &request, policy, chosen, bytes)?;
     Ok(Some(sa))
+}
+
+/// Asks the initiator to come again with a COOKIE.
+fn challenge(cx: &mut Context, now: Now, path: Path, spi: IkeSpi, nonce: &[u8]) {
+    let peer = path.remote.ip();
+    let cookie = cx.cookies.make(&cx.provider, now, peer, spi, nonce);
+    cx.stats.cookies_sent += 1;
+    send_notify(cx, path, spi, NotifyType::COOKIE, &cookie);
 }
 
 fn cookie_holds(
@@ -353,14 +363,15 @@ fn build(
         spi: &[],
         transforms: chosen.transforms.iter().copied().collect(),
     };
-    let mut payloads = vec![
+    let mut payloads = Vec::with_capacity(12);
+    payloads.extend([
         Payload::Sa([proposal].into()),
         Payload::Ke(Ke {
             method: request.ke.method,
             data: public,
         }),
         Payload::Nonce(nonce),
-    ];
+    ]);
     if cx.config.settings.vendor_id {
         payloads.push(Payload::VendorId(VENDOR_ID));
     }
@@ -432,7 +443,7 @@ fn refuse(cx: &mut Context, now: Now, path: Path, spi: IkeSpi, request_len: usiz
 }
 
 fn send_notify(cx: &mut Context, path: Path, spi: IkeSpi, kind: NotifyType, data: &[u8]) {
-    let mut out = Vec::with_capacity(64);
+    let mut out = cx.out.blank();
     encode_message(&header(spi, None, true), &[status(kind, data)], &mut out);
     cx.transmit(path, out);
 }
