@@ -26,7 +26,7 @@ pub enum Drained {
 impl ReceiveBatch {
     /// Buffers for whole UDP datagrams.
     pub fn new() -> Self {
-        let buffers = (0..BATCH_MAX).map(|_| vec![0; DATAGRAM_MAX]).collect();
+        let buffers = (0..BATCH_MAX).map(|_| vec![0; BUFFER_LEN]).collect();
         Self {
             room: Room::default(),
             buffers,
@@ -125,7 +125,7 @@ impl SendBatch {
     pub fn flush(&mut self, sockets: &[ShardSocket]) -> Sent {
         let mut result = Sent::default();
         for socket in sockets {
-            let outgoing: Vec<Outgoing<'_>> = self
+            let outgoing = self
                 .waiting
                 .iter()
                 .filter(|(path, _)| socket.carries(path.remote.ip(), path.marker))
@@ -134,9 +134,8 @@ impl SendBatch {
                     marker: path.marker,
                     remote: path.remote,
                     local: path.local.ip(),
-                })
-                .collect();
-            send_all(socket, &mut self.room, &outgoing, &mut result);
+                });
+            send_all(socket, &mut self.room, outgoing, &mut result);
         }
         let mut waiting = std::mem::take(&mut self.waiting);
         for (_, buffer) in waiting.drain(..) {
@@ -147,26 +146,29 @@ impl SendBatch {
     }
 }
 
-fn send_all(
+fn send_all<'a>(
     socket: &ShardSocket,
     room: &mut Room,
-    mut outgoing: &[Outgoing<'_>],
+    mut outgoing: impl Iterator<Item = Outgoing<'a>> + Clone,
     result: &mut Sent,
 ) {
-    while !outgoing.is_empty() {
-        match net::send(socket.fd(), room, outgoing) {
+    // Those that the kernel took, or refused, are taken from the front.
+    while outgoing.clone().next().is_some() {
+        let gone = match net::send(socket.fd(), room, outgoing.clone()) {
             Ok(count) if count > 0 => {
                 result.sent += count as u64;
-                outgoing = outgoing.get(count..).unwrap_or(&[]);
+                count
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
             Ok(_) | Err(_) => {
                 result.failed += 1;
-                outgoing = outgoing.get(1..).unwrap_or(&[]);
+                1
             }
-        }
+        };
+        outgoing.by_ref().take(gone).for_each(drop);
     }
 }
 
-/// Largest UDP payload.
-const DATAGRAM_MAX: usize = 65_535;
+/// Room for the largest UDP payload, and some more, so that the heads of all buffers are not in the same few
+/// lines of a cache.
+const BUFFER_LEN: usize = 65_535 + 641;

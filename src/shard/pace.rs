@@ -46,7 +46,7 @@ const HASTY: u32 = 16;
 /// A batch as large as this is worth its system calls.
 const FEW: usize = 24;
 /// How long; the system makes it some 50 microseconds longer (`PR_SET_TIMERSLACK`).
-const PAUSE: Duration = Duration::from_micros(50);
+const PAUSE: Duration = Duration::from_micros(100);
 
 #[cfg(test)]
 #[expect(

@@ -191,14 +191,16 @@ fn local_of(header: &libc::msghdr) -> Option<IpAddr> {
     None
 }
 
-/// Sends up to `BATCH_MAX` datagrams; returns how many the kernel took. An error concerns the first.
-pub fn send(
+/// Sends up to `BATCH_MAX` datagrams; returns how many the kernel took, none where there are none. An
+/// error concerns the first.
+pub fn send<'a>(
     socket: BorrowedFd<'_>,
     room: &mut Room,
-    datagrams: &[Outgoing<'_>],
+    datagrams: impl Iterator<Item = Outgoing<'a>>,
 ) -> io::Result<usize> {
-    let count = datagrams.len().min(BATCH_MAX);
+    let mut count = 0;
     for (place, datagram) in room.places().zip(datagrams) {
+        count += 1;
         for (vector, bytes) in place.vectors.iter_mut().zip([&MARKER, datagram.bytes]) {
             vector.iov_base = bytes.as_ptr().cast_mut().cast();
             vector.iov_len = bytes.len();
@@ -217,13 +219,16 @@ pub fn send(
         header.msg_controllen = CONTROL_LEN;
         header.msg_controllen = fill_source(header, datagram.local, datagram.remote);
     }
+    if count == 0 {
+        return Ok(0);
+    }
     // SAFETY: each of the first `count` headers points to a live name, control and one or two live
     // vectors; sendmmsg does not write through iov_base.
     let sent = unsafe {
         libc::sendmmsg(
             socket.as_raw_fd(),
             room.headers.as_mut_ptr(),
-            count as u32,
+            count,
             libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
         )
     };

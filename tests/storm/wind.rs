@@ -159,7 +159,7 @@ fn sources(dice: &mut Dice) -> Vec<Source> {
 fn send(socket: &UdpSocket, mut batch: &[Outgoing<'_>]) {
     let mut room = Room::default();
     while !batch.is_empty() {
-        match net::send(socket.as_fd(), &mut room, batch) {
+        match net::send(socket.as_fd(), &mut room, batch.iter().copied()) {
             Ok(count) => batch = &batch[count..],
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => thread::yield_now(),
             Err(error) => panic!("{error}"),
