@@ -147,7 +147,7 @@ pub fn a_password_gets_in() {
         "with EAP successful",
     ];
     assert_says(&session.said, &words);
-    assert_says(&session.gateway.log(), &["EAP user 'alice' authenticated"]);
+    session.gateway.says(&["EAP user 'alice' authenticated"]);
 }
 
 pub fn a_wrong_password_does_not() {
@@ -157,7 +157,7 @@ pub fn a_wrong_password_does_not() {
     let words = "EAP-MS-CHAPv2 failed with error ERROR_AUTHENTICATION_FAILURE";
     let gateway = is_refused(&world, &conf, &client, words);
     let why = "EAP: wrong user name or password for 'alice'";
-    assert_says(&gateway.log(), &[why, "sa_free: given up by the peer"]);
+    gateway.says(&[why, "sa_free: given up by the peer"]);
     assert_eq!(gateway.count("IKE SA failed to establish"), 1);
 }
 
@@ -173,7 +173,7 @@ fn gets_in_with(method: &str, charon: &str) {
     let session = Session::open(&world, &conf, &client);
     let succeeded = format!("EAP method {charon} succeeded, no MSK established");
     assert_says(&session.said, &[&succeeded, "with EAP successful"]);
-    assert_says(&session.gateway.log(), &["EAP user 'alice' authenticated"]);
+    session.gateway.says(&["EAP user 'alice' authenticated"]);
 }
 
 pub fn a_client_with_nothing_but_md5_gets_in() {
@@ -286,7 +286,7 @@ fn gets_in_by_tls(version: &str) {
     ];
     assert_says(&session.said, &words);
     let who = "EAP user 'FQDN/warrior.example' authenticated";
-    assert_says(&session.gateway.log(), &[who]);
+    session.gateway.says(&[who]);
 }
 
 pub fn a_certificate_gets_in_by_tls_1_2() {
@@ -311,7 +311,7 @@ pub fn a_certificate_of_a_stranger_is_refused_by_tls() {
     };
     let gateway = is_refused(&world, &conf, &client, "received fatal TLS alert");
     let why = "EAP-TLS: certificate: unable to get local issuer certificate";
-    assert_says(&gateway.log(), &[why]);
+    gateway.says(&[why]);
 }
 
 fn begins_by_tls(version: &str) {

@@ -8,7 +8,7 @@ use iked::control::client;
 use iked::control::grammar::Command;
 
 use super::keys::Keys;
-use super::world::{Process, World, coupled, lossy, text, wait_for};
+use super::world::{Process, World, coupled, lossy, text, wait_for, wait_to_see};
 
 pub const GATEWAY_ID: &str = "gateway.example";
 pub const CLIENT_ID: &str = "warrior.example";
@@ -195,8 +195,20 @@ impl Gateway {
         });
     }
 
+    /// What it has logged until now; a thread of its own writes that, a moment behind what was done.
     pub fn log(&self) -> String {
         self.process.log()
+    }
+
+    /// Waits until all of this stands in its log.
+    pub fn says(&self, parts: &[&str]) {
+        for part in parts {
+            wait_to_see(&format!("`{part}` in the log of iked"), || {
+                let log = self.log();
+                let found = log.contains(part);
+                found.then_some(()).ok_or(log)
+            });
+        }
     }
 
     /// Ends it as a crash would.

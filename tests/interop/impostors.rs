@@ -444,10 +444,7 @@ impl Impostor {
 
     fn is_named(gateway: &Gateway, why: &str) {
         let line = Self::line(why);
-        // It is written by another thread than the answer.
-        wait_for(&format!("`{line}`"), || {
-            gateway.log().contains(&line).then_some(())
-        });
+        gateway.says(&[&line]);
         let log = gateway.log();
         assert_eq!(log.matches(&line).count(), 1, "`{line}` in:\n{log}");
     }
@@ -545,7 +542,7 @@ impl Impostor {
 
     fn openiked_is_refused(&self, gateway: &Gateway, peer: &OpenIked) {
         let line = Self::line(self.openiked.unwrap_or(self.why));
-        assert_says(&gateway.log(), &[&line]);
+        gateway.says(&[&line]);
         wait_for("the peer to forget", || {
             let shown = peer.ikectl(&["show", "sa"]);
             (!shown.contains("ESTABLISHED")).then_some(())

@@ -104,7 +104,7 @@ pub fn a_packet_brings_the_tunnel_back_and_none_leaves_in_the_clear() {
     kernel_holds_traps(&world, 1);
     // Long before the minute is over after which it would begin by itself.
     reaches(&world, CLIENT);
-    assert_says(&gateway.log(), &["a packet to its peer"]);
+    gateway.says(&["a packet to its peer"]);
     gateway.wait_for_count("IKE SA currently established", 1);
     assert_eq!(gateway.count("IKE SA established"), 2);
     // Nobody answers: packets wait in vain, but not one of them gets out.

@@ -49,7 +49,7 @@ const UNMIXED: &str = "policy 'warriors' has a PPK, but none is used";
 /// It gets in, rekeys both ways, and packets still pass.
 fn gets_in_with(world: &World, conf: &Conf, client: &Client, said: &str) {
     let session = Session::open(world, conf, client);
-    assert_says(&session.gateway.log(), &[said]);
+    session.gateway.says(&[said]);
     let address = session.address();
     session.swan.rekey(&["--ike", "home"]);
     session.gateway.wait_for_count("IKE SA rekeyed", 1);
@@ -130,7 +130,7 @@ pub fn the_gateway_begins_with_raw_keys_and_a_ppk_that_may_be_left_out() {
         ..by_signature()
     };
     let (gateway, swan) = turned(conf, &holding(client, ONE, false), &world);
-    assert_says(&gateway.log(), &[MIXED]);
+    gateway.says(&[MIXED]);
     assert_says(&swan.log(), &["N(NO_PPK)"]);
 }
 
@@ -142,7 +142,7 @@ pub fn the_gateway_begins_with_a_ppk_that_the_client_has_not() {
         ..answers()
     };
     let (gateway, swan) = turned(gateway(ONE, ""), &client, &world);
-    assert_says(&gateway.log(), &[UNMIXED]);
+    gateway.says(&[UNMIXED]);
     assert_says(&swan.log(), &["N(USE_PPK)", "N(NO_PPK)"]);
 }
 
@@ -158,14 +158,14 @@ pub fn a_libreswan_client_with_the_ppk_that_is_required() {
     let world = World::new(Layout::Wire);
     let client = pluto(ONE, "insist");
     let session = PlutoSession::open(&world, &gateway(ONE, "required"), &client);
-    assert_says(&session.gateway.log(), &[MIXED]);
+    session.gateway.says(&[MIXED]);
 }
 
 pub fn a_libreswan_client_with_another_ppk_gets_in_without() {
     let world = World::new(Layout::Wire);
     let client = pluto(TWO, "yes");
     let session = PlutoSession::open(&world, &gateway(ONE, ""), &client);
-    assert_says(&session.gateway.log(), &[UNMIXED]);
+    session.gateway.says(&[UNMIXED]);
 }
 
 /// The gateway begins, with this PPK and word; libreswan has that one.

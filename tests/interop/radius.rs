@@ -144,7 +144,7 @@ pub fn a_password_that_freeradius_knows() {
     ];
     assert_says(&session.said, &words);
     assert_eq!(session.address(), "10.9.0.77", "Framed-IP-Address");
-    assert_says(&session.gateway.log(), &["EAP user 'alice' authenticated"]);
+    session.gateway.says(&["EAP user 'alice' authenticated"]);
     let heard = radius.log();
     assert_says(
         &heard,
@@ -271,7 +271,7 @@ pub fn a_server_ends_an_ike_sa() {
     session
         .gateway
         .wait_for_count("IKE SA currently established", 0);
-    assert_says(&session.gateway.log(), &["ended by a RADIUS server"]);
+    session.gateway.says(&["ended by a RADIUS server"]);
 }
 
 /// Nobody listens at the first address.
@@ -317,7 +317,7 @@ pub fn without_any_server_the_client_is_refused() {
     let (up, said) = swan.try_connect();
     assert!(!up, "{said}");
     assert_says(&said, &["received EAP_FAILURE, EAP authentication failed"]);
-    assert_says(&gateway.log(), &["EAP: no answer in time"]);
+    gateway.says(&["EAP: no answer in time"]);
     assert_eq!(gateway.count("IKE SA currently established"), 0);
     assert_eq!(gateway.count("leases"), 0);
 }

@@ -27,7 +27,7 @@ pub fn a_client_is_sent_to_another_address() {
         .gateway
         .wait_for_count("IKE SA currently established", 1);
     assert_says(&session.swan.log(), &["redirect"]);
-    assert_says(&session.gateway.log(), &["redirecting to 192.0.2.9"]);
+    session.gateway.says(&["redirecting to 192.0.2.9"]);
     let address = session.address();
     session.passes_packets(&address, INSIDE);
 }
@@ -217,7 +217,7 @@ pub fn the_gateway_asks_for_addresses_of_both_families() {
     let shown = gateway.show_sa();
     assert_says(&shown, &["10.7.0.1/32 -> ", "fd00:7::1/128 -> "]);
     let said = "granted address 10.7.0.1/32, address fd00:7::1/64";
-    assert_says(&gateway.log(), &[said]);
+    gateway.says(&[said]);
     if !coupled() {
         return;
     }
@@ -258,7 +258,7 @@ pub fn the_gateway_is_told_for_which_domains_the_name_servers_are() {
     let (gateway, swan) = turned(conf, &client, &world);
     assert_says(&swan.log(), &["CPRQ(ADDR DOMAIN", "CPRP(ADDR DNS"]);
     let said = "dns-domain corp.example (12337 50 51 ABCD)";
-    assert_says(&gateway.log(), &[said]);
+    gateway.says(&[said]);
 }
 
 pub fn the_client_limits_how_long_an_authentication_counts() {
@@ -286,7 +286,7 @@ pub fn the_client_limits_how_long_an_authentication_counts() {
         "authenticating again",
         "replaced by another IKE SA",
     ];
-    assert_says(&gateway.log(), &words);
+    gateway.says(&words);
     wait_for("the client to have one IKE SA", || {
         (swan.established().len() == 1).then_some(())
     });

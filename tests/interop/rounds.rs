@@ -54,7 +54,7 @@ const PASSWORD: &str = "eap \"mschap-v2\"";
 fn gets_in(world: &World, conf: &Conf, client: &Client) -> String {
     let session = Session::open(world, conf, client);
     let words = ["authentication 1 of 2", "EAP user 'alice' authenticated"];
-    assert_says(&session.gateway.log(), &words);
+    session.gateway.says(&words);
     let address = session.address();
     session.swan.rekey(&["--ike", "home"]);
     session.gateway.wait_for_count("IKE SA rekeyed", 1);
@@ -176,6 +176,6 @@ pub fn a_wrong_password_after_the_secret_is_refused() {
 }
 
 fn says_why(gateway: &Gateway, why: &str) {
-    assert_says(&gateway.log(), &[why]);
+    gateway.says(&[why]);
     assert_eq!(gateway.count("IKE SA failed to establish"), 1);
 }

@@ -416,12 +416,17 @@ pub fn wait_for<T>(what: &str, attempt: impl FnMut() -> Option<T>) -> T {
     wait_within(patience(), what, attempt)
 }
 
+/// The same; what each attempt saw is said when it was the last.
+pub fn wait_to_see<T>(what: &str, attempt: impl FnMut() -> Result<T, String>) -> T {
+    wait_within_to_see(patience(), what, attempt)
+}
+
 /// The same for what takes minutes by its nature.
 pub fn wait_long_for<T>(what: &str, attempt: impl FnMut() -> Option<T>) -> T {
     wait_within(6 * patience(), what, attempt)
 }
 
-/// The same; what each attempt saw is said when it was the last.
+/// Both: for minutes, and saying what the last attempt saw.
 pub fn wait_long_to_see<T>(what: &str, attempt: impl FnMut() -> Result<T, String>) -> T {
     wait_within_to_see(6 * patience(), what, attempt)
 }
