@@ -288,5 +288,21 @@ mod tests {
         assert_eq!(live.flood_answered.load(Ordering::Relaxed), 300);
     }
 
+    #[test]
+    fn answers_are_counted_where_they_leave() {
+        let own = i32::try_from(std::process::id()).unwrap();
+        let elsewhere = Elsewhere::new(&[own], "lo").unwrap();
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket
+            .send_to(b"answer", socket.local_addr().unwrap())
+            .unwrap();
+        assert!(elsewhere.count() >= Some(1));
+        for (pids, device) in [(&[own][..], "nowhere0"), (&[], "lo")] {
+            let error = Elsewhere::new(pids, device).unwrap_err().to_string();
+            let expected = format!("no device {device} at a process of the responder");
+            assert_eq!(error, expected);
+        }
+    }
+
     const REQUESTS: u32 = 300;
 }

@@ -68,7 +68,7 @@ pub fn hmac_md5(key: &[u8], parts: &[&[u8]]) -> [u8; 16] {
 }
 
 /// HMAC can only fail when memory does; the output is then random, so that nobody can foresee a
-/// cookie or a key made of it.
+/// key made of it.
 fn hmac(hash: Hash, key: &[u8], parts: &[&[u8]], out: &mut [u8]) {
     if bssl::hmac(hash, key, parts, out).is_err() && boring::rand::rand_bytes(out).is_err() {
         std::process::abort();

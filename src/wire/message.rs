@@ -75,9 +75,9 @@ pub fn decode_sealed(bytes: &[u8]) -> Result<(Header, Option<Sealed>), DecodeErr
     Ok((header, sealed))
 }
 
-/// The nonce of an IKE_SA_INIT request that brings no COOKIE, if it has SA, KE and Nonce once each and
-/// whole payloads to its end; nothing else of it is looked at. `None` for any other message: whoever wants to
-/// know why decodes it.
+/// The nonce of an IKE_SA_INIT request that brings no COOKIE, if it has SA, KE and Nonce once each, none too
+/// short to be one, and whole payloads to its end; nothing else of it is looked at. So it is longer than the
+/// answer with a COOKIE. `None` for any other message: whoever wants to know why decodes it.
 pub fn nonce_without_cookie(bytes: &[u8]) -> Option<&[u8]> {
     let header = Header::decode(bytes).ok()?;
     let mut chain = Chain::new(header.next_payload, bytes.get(Header::LEN..)?, None);
@@ -86,10 +86,14 @@ pub fn nonce_without_cookie(bytes: &[u8]) -> Option<&[u8]> {
         let first = chain.taken == 0;
         let (kind, body, _) = chain.open_next().ok()?;
         match kind {
-            PayloadType::SA => proposals += 1,
-            PayloadType::KE => key += 1,
+            PayloadType::SA if body.len() >= PROPOSAL_MIN => proposals += 1,
+            PayloadType::KE if body.len() >= KE_MIN => key += 1,
             PayloadType::NONCE if nonce.is_none() => nonce = Some(body),
-            PayloadType::NONCE | PayloadType::SK | PayloadType::SKF => return None,
+            PayloadType::SA
+            | PayloadType::KE
+            | PayloadType::NONCE
+            | PayloadType::SK
+            | PayloadType::SKF => return None,
             // RFC 7296, 2.6: the cookie comes first.
             PayloadType::NOTIFY if first && is_cookie(body)? => return None,
             _ => {}
@@ -265,5 +269,8 @@ const LENGTH_AT: usize = 24;
 pub(super) const GENERIC_HEADER_LEN: usize = 4;
 /// The critical bit of the generic payload header.
 const CRITICAL: u8 = 0x80;
+/// Bytes of a proposal without transforms (RFC 7296, 3.3.1), and of a key exchange without its value (3.4).
+const PROPOSAL_MIN: usize = 8;
+const KE_MIN: usize = 4;
 /// Payloads of one message: far above what a long certificate chain needs.
 const PAYLOADS_MAX: usize = 128;

@@ -121,6 +121,31 @@ fn nonces_are_16_to_256_bytes() {
 }
 
 #[test]
+fn whoever_is_sent_a_cookie_has_sent_more() {
+    // As many zeros as bodies of SA and KE, and as a nonce.
+    let request = |sa: usize, ke: usize, nonce: usize| {
+        let lens = [(0x21, sa), (0x22, ke), (0x28, nonce)];
+        let mut bytes = message(&[]);
+        bytes[16] = lens[0].0;
+        for (index, (_, len)) in lens.iter().enumerate() {
+            let next = lens.get(index + 1).map_or(0, |(kind, _)| *kind);
+            bytes.extend([next, 0, 0, 4 + *len as u8]);
+            bytes.resize(bytes.len() + len, 0);
+        }
+        let length = bytes.len() as u8;
+        bytes[27] = length;
+        bytes
+    };
+    let shortest = request(8, 4, 16);
+    assert_eq!(nonce_without_cookie(&shortest), Some(&[0; 16][..]));
+    // Header, Notify and the 21 bytes of a cookie of ours.
+    assert!(shortest.len() > 28 + 8 + 21);
+    for (sa, ke, nonce) in [(7, 4, 16), (8, 3, 16), (8, 4, 15), (0, 0, 16)] {
+        assert_eq!(nonce_without_cookie(&request(sa, ke, nonce)), None);
+    }
+}
+
+#[test]
 fn more_payloads_than_the_limit_are_refused() {
     let many = vec![Payload::VendorId(&[]); 129];
     assert_eq!(kind_of(&message(&many)), DecodeErrorKind::TooMany);
