@@ -59,6 +59,8 @@ ip -n "$GW" route add 10.64.0.0/10 via 192.0.2.2
 ip -n "$GW" link add astray type dummy 2>/dev/null || ip -n "$GW" link add astray type ifb
 ip -n "$GW" link set astray addrgenmode none up
 ip -n "$GW" route add 10.112.0.0/12 via 192.0.3.2 dev astray onlink
+# Their requests do not come from where the answers go.
+ip netns exec "$GW" sh -c 'echo 0 >/proc/sys/net/ipv4/conf/all/rp_filter; echo 0 >/proc/sys/net/ipv4/conf/wan/rp_filter'
 # wait_for LOG COMMAND: until the command succeeds; the responder's log if it has ended before.
 wait_for() {
   local log=$1; shift
