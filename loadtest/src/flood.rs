@@ -24,7 +24,6 @@ use iked::time::Now;
 use crate::engine::Live;
 use crate::meter::Meter;
 use crate::responder;
-use crate::run::Arguments;
 use crate::scenario::{self, Scenario};
 
 /// The socket and what goes out through it.
@@ -74,20 +73,21 @@ impl Elsewhere {
 }
 
 impl Flood {
-    /// That of a scenario, if it has one. The peers of `config` say what it asks for.
+    /// That of a scenario, if it has one. The peers of `config` say what it asks for, and `pids` are the
+    /// responder's processes.
     pub fn new(
         scenario: &Scenario,
         config: &Arc<Config>,
         options: &Arc<Options>,
-        arguments: &Arguments,
+        seed: u64,
+        pids: &[i32],
         live: &Arc<Live>,
     ) -> io::Result<Option<Self>> {
         let Some(flood) = &scenario.flood else {
             return Ok(None);
         };
-        let seed = arguments.seed;
         let device = flood.answers_by.as_deref();
-        let elsewhere = device.map(|device| Elsewhere::new(&arguments.pids, device));
+        let elsewhere = device.map(|device| Elsewhere::new(pids, device));
         let address = scenario.responder.address;
         let wildcard = match address {
             IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
@@ -243,7 +243,6 @@ mod tests {
     use std::collections::BTreeSet;
     use std::net::UdpSocket;
 
-    use clap::Parser as _;
     use iked::wire::Header;
 
     use super::*;
@@ -263,8 +262,7 @@ mod tests {
             config_dir: "/nowhere".into(),
         });
         let live = Arc::new(Live::default());
-        let arguments = Arguments::parse_from(["ikeload", "s.toml"]);
-        let flood = Flood::new(&scenario, &config, &options, &arguments, &live).unwrap();
+        let flood = Flood::new(&scenario, &config, &options, 1, &[], &live).unwrap();
         let mut flood = flood.unwrap();
         let responder = UdpSocket::bind("127.0.0.1:0").unwrap();
         responder

@@ -192,7 +192,8 @@ fn raise(
     let steering = Steering::new(arguments.threads, key);
     let bound = socket::bind(&socket::WILDCARDS, ports, &steering)?;
     let store = Arc::new(store);
-    let flood = Flood::new(scenario, &config, &options, arguments, live)?;
+    let (seed, pids) = (arguments.seed, &arguments.pids);
+    let flood = Flood::new(scenario, &config, &options, seed, pids, live)?;
     let mut threads = Vec::new();
     let start = now();
     for (thread, sockets) in (0..).zip(bound.shards) {
