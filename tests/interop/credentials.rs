@@ -10,7 +10,7 @@ use super::refusals::is_refused;
 use super::roles;
 use super::session::Session;
 use super::strongswan::{Client, Credentials, StrongSwan};
-use super::world::{CLIENT, GATEWAY, Layout, World, assert_says, wait_for};
+use super::world::{CLIENT, GATEWAY, Layout, World, assert_says};
 
 /// The gateway's key and certificates, and the authorities it trusts.
 pub fn certify_gateway(world: &World, own: &Holder, chain: &[&Holder], trusted: &[&Holder]) {
@@ -249,7 +249,7 @@ pub fn the_gateway_begins_with_a_wrong_password() {
     let gateway = Gateway::start(&world, &conf);
     let why = "sa_free: peer FQDN/warrior.example policy 'warriors': authentication failed: EAP: \
                refused by the peer E=691";
-    wait_for("the refusal", || gateway.log().contains(why).then_some(()));
+    gateway.says(&[why]);
     assert_eq!(gateway.count("IKE SA established"), 0);
     assert_eq!(swan.established(), [""; 0]);
 }

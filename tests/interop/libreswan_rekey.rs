@@ -14,6 +14,8 @@ use super::world::{CLIENT, GATEWAY, INSIDE, Layout, World, assert_says, wait_for
 pub const BEHIND_NET: &str = "10.66.0.0/24";
 pub const BEHIND: &str = "10.66.0.1";
 
+/// What is waited for after a rekey of the Child SA.
+const ANOTHER: &str = "one Child SA in the place of the first";
 /// When a client that was to rekey is told so once more.
 const AGAIN: Duration = Duration::from_secs(12);
 
@@ -41,10 +43,12 @@ pub fn was_replaced(world: &World, gateway: &Gateway, before: &[String]) {
 }
 
 pub fn wait_for_another_child(gateway: &Gateway, before: &[String]) {
-    wait_for("one Child SA in the place of the first", || {
-        let now = inbound_spis_of(gateway);
-        (now.len() == 1 && now != before).then_some(())
-    });
+    wait_for(ANOTHER, || another_child(gateway, before));
+}
+
+fn another_child(gateway: &Gateway, before: &[String]) -> Option<()> {
+    let now = inbound_spis_of(gateway);
+    (now.len() == 1 && now != before).then_some(())
 }
 
 pub fn still_works(world: &World, gateway: &Gateway) {
@@ -183,13 +187,12 @@ pub fn a_gateway_that_died_is_noticed_by_the_client() {
 fn rekeys_until_replaced(gateway: &Gateway, swan: &Libreswan) {
     let before = inbound_spis_of(gateway);
     let mut asked: Option<Instant> = None;
-    wait_long_for("one Child SA in the place of the first", || {
+    wait_long_for(ANOTHER, || {
         if asked.is_none_or(|at| at.elapsed() > AGAIN) {
             swan.rekey_child();
             asked = Some(Instant::now());
         }
-        let now = inbound_spis_of(gateway);
-        (now.len() == 1 && now != before).then_some(())
+        another_child(gateway, &before)
     });
 }
 
